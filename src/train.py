@@ -1,0 +1,15 @@
+"""Train a GAN: `python src/train.py`, and `python src/train.py --help` for what can be set."""
+
+import hydra
+from omegaconf import DictConfig
+
+from twoplayer import command
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="train")
+def main(config: DictConfig) -> None:
+    command.job(config)
+
+
+if __name__ == "__main__":
+    command.run(main)

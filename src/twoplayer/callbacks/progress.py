@@ -1,0 +1,71 @@
+"""How far a run is, for a person who waits for it."""
+
+import time
+from typing import Annotated, Any
+
+from annotated_types import Gt
+from pytorch_lightning import Callback, Trainer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from twoplayer.callbacks.stopwatch import Stopwatch
+from twoplayer.game import Game
+
+COLUMNS = {"loss/discriminator": "loss D", "loss/generator": "loss G", "accuracy": "D right"}
+
+
+class ProgressBar(Callback):
+    """Images seen, images/s, time left, both losses and D's accuracy: a bar on a terminal, else a line every so many seconds."""
+
+    def __init__(self, *, seconds_between_lines: Annotated[float, Gt(0)]) -> None:
+        self.seconds_between_lines = seconds_between_lines
+        self._progress: Progress | None = None
+        self._said_at = 0.0
+
+    def on_train_start(self, trainer: Trainer, game: Game) -> None:  # type: ignore[override]
+        """Begin the bar."""
+        if trainer.is_global_zero and Console().is_terminal:
+            columns = (TextColumn("[bold]{task.description}"), BarColumn(None), _Images(), TextColumn("{task.fields[speed]}"), TimeRemainingColumn(), TextColumn("{task.fields[scalars]}"))
+            self._progress = Progress(*columns, refresh_per_second=4)
+            self._progress.add_task("training", total=1.0, completed=0.0, seen=0, images=0, speed="", scalars="")
+            self._progress.start()
+
+    def on_train_batch_end(self, trainer: Trainer, game: Game, outputs: Any, batch: Any, batch_index: int) -> None:  # type: ignore[override]
+        """Tell how far it is, now and then."""
+        now = time.perf_counter()
+        if not trainer.is_global_zero or now - self._said_at < (0.25 if self._progress else self.seconds_between_lines):
+            return
+        self._said_at = now
+        stopwatch = next(callback for callback in trainer.callbacks if isinstance(callback, Stopwatch))  # type: ignore[attr-defined]
+        seen, images, seconds = game.clock.images_seen, stopwatch.budget.images, stopwatch.budget.seconds
+        share = max(seen / images, stopwatch.seconds / seconds if seconds else 0.0)
+        metrics = trainer.callback_metrics
+        speed = f"{metrics['images_per_second']:,.0f} images/s" if "images_per_second" in metrics else ""
+        scalars = "  ".join(f"{title} {float(metrics[name]):.2f}" for name, title in COLUMNS.items() if name in metrics)
+        if self._progress:
+            self._progress.update(self._progress.task_ids[0], completed=share, seen=seen, images=images, speed=speed, scalars=scalars)
+        elif speed:
+            left = stopwatch.seconds * (1 - share) / share
+            print(f"{seen:>9,} of {images:,} images  {speed}  {left:,.0f} s left  {scalars}", flush=True)
+
+    def on_train_end(self, trainer: Trainer, game: Game) -> None:  # type: ignore[override]
+        """End the bar."""
+        self._stop()
+
+    def on_exception(self, trainer: Trainer, game: Game, exception: BaseException) -> None:  # type: ignore[override]
+        """Leave the terminal as it was."""
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._progress:
+            self._progress.stop()
+            self._progress = None
+
+
+class _Images(ProgressColumn):
+    """12,800 of 300,000 images."""
+
+    def render(self, task: Task) -> Text:
+        """The column's text."""
+        return Text(f"{task.fields['seen']:,} of {task.fields['images']:,} images")

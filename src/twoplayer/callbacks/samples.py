@@ -1,0 +1,88 @@
+"""Pictures of the same latents as the generator learns, from the untrained one on."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from annotated_types import Ge, Gt
+from PIL import Image
+from pytorch_lightning import Callback, Trainer
+
+from twoplayer import pictures
+from twoplayer.game import Game
+from twoplayer.loggers.base import log_picture
+
+FOLDER = "samples"
+MAX_ROWS = 9
+
+
+class Samples(Callback):
+    """A grid of `num` samples in `samples/`, named by images seen: every so many images, more often at first (at `first` images and
+    at each doubling), and at the end. From these, an animation and a strip of log-spaced moments."""
+
+    def __init__(self, *, num: Annotated[int, Ge(1)], columns: Annotated[int, Ge(1)], first: Annotated[int, Gt(0)], every: Annotated[int, Gt(0)]) -> None:
+        self.num, self.columns, self.first, self.every = num, columns, first, every
+
+    def on_train_start(self, trainer: Trainer, game: Game) -> None:  # type: ignore[override]
+        """The untrained generator."""
+        if game.clock.iteration == 0:
+            self._save(trainer, game)
+
+    def on_train_batch_end(self, trainer: Trainer, game: Game, outputs: Any, batch: Any, batch_index: int) -> None:  # type: ignore[override]
+        """The moments between."""
+        if game.clock.crossed(self.every) or any(game.clock.crossed_once(moment) for moment in self._early()):
+            self._save(trainer, game)
+
+    def on_train_end(self, trainer: Trainer, game: Game) -> None:  # type: ignore[override]
+        """The trained generator, and the whole way to it."""
+        self._save(trainer, game)
+        if trainer.is_global_zero:
+            folder = Path(trainer.default_root_dir) / FOLDER
+            num_images = len(trainer.datamodule.splits.train.images)  # type: ignore[attr-defined]
+            log_picture(trainer, "progress", self._tell(folder, num_images), game.clock.images_seen)
+
+    def _early(self) -> list[int]:
+        moments = []
+        while (moment := self.first * 2 ** len(moments)) < self.every:
+            moments.append(moment)
+        return moments
+
+    def _save(self, trainer: Trainer, game: Game) -> None:
+        if not trainer.is_global_zero:
+            return
+        path = Path(trainer.default_root_dir) / FOLDER / f"{game.clock.images_seen:08}.png"
+        path.parent.mkdir(exist_ok=True)
+        labels = torch.arange(self.num, device=game.device) % game.num_classes
+        images = game.sample(game.latents(self.num, "grid"), labels)
+        pictures.grid(pictures.to_uint8(images), self.columns).save(path)
+        log_picture(trainer, "samples", path, game.clock.images_seen)
+
+    def _tell(self, folder: Path, num_images: int) -> Path:
+        """Write progress.gif and progress.png, from the grids that are there, those of earlier segments included."""
+        paths = sorted(folder.glob("[0-9]*.png"))
+        labels = [f"{int(path.stem):,} images\n{int(path.stem) / num_images:.2f} epochs" for path in paths]
+        grids = [Image.open(path).convert("RGB") for path in paths]
+        pictures.animate([pictures.caption(grid, label.replace("\n", ", ")) for grid, label in zip(grids, labels, strict=True)], folder / "progress.gif")
+        chosen = log_spaced([int(path.stem) for path in paths], MAX_ROWS)
+        strip = pictures.filmstrip([(labels[index], self._first_rows(grids[index])) for index in chosen])
+        strip.save(folder / "progress.png")
+        return folder / "progress.png"
+
+    def _first_rows(self, grid: Image.Image) -> Image.Image:
+        """The first two rows of a grid, side by side."""
+        rows = -(-self.num // self.columns)
+        height = (grid.height - pictures.GAP) // rows
+        parts = [grid.crop((0, row * height, grid.width, (row + 1) * height + pictures.GAP)) for row in range(min(2, rows))]
+        canvas = Image.new("RGB", (sum(part.width for part in parts), parts[0].height))
+        for index, part in enumerate(parts):
+            canvas.paste(part, (index * grid.width, 0))
+        return canvas
+
+
+def log_spaced(moments: list[int], num: int) -> list[int]:
+    """The indices of at most `num` of these ascending moments: the first, the last, and those nearest to equal ratios between."""
+    if len(moments) <= num:
+        return list(range(len(moments)))
+    start, end = moments[1], moments[-1]
+    wanted = [start * (end / start) ** (step / (num - 2)) for step in range(num - 1)]
+    return sorted({0} | {min(range(1, len(moments)), key=lambda index: abs(moments[index] - moment)) for moment in wanted})

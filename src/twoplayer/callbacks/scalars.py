@@ -1,0 +1,68 @@
+"""Logs the scalars of the game, averaged over the iterations between, and reads the flag that says whether all is finite."""
+
+import time
+from typing import Annotated, Any
+
+import torch
+from annotated_types import Ge
+from pytorch_lightning import Callback, Trainer
+from torch import Tensor
+
+from twoplayer import ranks
+from twoplayer.errors import NumericsError
+from twoplayer.game import Game
+from twoplayer.loggers.base import log_scalars
+
+
+class Scalars(Callback):
+    """Every so many iterations. Until then the scalars stay on the device, so that nothing waits for it."""
+
+    def __init__(self, *, every: Annotated[int, Ge(1)]) -> None:
+        self.every = every
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+        self._since: tuple[float, int] | None = None
+
+    def on_train_batch_start(self, trainer: Trainer, game: Game, batch: Any, batch_index: int) -> None:  # type: ignore[override]
+        """Speed is measured from the first iteration on."""
+        self._since = self._since or (time.perf_counter(), game.clock.images_seen)
+
+    def on_train_batch_end(self, trainer: Trainer, game: Game, outputs: Any, batch: Any, batch_index: int) -> None:  # type: ignore[override]
+        """Add up; log where it is time."""
+        for name, value in game.scalars.items():
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+            self._counts[name] = self._counts.get(name, 0) + 1
+        if game.clock.iteration % self.every == 0:
+            self._log(trainer, game)
+
+    def on_train_end(self, trainer: Trainer, game: Game) -> None:  # type: ignore[override]
+        """Log what is left."""
+        if self._sums:
+            self._log(trainer, game)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What has been added up since the last row."""
+        return {"sums": self._sums, "counts": self._counts}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue from a checkpoint."""
+        self._sums, self._counts = state_dict["sums"], state_dict["counts"]
+
+    def _log(self, trainer: Trainer, game: Game) -> None:
+        means = {name: total / self._counts[name] for name, total in self._sums.items()} | game.report()
+        values = dict(zip(means, ranks.mean(torch.stack([value.float().to(game.device) for value in means.values()])).tolist(), strict=True))
+        check_finite(game)
+        assert self._since is not None
+        now = time.perf_counter()
+        values["images_per_second"] = (game.clock.images_seen - self._since[1]) / (now - self._since[0])
+        log_scalars(trainer, values, game.clock.images_seen)
+        self._sums, self._counts, self._since = {}, {}, (now, game.clock.images_seen)
+
+
+def check_finite(game: Game) -> None:
+    """Raise NumericsError where a gradient was not finite; the weights were kept from it."""
+    if not bool(game.finite):
+        raise NumericsError(
+            f"a gradient was not finite at some iteration before {game.clock.images_seen:,} images seen; the weights were kept from it, and checkpoints/last.ckpt is from before. "
+            "Try lower learning rates (optimizer.generator.lr, optimizer.discriminator.lr), precision=fp32, or a trick that bounds D's slope (r1)"
+        )

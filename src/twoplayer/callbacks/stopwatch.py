@@ -1,0 +1,47 @@
+"""How long a run is: it ends at the first iteration that reaches the budget of images or of seconds."""
+
+import time
+from typing import Any
+
+from pytorch_lightning import Callback, Trainer
+
+from twoplayer.configuration import Budget
+from twoplayer.game import Game
+
+
+class Stopwatch(Callback):
+    """Stops the run, and knows how long it took: from the first iteration to the last, callbacks included, over all segments."""
+
+    def __init__(self, budget: Budget) -> None:
+        self.budget = budget
+        self._before = 0.0
+        self._started: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Up to now."""
+        return self._before + (0.0 if self._started is None else time.perf_counter() - self._started)
+
+    def on_train_batch_start(self, trainer: Trainer, game: Game, batch: Any, batch_index: int) -> None:  # type: ignore[override]
+        """The first iteration of this process starts the clock."""
+        if self._started is None:
+            self._started = time.perf_counter()
+
+    def on_train_batch_end(self, trainer: Trainer, game: Game, outputs: Any, batch: Any, batch_index: int) -> None:  # type: ignore[override]
+        """All ranks stop at the same iteration."""
+        spent = game.clock.images_seen >= self.budget.images
+        if self.budget.seconds is not None:
+            spent = trainer.strategy.reduce_boolean_decision(spent or self.seconds >= self.budget.seconds, all=False)
+        trainer.should_stop |= spent
+
+    def on_train_end(self, trainer: Trainer, game: Game) -> None:  # type: ignore[override]
+        """What follows, such as the final score, does not count."""
+        self._before, self._started = self.seconds, None
+
+    def state_dict(self) -> dict[str, Any]:
+        """The seconds so far."""
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue from a checkpoint."""
+        self._before = state_dict["seconds"]

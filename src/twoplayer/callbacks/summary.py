@@ -1,0 +1,69 @@
+"""What a run as a whole is described by, in summary.json and in every logger."""
+
+import platform
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, Trainer
+
+from twoplayer.callbacks.stopwatch import Stopwatch
+from twoplayer.game import Game
+from twoplayer.loggers.base import summarize
+
+PACKAGES = ("twoplayer", "torch", "pytorch-lightning", "torchmetrics", "hydra-core", "wandb")
+
+
+class Summary(Callback):
+    """Says at the start what is running, and at the end how it ended. `segments` has an entry per process that worked on the run."""
+
+    def __init__(self, stopwatch: Stopwatch, settings: dict[str, Any]) -> None:
+        self.stopwatch, self.settings = stopwatch, settings
+        self.segments: list[dict[str, int]] = []
+
+    def on_train_start(self, trainer: Trainer, game: Game) -> None:  # type: ignore[override]
+        """What is running."""
+        self.segments = [*self.segments, {"resumed_from": game.clock.images_seen, "trained": 0}]
+        facts = {
+            "num_parameters": {player: sum(parameter.numel() for parameter in parameters) for player, parameters in game.player_parameters.items()},
+            "device": device_name(game.device),
+            "precision": game.precision,
+            "world_size": trainer.world_size,
+            "versions": {"python": platform.python_version(), **{package: version(package) for package in PACKAGES}},
+        }
+        summarize(trainer, {"status": "running", **self.settings, **facts, **self._progress(game)})
+
+    def on_train_end(self, trainer: Trainer, game: Game) -> None:  # type: ignore[override]
+        """How far it came."""
+        summarize(trainer, {"status": "finished", **self._progress(game)})
+
+    def on_exception(self, trainer: Trainer, game: Game, exception: BaseException) -> None:  # type: ignore[override]
+        """Why it ended early."""
+        summarize(trainer, {"status": "failed", "error": str(exception) or type(exception).__name__, **self._progress(game)})
+
+    def state_dict(self) -> dict[str, Any]:
+        """The segments so far."""
+        return {"segments": self.segments}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue from a checkpoint."""
+        self.segments = state_dict["segments"]
+
+    def _progress(self, game: Game) -> dict[str, Any]:
+        clock, seconds = game.clock, self.stopwatch.seconds
+        if self.segments:
+            self.segments[-1]["trained"] = clock.images_seen - self.segments[-1]["resumed_from"]
+        return {
+            "images_seen": clock.images_seen,
+            "iterations": clock.iteration,
+            "seconds": seconds,
+            "images_per_second": clock.images_seen / seconds if seconds else None,
+            "segments": self.segments,
+        }
+
+
+def device_name(device: torch.device) -> str:
+    """What is computed on, for a person."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type}, {torch.get_num_threads()} threads"

@@ -1,0 +1,194 @@
+"""Checks a composed configuration against the code that it configures.
+
+A constructor's annotations are its schema: a loss, a trick or a model is checked by existing, and no second list of settings
+has to be kept. A class may also define `refuse(config)` for combinations that cannot work.
+"""
+
+import dataclasses
+import difflib
+import inspect
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import pydantic
+from annotated_types import Ge, Gt
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
+from pydantic import ConfigDict, TypeAdapter
+
+from twoplayer.engine import EngineName, Precision
+from twoplayer.errors import ConfigurationError
+
+
+@dataclass
+class Budget:
+    """How long a run is: it ends at the first iteration that reaches either."""
+
+    images: Annotated[int, Gt(0)]
+    seconds: Annotated[float, Gt(0)] | None
+
+
+@dataclass
+class Checkpoint:
+    """How often a run is saved, besides at its end: at whichever comes first."""
+
+    images: Annotated[int, Gt(0)] | None
+    seconds: Annotated[float, Gt(0)] | None
+
+
+@dataclass
+class Hardware:
+    """What a run is computed on."""
+
+    accelerator: Literal["auto", "cpu", "gpu", "mps"]
+    devices: Annotated[int, Gt(0)]
+    num_nodes: Annotated[int, Gt(0)]
+
+
+@dataclass
+class Experiment:
+    """The settings at the top of a configuration; nodes with a `_target_` are checked against their own constructors."""
+
+    name: str
+    run: str
+    sweep: str
+    seed: Annotated[int, Ge(0)]
+    budget: Budget
+    checkpoint: Checkpoint
+    engine: EngineName
+    precision: Precision
+    debug: bool
+    trainer: Hardware
+    data: dict[str, Any]
+    model: dict[str, Any]
+    loss: dict[str, Any]
+    trick: dict[str, Any]
+    optimizer: dict[str, Any]
+    metric: dict[str, Any]
+    callbacks: dict[str, Any]
+    logger: dict[str, Any]
+
+
+def check(config: DictConfig) -> None:
+    """Raise ConfigurationError at the first setting that is unknown, missing, of the wrong type or range, or refused by its class.
+
+    Numbers that were written in another form (1e6 for a count) are replaced by the value that the constructor wants.
+    """
+    settings = {key: config._get_node(key) for key in config if key != "hydra"}
+    hints = typing.get_type_hints(Experiment, include_extras=True)
+    _check_names("", settings, hints, required=hints)
+    targets = []
+    for key, annotation in hints.items():
+        targets += _check_value(config, key, key, annotation)
+    for path, target in targets:
+        refuse = getattr(target, "refuse", None)
+        if refuse is not None:
+            refuse(config)
+        _check_kind(path, target)
+
+
+def _check_value(parent: DictConfig, key: str, path: str, annotation: Any) -> list[tuple[str, Any]]:
+    """Check one setting and all below it; returns the constructors that were found, with their paths."""
+    value = parent[key]
+    if isinstance(value, DictConfig):
+        if "_target_" in value:
+            return _check_target(value, path)
+        if dataclasses.is_dataclass(annotation):
+            hints = typing.get_type_hints(annotation, include_extras=True)
+            _check_names(path, value, hints, required=hints)
+            return [found for name, hint in hints.items() for found in _check_value(value, name, f"{path}.{name}", hint)]
+        if typing.get_origin(annotation) is dict:
+            return [found for name in value for found in _check_value(value, str(name), f"{path}.{name}", dict[str, Any])]
+    plain = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+    parent[key] = _validated(plain, annotation, path)
+    return []
+
+
+def _check_target(node: DictConfig, path: str) -> list[tuple[str, Any]]:
+    target = get_object(node._target_)
+    parameters = inspect.signature(target).parameters
+    hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target, include_extras=True)
+    given = [name for name in node if name not in ("_target_", "_partial_")]
+    required = [
+        name
+        for name, parameter in parameters.items()
+        if parameter.default is parameter.empty and not (node.get("_partial_") and parameter.kind is not parameter.KEYWORD_ONLY)
+    ]
+    _check_names(path, given, parameters, required)
+    return [(path, target), *(found for name in given for found in _check_value(node, str(name), f"{path}.{name}", hints[str(name)]))]
+
+
+def _check_names(path: str, given: Iterable[Any], known: Mapping[str, Any], required: Iterable[str]) -> None:
+    prefix = f"{path}." if path else ""
+    given = [str(name) for name in given]
+    for name in given:
+        if name not in known:
+            raise ConfigurationError(unknown(prefix + name, [prefix + other for other in known]))
+    for name in required:
+        if name not in given:
+            raise ConfigurationError(f"{prefix}{name} is missing: it has to be set")
+
+
+def unknown(name: str, known: Iterable[str], kind: str = "setting") -> str:
+    """One line about a name that does not exist, with the nearest that do."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=2, cutoff=0.5)
+    return f"{name} is not a {kind}; " + (f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(sorted(known))}")
+
+
+def _validated(value: Any, annotation: Any, path: str) -> Any:
+    adapter = TypeAdapter(annotation, config=ConfigDict(strict=True, allow_inf_nan=False))
+    candidates = [value, int(value)] if isinstance(value, float) and value.is_integer() else [value]
+    errors = []
+    for candidate in candidates:
+        try:
+            return adapter.validate_python(candidate)
+        except pydantic.ValidationError as error:
+            errors.append(error)
+    detail = errors[-1].errors()[0]
+    where = "".join(f"[{index}]" for index in detail["loc"] if isinstance(index, int))
+    accepted = " or ".join(dict.fromkeys(_accepted(error["msg"]) for error in errors[-1].errors()))
+    raise ConfigurationError(f"{path}{where}={_written(detail['input'])}: must be {accepted}")
+
+
+def _accepted(message: str) -> str:
+    return message.removeprefix("Input should be ").removeprefix("a valid ").replace("a finite number", "finite").replace("None", "null")
+
+
+def _written(value: Any) -> str:
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _check_kind(path: str, target: Any) -> None:
+    """A `_target_` has to be what its group is made of."""
+    from pytorch_lightning import Callback
+    from pytorch_lightning.loggers import Logger
+
+    from twoplayer.data.base import ImageData
+    from twoplayer.losses.base import Loss
+    from twoplayer.metrics.base import Metric
+    from twoplayer.models.base import Model
+    from twoplayer.tricks.base import Trick
+
+    kinds: dict[tuple[str, int], type] = {
+        ("data", 1): ImageData,
+        ("model", 1): Model,
+        ("loss", 1): Loss,
+        ("trick", 2): Trick,
+        ("metric", 1): Metric,
+        ("callbacks", 2): Callback,
+        ("logger", 2): Logger,
+    }
+    parts = path.split(".")
+    kind = kinds.get((parts[0], len(parts)))
+    if kind is not None and not (inspect.isclass(target) and issubclass(target, kind)):
+        raise ConfigurationError(f"{path}._target_={target.__module__}.{target.__qualname__}: must be a subclass of {kind.__module__}.{kind.__name__}")
+
+
+def target_class(node: DictConfig) -> Any:
+    """The class or function that a node would be built with."""
+    return get_object(node._target_)
+
+

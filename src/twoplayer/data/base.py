@@ -1,0 +1,142 @@
+"""Images in memory: a data set is held as uint8 on the training device, and its batches are drawn there."""
+
+import functools
+import itertools
+from collections.abc import Iterator
+from typing import Annotated, ClassVar, NamedTuple
+
+import torch
+from annotated_types import Ge, MinLen
+from pytorch_lightning import LightningDataModule
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from twoplayer import randomness
+from twoplayer.errors import ConfigurationError
+
+
+class Split(NamedTuple):
+    """Images (N, C, H, W) in uint8 and their labels (N) in int64."""
+
+    images: Tensor
+    labels: Tensor
+
+
+class Splits(NamedTuple):
+    """What the players train on, what curves and choices are scored against, and what the final score is taken against."""
+
+    train: Split
+    validation: Split
+    test: Split
+
+
+def to_unit_range(images: Tensor) -> Tensor:
+    """uint8 images as floats in [-1, 1], the range of tanh."""
+    return images.float().div_(127.5).sub_(1.0)
+
+
+class Batches:
+    """Endless batches (images in [-1, 1], labels) on one device.
+
+    Every epoch is a new order of all images; a batch that reaches the end of one epoch goes on in the next. The order is
+    that of the global batch, a function of (seed, epoch): each rank takes its slice, so two ranks see what one would see.
+    """
+
+    def __init__(self, split: Split, batch_size: int, seed: int, device: torch.device, rank: int = 0, world_size: int = 1, first: int = 0) -> None:
+        self.images, self.labels = split.images.to(device), split.labels.to(device)
+        self.global_batch_size, self.batch_size = batch_size, batch_size // world_size
+        self.seed, self.device, self.rank, self.first = seed, device, rank, first
+        self.order = functools.lru_cache(maxsize=2)(self._order)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return (self.batch(iteration) for iteration in itertools.count(self.first))
+
+    def batch(self, iteration: int) -> tuple[Tensor, Tensor]:
+        """This rank's slice of the batch of one iteration."""
+        position = iteration * self.global_batch_size + self.rank * self.batch_size
+        end = position + self.batch_size
+        parts = []
+        while position < end:
+            epoch, offset = divmod(position, len(self.images))
+            parts.append(self.order(epoch)[offset : offset + end - position])
+            position += len(parts[-1])
+        chosen = torch.cat(parts)
+        return to_unit_range(self.images[chosen]), self.labels[chosen]
+
+    def _order(self, epoch: int) -> Tensor:
+        generator = randomness.generator("cpu", self.seed, "order", epoch)
+        return torch.randperm(len(self.images), generator=generator).to(self.device)
+
+
+class ImageData(LightningDataModule):
+    """A data set of uint8 images. A subclass says with `load` where the three splits come from.
+
+    `batch_size` is the global one, over all ranks. `classes` keeps the images of some classes in every split;
+    `num_images` keeps the first so many of the training images.
+    """
+
+    classifier: ClassVar[str | None] = None
+    """The feature network of `twoplayer.metrics` that knows these images."""
+
+    def __init__(
+        self,
+        *,
+        batch_size: Annotated[int, Ge(1)],
+        image_size: Annotated[int, Ge(8)],
+        channels: Annotated[int, Ge(1)],
+        num_classes: Annotated[int, Ge(1)],
+        num_images: Annotated[int, Ge(1)] | None,
+        classes: Annotated[list[Annotated[int, Ge(0)]], MinLen(1)] | None,
+    ) -> None:
+        super().__init__()
+        self.batch_size, self.image_size, self.channels, self.num_classes = batch_size, image_size, channels, num_classes
+        self.num_images, self.classes = num_images, classes
+        self._splits: Splits | None = None
+
+    def load(self) -> Splits:
+        """All images of the data set. Raises DataError where they cannot be had."""
+        raise NotImplementedError
+
+    @property
+    def splits(self) -> Splits:
+        """The splits as the configuration wants them: loaded once, cut to the chosen classes and number, resized."""
+        if self._splits is None:
+            train, validation, test = (self._prepare(split) for split in self.load())
+            if self.num_images is not None:
+                if self.num_images > len(train.images):
+                    raise ConfigurationError(f"data.num_images={self.num_images}: there are only {len(train.images):,} training images to take from")
+                train = Split(train.images[: self.num_images], train.labels[: self.num_images])
+            self._splits = Splits(train, validation, test)
+        return self._splits
+
+    def prepare_data(self) -> None:
+        """Fetch and verify, so that what is wrong with the data is known before a run begins."""
+        _ = self.splits
+
+    def batches(self, seed: int, device: torch.device, rank: int = 0, world_size: int = 1, first: int = 0) -> Batches:
+        """The training batches from iteration `first` on."""
+        return Batches(self.splits.train, self.batch_size, seed, device, rank, world_size, first)
+
+    def train_dataloader(self) -> Batches:
+        """The batches of the trainer's own game, from where the game stands."""
+        assert self.trainer is not None
+        game, strategy = self.trainer.lightning_module, self.trainer.strategy
+        return self.batches(game.seed, strategy.root_device, self.trainer.global_rank, self.trainer.world_size, game.clock.iteration)
+
+    def _prepare(self, split: Split) -> Split:
+        images, labels = split
+        if self.classes is not None:
+            wrong = [name for name in self.classes if name >= self.num_classes]
+            if wrong:
+                raise ConfigurationError(f"data.classes={self.classes}: there is no class {wrong[0]}; the classes are 0 to {self.num_classes - 1}")
+            kept = torch.isin(labels, torch.tensor(self.classes))
+            images, labels = images[kept], labels[kept]
+        if images.shape[-1] != self.image_size:
+            images = resize(images, self.image_size)
+        return Split(images, labels)
+
+
+def resize(images: Tensor, size: int) -> Tensor:
+    """uint8 images (N, C, H, W) at size x size: bilinear, with antialiasing."""
+    parts = [interpolate(part.float(), (size, size), mode="bilinear", antialias=True) for part in images.split(1000)]
+    return torch.cat([part.round().clamp(0, 255).to(torch.uint8) for part in parts])

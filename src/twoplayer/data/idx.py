@@ -1,0 +1,35 @@
+"""The IDX format of MNIST: a four-byte magic number, the sizes, then the bytes."""
+
+import gzip
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from twoplayer.errors import DataError
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a file, unpacked where its name ends in .gz. Raises DataError where it cannot be read."""
+    try:
+        return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+
+
+def parse_idx(content: bytes, name: Path | str) -> Tensor:
+    """The uint8 array in `content`, of the shape that its header tells; `name` is what errors call it.
+
+    Raises DataError where the content is not IDX of unsigned bytes, or does not have the length that its header tells.
+    """
+    if len(content) < 4 or content[:2] != b"\0\0" or content[2] != 0x08:
+        raise DataError(f"{name} is not an IDX file of unsigned bytes (it begins with {content[:4].hex() or 'nothing'}, expected 0000 08)")
+    num_dimensions = content[3]
+    header = 4 + 4 * num_dimensions
+    shape = tuple(int.from_bytes(content[4 + 4 * i : 8 + 4 * i], "big") for i in range(num_dimensions))
+    expected = header + int(np.prod(shape))
+    if len(content) < header or len(content) != expected:
+        raise DataError(f"{name} holds {len(content):,} bytes, but its header {shape} asks for {expected:,}: it is truncated or altered")
+    return torch.from_numpy(np.frombuffer(content, np.uint8, offset=header).reshape(shape).copy())

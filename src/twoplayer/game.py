@@ -1,0 +1,242 @@
+"""The two-player game: the only LightningModule, with the training step that all losses, tricks and models share."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
+
+from twoplayer import randomness, ranks
+from twoplayer.engine import Eager, Precision, autocast, resolve_precision
+from twoplayer.losses.base import Loss
+from twoplayer.models.base import Batch, Example, Model, Side
+from twoplayer.tricks.base import Player, Tricks
+from twoplayer.turns import Clock
+
+OptimizerFactory = Callable[[Sequence[nn.Parameter]], torch.optim.Optimizer]
+
+
+class Round(NamedTuple):
+    """What one computation of gradients leaves: the adversarial cost of the player, and both sides as they were judged."""
+
+    cost: Tensor
+    real: Side | None
+    fake: Side
+
+
+class Game(LightningModule):
+    """Two players, trained in turn. All device work of a turn is in two layers: `..._gradients` computes the gradients of one
+    player, and nothing else; `update_...` is the whole update around it. Who acts at which place is settled in `Tricks`.
+
+    Non-finite gradients never reach the weights: from the first one on, all gradients are zeroed on the device, on all ranks
+    alike, and `finite` says so until someone reads it.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        loss: Loss,
+        tricks: Tricks,
+        optimizers: Mapping[Player, OptimizerFactory],
+        engine: Eager,
+        *,
+        batch_size: int,
+        num_classes: int,
+        seed: int,
+        precision: Precision,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.num_classes, self.seed, self.precision = num_classes, seed, precision
+        self.model, self.loss, self.tricks, self.clock = model.to(memory_format=torch.channels_last), loss, tricks, Clock(batch_size)  # type: ignore[call-overload]
+        tricks.attach(model.generator, model.discriminator)
+        self.player_parameters: dict[Player, list[nn.Parameter]] = {
+            "discriminator": list(model.discriminator.parameters()),
+            "generator": list(model.generator.parameters()),
+        }
+        self.player_optimizers = {player: optimizers[player](parameters) for player, parameters in self.player_parameters.items() if parameters}
+        self.register_buffer("finite", torch.tensor(True))
+        self.finite: Tensor
+        self.scalars: dict[str, Tensor] = {}
+        self._gradients = {"discriminator": engine.gradients(self.discriminator_gradients), "generator": engine.gradients(self.generator_gradients)}
+        self._update = {"discriminator": engine.update(self.update_discriminator), "generator": engine.update(self.update_generator)}
+
+    def training_step(self, batch: Batch, batch_index: int) -> None:
+        """One iteration: the turns of the discriminator, then those of the generator, on one real batch."""
+        clock = self.clock
+        self.scalars = {}
+        randomness.restart(self.seed, "iteration", clock.iteration, ranks.rank())
+        self.tricks.begin(clock.images_seen, self.numbers())
+        discriminator_turns, generator_turns = clock.turns(self.tricks)
+        with self.tricks.opponent("generator", clock.iteration):
+            for turn in range(discriminator_turns):
+                self._play("discriminator", batch, turn)
+        with self.tricks.opponent("discriminator", clock.iteration):
+            for turn in range(generator_turns):
+                self._play("generator", batch, turn)
+        clock.count_iteration()
+        self._count_for_lightning()
+
+    def _play(self, player: Player, batch: Batch, turn: int) -> None:
+        """One update of one player."""
+        latents = self.rank_latents(player, turn)
+        due = self.tricks.due(player, self.clock.updates[player])
+        cost, scalars = self._update[player](batch, latents, due)
+        self.clock.count_update(player, cost)
+        self.scalars.update(scalars)
+
+    def discriminator_gradients(self, batch: Batch, latents: Tensor, due: tuple[str, ...]) -> Round:
+        """Judge both sides and fill the discriminator's gradients; `due` names the penalties of this update."""
+        with autocast(self.precision, self.device):
+            with torch.no_grad():
+                real, fake = self.model.real(batch, latents), self.tricks.replay(self._floats(self.model.fake(batch, latents)))
+            real, fake = self._differentiable(real, "real", due), self._differentiable(fake, "fake", due)
+            from_real, from_fake = self.tricks.judge_both(self.judge, real, fake)
+            real_side, fake_side = Side(*real, *from_real), Side(*fake, *from_fake)
+            cost = self.loss.discriminator(real_side, fake_side, *self.tricks.targets(real_side.logits, fake_side.logits))
+
+            def critic(logits: Tensor) -> Tensor:
+                return self.loss.critic(logits, real_side, fake_side)
+
+            def judge(example: Example) -> tuple[Tensor, Tensor]:
+                logits, features = self.judge(example)
+                return critic(logits), features
+
+            penalty = self.tricks.penalty(due, real_side._replace(logits=critic(real_side.logits)), fake_side._replace(logits=critic(fake_side.logits)), judge)
+        (cost + penalty).backward(inputs=self.player_parameters["discriminator"])
+        return Round(cost.detach(), _detached(real_side), _detached(fake_side))
+
+    def generator_gradients(self, batch: Batch, latents: Tensor, due: tuple[str, ...]) -> Round:
+        """Judge fresh fakes, and the real side where the loss or a trick compares, and fill the generator's gradients."""
+        with autocast(self.precision, self.device):
+            fake = self._floats(self.model.fake(batch, latents))
+            fake_side = Side(*fake, *self.judge(fake))
+            real_side = None
+            if self.loss.compares or self.tricks.needs_real:
+                real = self.model.real(batch, latents)
+                real_side = Side(*real, *self.judge(real))
+            cost = self.loss.generator(fake_side, real_side, self.tricks.weights(fake_side.logits))
+            cost = self.tricks.generator_cost(cost, real_side, fake_side)
+            penalty = self.tricks.generator_penalty(due, real_side, fake_side, self.judge)
+        (cost + penalty).backward(inputs=self.player_parameters["generator"])
+        return Round(cost.detach(), real_side and _detached(real_side), _detached(fake_side))
+
+    def update_discriminator(self, batch: Batch, latents: Tensor, due: tuple[str, ...]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The whole update; returns the cost, averaged over ranks, and what there is to log."""
+        cost, real, fake, norm = self._step("discriminator", batch, latents, due)
+        assert real is not None
+        self.tricks.after_discriminator(self.model.discriminator, real, fake)
+        self.loss.update(real, fake)
+        return cost, {"loss/discriminator": cost, "gradient_norm/discriminator": norm, **self._judgement(real.logits, fake.logits)}
+
+    def update_generator(self, batch: Batch, latents: Tensor, due: tuple[str, ...]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The whole update; returns the cost, averaged over ranks, and what there is to log."""
+        cost, _, _, norm = self._step("generator", batch, latents, due)
+        self.tricks.after_generator(self.model.generator)
+        return cost, {"loss/generator": cost, "gradient_norm/generator": norm}
+
+    def _step(self, player: Player, batch: Batch, latents: Tensor, due: tuple[str, ...]) -> tuple[Tensor, Side | None, Side, Tensor]:
+        """Gradients, one all-reduce, the guard against non-finite ones, the tricks, the optimizer."""
+        parameters, optimizer = self.player_parameters[player], self.player_optimizers[player]
+        optimizer.zero_grad()
+        cost, real, fake = self._gradients[player](batch, latents, due)
+        gradients = [_gradient(parameter) for parameter in parameters]
+        ranks.average_in_place([cost, *gradients, *self._statistics()])
+        norm = get_total_norm(gradients)
+        self.finite.logical_and_(norm.isfinite())
+        for gradient in gradients:
+            gradient.masked_fill_(~self.finite, 0.0)
+        self.tricks.gradients(player, parameters)
+        optimizer.step()
+        return cost, real, fake, norm
+
+    def judge(self, example: Example) -> tuple[Tensor, Tensor]:
+        """What the discriminator says of an example as it sees it, through the tricks' view: logits in float32, features."""
+        logits, features = self.model.judge(example._replace(images=self.tricks.view(example.images)))
+        return logits.float(), features
+
+    def rank_latents(self, player: Player, turn: int) -> Tensor:
+        """This rank's slice of the latents of one update: those of the global batch, so that two ranks draw what one would."""
+        size = self.clock.batch_size // ranks.world_size()
+        start = ranks.rank() * size
+        return self.latents(self.clock.batch_size, player, self.clock.iteration, turn)[start : start + size]
+
+    def latents(self, num: int, *place: int | str) -> Tensor:
+        """`num` latents (num, latent_size) of the prior, a function of the seed and of the place they are used at."""
+        generator = randomness.generator(self.device, self.seed, "latents", *place)
+        return self.tricks.latents(torch.randn(num, self.model.generator.latent_size, generator=generator, device=self.device))
+
+    @torch.no_grad()
+    def sample(self, latents: Tensor, labels: Tensor) -> Tensor:
+        """Images in [-1, 1], in float32, by the generator that samples are drawn from; training is not touched."""
+        generator = self.tricks.sampler(self.model.generator)
+        was_training = generator.training
+        generator.eval()
+        images: Tensor = generator(latents, labels)
+        generator.train(was_training)
+        return images
+
+    def numbers(self) -> dict[str, Tensor]:
+        """The settings that a schedule may change, by the name they have in the configuration, as the tensors that their owners read."""
+        numbers = {f"trick.{name}": buffer for name, buffer in self.tricks.chosen.named_buffers() if name.count(".") == 1 and buffer.ndim == 0}
+        for player, optimizer in self.player_optimizers.items():
+            for group in optimizer.param_groups:
+                betas = dict(zip(("beta1", "beta2"), group.get("betas", ()), strict=False))
+                numbers |= {f"optimizer.{player}.{name}": value for name, value in {"lr": group["lr"], **betas}.items()}
+        return numbers
+
+    def shared_state(self) -> Iterator[tuple[str, Tensor]]:
+        """All state that is the same on every rank, by name: parameters, and all buffers but those that a trick declares its rank's own."""
+        own = {f"tricks.chosen.{name}.{buffer}" for name, trick in self.tricks.chosen.items() for buffer in trick.per_rank}
+        yield from ((name, tensor) for name, tensor in self.state_dict(keep_vars=True).items() if isinstance(tensor, Tensor) and name not in own)
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        """The raw optimizers, so that Lightning saves them; the game steps them itself."""
+        return list(self.player_optimizers.values())
+
+    def report(self) -> dict[str, Tensor]:
+        """What there is to log besides `scalars`."""
+        return {**{f"loss/{name}": value for name, value in self.loss.report().items()}, **self.tricks.report()}
+
+    def _judgement(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        """How the discriminator fares: D(x) and D(G(z)), its accuracy at the loss's boundary, and how often it puts a real image above a fake."""
+        if real.ndim > 1:
+            return {}
+        scalars = {"output/real": self.loss.output(real).mean(), "output/fake": self.loss.output(fake).mean()}
+        ordered = (real[:, None] > fake).float().mean()
+        if self.loss.boundary is None:
+            return {**scalars, "accuracy/pairs": ordered, "accuracy": ordered}
+        on_real, on_fake = (real > self.loss.boundary).float().mean(), (fake < self.loss.boundary).float().mean()
+        return {**scalars, "accuracy/real": on_real, "accuracy/fake": on_fake, "accuracy/pairs": ordered, "accuracy": (on_real + on_fake) / 2}
+
+    def _differentiable(self, example: Example, side: str, due: Sequence[str]) -> Example:
+        return example._replace(images=example.images.detach().requires_grad_(self.tricks.differentiated(side, due)))
+
+    def _floats(self, example: Example) -> Example:
+        """Fakes in float32, as real images are, whatever precision they were made in."""
+        return example._replace(images=example.images.float())
+
+    def _statistics(self) -> list[Tensor]:
+        """The players' own running statistics, which each rank has moved by its slice of the batch."""
+        return [buffer for buffer in self.model.buffers() if buffer.is_floating_point()]
+
+    def _count_for_lightning(self) -> None:
+        """Lightning counts the steps of optimizers that it wraps; ours are raw, and one iteration is one step to it."""
+        progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
+        progress.increment_ready()
+        progress.increment_completed()
+
+
+def _gradient(parameter: nn.Parameter) -> Tensor:
+    """A parameter that had no part in the cost has a gradient of zero, on all ranks."""
+    if parameter.grad is None:
+        parameter.grad = torch.zeros_like(parameter)
+    return parameter.grad
+
+
+def _detached(side: Side) -> Side:
+    return Side(*(value if value is None else value.detach() for value in side))
+
+

@@ -1,0 +1,54 @@
+"""TensorBoard: the same scalars and pictures, for `tensorboard --logdir outputs`."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from pytorch_lightning.utilities import rank_zero_only
+
+from twoplayer.loggers.base import RunLogger
+
+
+class TensorBoard(RunLogger):
+    """Event files in `tensorboard/` of the run folder; the step is images seen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writer: Any = None
+
+    @rank_zero_only
+    def begin(self, folder: Path, name: str, group: str, tags: list[str], config: dict[str, Any]) -> None:
+        """Open the event file."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.writer = SummaryWriter(folder / "tensorboard")
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return "tensorboard"
+
+    @property
+    def version(self) -> str:
+        """A run has one version."""
+        return ""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Scalars at one moment."""
+        for name, value in metrics.items():
+            self.writer.add_scalar(name, value, step)
+
+    @rank_zero_only
+    def log_picture(self, name: str, path: Path, images_seen: int) -> None:
+        """A PNG file."""
+        with Image.open(path) as picture:
+            self.writer.add_image(name, np.asarray(picture.convert("RGB")), images_seen, dataformats="HWC")
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Close the event file."""
+        if self.writer is not None:
+            self.writer.close()
+            self.writer = None

@@ -1,0 +1,60 @@
+"""What a loss is: the costs of both players, from what the discriminator says of both sides."""
+
+from typing import ClassVar, Literal
+
+from torch import Tensor, nn
+
+from twoplayer.models.base import Side
+
+
+class Loss(nn.Module):
+    """An objective of the game. A subclass writes two or three costs of one line, each from logits to a cost per logit."""
+
+    boundary: ClassVar[float | None] = 0.0
+    """The logit at which the discriminator is undecided; None where logits have no absolute meaning."""
+    compares: ClassVar[bool] = False
+    """The generator's cost needs the real side too."""
+    soft_labels: ClassVar[bool] = True
+    """Targets between 0 and 1 mean something."""
+    needs_bounded_slope: ClassVar[bool] = False
+    """The costs are meaningful only while a trick bounds the discriminator's slope."""
+
+    def __init__(self, *, num_outputs: Literal[1]) -> None:
+        super().__init__()
+
+    def real(self, logits: Tensor) -> Tensor:
+        """The discriminator's cost of calling a real image real."""
+        raise NotImplementedError
+
+    def fake(self, logits: Tensor) -> Tensor:
+        """The discriminator's cost of calling a fake fake."""
+        raise NotImplementedError
+
+    def fool(self, logits: Tensor) -> Tensor:
+        """The generator's cost of a fake."""
+        return self.real(logits)
+
+    def discriminator(self, real: Side, fake: Side, real_target: Tensor, fake_target: Tensor) -> Tensor:
+        """The discriminator's cost, a scalar. A target t, shaped like the logits, weighs the two answers: t for real, 1 - t for fake."""
+        on_real = real_target * self.real(real.logits) + (1 - real_target) * self.fake(real.logits)
+        on_fake = fake_target * self.real(fake.logits) + (1 - fake_target) * self.fake(fake.logits)
+        return on_real.mean() + on_fake.mean()
+
+    def generator(self, fake: Side, real: Side | None, weights: Tensor) -> Tensor:
+        """The generator's cost, a scalar. The weights, one per logit, sum to the number of logits; `real` is given where the loss compares."""
+        return (weights * self.fool(fake.logits)).mean()
+
+    def critic(self, logits: Tensor, real: Side, fake: Side) -> Tensor:
+        """The value, one per logit, whose slope penalties bound."""
+        return logits
+
+    def output(self, logits: Tensor) -> Tensor:
+        """What the literature calls D(x): a probability for the losses that give one, else the logit itself."""
+        return logits
+
+    def update(self, real: Side, fake: Side) -> None:
+        """Update what the loss keeps between iterations, in its buffers, from both sides of the discriminator's turn."""
+
+    def report(self) -> dict[str, Tensor]:
+        """Scalars to log."""
+        return {}

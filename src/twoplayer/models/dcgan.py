@@ -1,0 +1,99 @@
+"""DCGAN (Radford, Metz and Chintala, 2016, arXiv:1511.06434), by its five guidelines: strided and transposed convolutions
+instead of pooling, batch normalization except at G's output and D's input, no hidden fully connected layers (a projection opens
+G and a linear map closes D), ReLU and a final tanh in G, LeakyReLU in D."""
+
+from typing import Annotated, Literal
+
+from annotated_types import Ge
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from twoplayer.errors import ConfigurationError
+from twoplayer.models.base import Model
+from twoplayer.models.layers import Activation, Normalization, activation, normalization, to_logits
+
+Size = Annotated[int, Ge(1)]
+Downsampling = Literal["strided", "average", "max"]
+
+IMAGE_SIZES = (16, 28, 32, 64, 128, 256)
+
+
+class Generator(nn.Module):
+    """Latents (N, latent_size) to images (N, channels, image_size, image_size).
+
+    It starts at 4 x 4 (7 x 7 for images of 28), and doubles the resolution with each transposed convolution while it halves
+    the channels; `width` channels are left at full resolution.
+    """
+
+    def __init__(self, *, latent_size: Size, width: Size, channels: Size, image_size: int, activation: Activation, normalization: Normalization) -> None:
+        super().__init__()
+        self.latent_size = latent_size
+        start = 7 if image_size == 28 else 4
+        num_stages = (image_size // start).bit_length() - 1
+        maps = width * 2**num_stages
+        self.projection = nn.Sequential(nn.Linear(latent_size, maps * start**2, bias=normalization == "none"), nn.Unflatten(1, (maps, start, start)))
+        layers = _normalized(maps, normalization, activation)
+        for _ in range(num_stages):
+            layers += [nn.ConvTranspose2d(maps, maps // 2, 4, 2, 1, bias=normalization == "none"), *_normalized(maps // 2, normalization, activation)]
+            maps //= 2
+        self.convolutions = nn.Sequential(*layers)
+        self.output = nn.Conv2d(maps, channels, 3, 1, 1)
+
+    def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
+        """Images in [-1, 1]."""
+        return self.output(self.convolutions(self.projection(latents))).tanh()
+
+
+class Discriminator(nn.Module):
+    """Images to logits. Each stage halves the resolution, down to 4 x 4, and doubles the channels, from `width` on."""
+
+    def __init__(
+        self,
+        *,
+        width: Size,
+        channels: Size,
+        image_size: int,
+        normalization: Normalization,
+        downsampling: Downsampling,
+        num_outputs: Size,
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        maps, size = channels, image_size
+        while size > 4:
+            outputs = 2 * maps if layers else width
+            chosen: Normalization = normalization if layers else "none"
+            layers += [*_halve(maps, outputs, size, downsampling, bias=chosen == "none"), *_normalized(outputs, chosen, "leaky_relu")]
+            maps, size = outputs, (size + 1) // 2
+        self.convolutions = nn.Sequential(*layers, nn.Flatten())
+        self.output = nn.Linear(maps * size**2, num_outputs)
+
+    def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits, and the last feature maps, flattened, as features."""
+        features = self.convolutions(images)
+        return to_logits(self.output(features)), features
+
+
+class DCGAN(Model):
+    """Convolutional players whose depth follows from the image size."""
+
+    def __init__(self, generator: Generator, discriminator: Discriminator) -> None:
+        super().__init__(generator, discriminator)
+
+    @staticmethod
+    def refuse(config: DictConfig) -> None:
+        """Sizes that cannot be reached by doubling."""
+        if config.data.image_size not in IMAGE_SIZES:
+            raise ConfigurationError(f"data.image_size={config.data.image_size}: model=dcgan takes {', '.join(map(str, IMAGE_SIZES))}; set one of them, or use model=gan")
+
+
+def _normalized(maps: int, normalization_name: Normalization, activation_name: Activation) -> list[nn.Module]:
+    return [normalization(normalization_name, maps), activation(activation_name)]
+
+
+def _halve(inputs: int, outputs: int, size: int, downsampling: Downsampling, bias: bool) -> list[nn.Module]:
+    """Odd sizes are rounded up: 7 becomes 4."""
+    if downsampling == "strided":
+        return [nn.Conv2d(inputs, outputs, 3 if size % 2 else 4, 2, 1, bias=bias)]
+    pool = nn.AvgPool2d if downsampling == "average" else nn.MaxPool2d
+    return [nn.Conv2d(inputs, outputs, 3, 1, 1, bias=bias), pool(2, ceil_mode=True)]

@@ -1,0 +1,68 @@
+"""The fully connected pair, in the manner of the first GAN (Goodfellow et al., 2014, arXiv:1406.2661)."""
+
+import math
+from itertools import pairwise
+from typing import Annotated
+
+from annotated_types import Ge, Lt, MinLen
+from torch import Tensor, nn
+
+from twoplayer.models.base import Model
+from twoplayer.models.layers import Activation, VectorNormalization, activation, to_logits, vector_normalization
+
+Size = Annotated[int, Ge(1)]
+Widths = Annotated[list[Size], MinLen(1)]
+
+
+class Generator(nn.Module):
+    """Latents (N, latent_size) through hidden layers of these widths to images (N, channels, image_size, image_size), by tanh."""
+
+    def __init__(self, *, latent_size: Size, widths: Widths, channels: Size, image_size: Size, activation: Activation, normalization: VectorNormalization) -> None:
+        super().__init__()
+        self.latent_size = latent_size
+        self.hidden = _hidden([latent_size, *widths], activation, normalization, dropout=0.0)
+        self.output = nn.Linear(widths[-1], channels * image_size**2)
+        self.shape = (channels, image_size, image_size)
+
+    def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
+        """Images in [-1, 1]."""
+        return self.output(self.hidden(latents)).tanh().view(-1, *self.shape)
+
+
+class Discriminator(nn.Module):
+    """Flattened images through hidden layers of these widths, LeakyReLU and dropout, to logits."""
+
+    def __init__(
+        self,
+        *,
+        widths: Widths,
+        channels: Size,
+        image_size: Size,
+        normalization: VectorNormalization,
+        dropout: Annotated[float, Ge(0), Lt(1)],
+        num_outputs: Size,
+    ) -> None:
+        super().__init__()
+        self.hidden = _hidden([math.prod((channels, image_size, image_size)), *widths], "leaky_relu", normalization, dropout)
+        self.output = nn.Linear(widths[-1], num_outputs)
+
+    def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits, and the last hidden layer as features."""
+        features = self.hidden(images.flatten(1))
+        return to_logits(self.output(features)), features
+
+
+class GAN(Model):
+    """Fully connected players."""
+
+    def __init__(self, generator: Generator, discriminator: Discriminator) -> None:
+        super().__init__(generator, discriminator)
+
+
+def _hidden(sizes: list[int], activation_name: Activation, normalization_name: VectorNormalization, dropout: float) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(sizes):
+        layers += [nn.Linear(inputs, outputs), vector_normalization(normalization_name, outputs), activation(activation_name)]
+        if dropout:
+            layers.append(nn.Dropout(dropout))
+    return nn.Sequential(*layers)

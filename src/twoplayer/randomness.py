@@ -1,0 +1,25 @@
+"""Randomness as a function of the seed and of the place where it is used, so that no generator state has to be kept.
+
+The batch of iteration 812, its latents and its dropout masks follow from the seed and the number 812 alone: neither logging
+nor sampling can shift them, and a run that is resumed draws what it would have drawn.
+"""
+
+import hashlib
+
+import torch
+
+
+def derive(seed: int, *place: int | str) -> int:
+    """A 63-bit seed for one place, such as `derive(0, "latents", iteration, "generator", turn)`; the same on every machine."""
+    digest = hashlib.blake2b(repr((seed, *place)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
+def generator(device: torch.device | str, seed: int, *place: int | str) -> torch.Generator:
+    """A generator of its own for one place."""
+    return torch.Generator(device).manual_seed(derive(seed, *place))
+
+
+def restart(seed: int, *place: int | str) -> None:
+    """Set the global generators (dropout, augmentation, initial weights) to one place."""
+    torch.manual_seed(derive(seed, *place))

@@ -1,0 +1,175 @@
+"""From a configuration to a finished run."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.utilities import rank_zero_only
+from rich.console import Console
+from rich.table import Table
+
+from twoplayer import randomness, ranks
+from twoplayer.callbacks import samples
+from twoplayer.callbacks.checkpoints import Checkpoints
+from twoplayer.callbacks.scores import Scores
+from twoplayer.callbacks.stopwatch import Stopwatch
+from twoplayer.callbacks.summary import Summary, device_name
+from twoplayer.checkpoint_io import DurableCheckpoints
+from twoplayer.configuration import Budget, Checkpoint, check
+from twoplayer.engine import ENGINES, resolve_precision
+from twoplayer.errors import ConfigurationError
+from twoplayer.game import Game
+from twoplayer.loggers.base import RunLogger
+from twoplayer.loggers.run_folder import RunFolder
+from twoplayer.tricks.base import Tricks
+
+log = logging.getLogger(__name__)
+
+
+def refuse(config: DictConfig) -> None:
+    """Everything that can be known to be wrong before a run has a folder: raises ConfigurationError or DataError.
+
+    The data are fetched and verified here.
+    """
+    check(config)
+    _refuse_devices(config)
+    if rank_zero_only.rank == 0:
+        instantiate(config.data).prepare_data()
+
+
+def train(config: DictConfig) -> dict[str, Any]:
+    """Play the game that the configuration describes, in the folder that Hydra has made for it. Returns the summary."""
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    check(config)  # in a multirun this process has checked all jobs, but only here are numbers put into the form that is wanted
+    resolved = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
+    assert isinstance(resolved, DictConfig)
+    with ranks.one_job(), _quiet():
+        return _play(resolved, folder)
+
+
+def build_game(config: DictConfig, device: torch.device) -> Game:
+    """The players, untrained, as the configuration wants them: a function of the configuration and its seed alone."""
+    randomness.restart(config.seed, "weights")
+    return Game(
+        instantiate(config.model),
+        instantiate(config.loss),
+        Tricks({name: instantiate(node) for name, node in config.trick.items() if node}),
+        {player: instantiate(config.optimizer[player]) for player in ("discriminator", "generator")},
+        ENGINES[config.engine](),
+        batch_size=config.data.batch_size,
+        num_classes=config.data.num_classes,
+        seed=config.seed,
+        precision=resolve_precision(config.precision, device),
+    )
+
+
+def _play(config: DictConfig, folder: Path) -> dict[str, Any]:
+    accelerator = _accelerator(config)
+    device = torch.device("cuda" if accelerator == "gpu" else accelerator)
+    game = build_game(config, device)
+    record = RunFolder(folder)
+    loggers: list[RunLogger] = [record, *(instantiate(node) for node in config.logger.values())]
+    distributed = config.trainer.devices * config.trainer.num_nodes > 1
+    trainer = Trainer(
+        accelerator=accelerator,
+        devices=config.trainer.devices,
+        num_nodes=config.trainer.num_nodes,
+        strategy=ranks.GameStrategy() if distributed else "auto",
+        callbacks=_callbacks(config),
+        logger=loggers,
+        plugins=[DurableCheckpoints()],
+        max_epochs=-1,
+        use_distributed_sampler=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=folder,
+    )
+    if rank_zero_only.rank == 0:
+        OmegaConf.save(config, folder / "config.yaml")
+        _introduce(config, game, device)
+    plain: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
+    for logger in loggers:
+        logger.begin(folder, folder.name, _group(config), _tags(config), plain)
+    trainer.fit(game, datamodule=instantiate(config.data))
+    if rank_zero_only.rank == 0:
+        _conclude(record.summary, folder)
+    return record.summary
+
+
+def _callbacks(config: DictConfig) -> list[Callback]:
+    """In the order of their work: what others read comes first."""
+    stopwatch = Stopwatch(Budget(**config.budget))
+    chosen: list[Callback] = [instantiate(node) for node in config.callbacks.values()]
+    for callback in chosen:
+        if isinstance(callback, Scores) and config.metric:
+            callback.metric = instantiate(config.metric)
+    return [stopwatch, *chosen, Checkpoints(Checkpoint(**config.checkpoint)), Summary(stopwatch, {"name": config.name, "seed": config.seed})]
+
+
+def _refuse_devices(config: DictConfig) -> None:
+    hardware, batch_size, kind = config.trainer, config.data.batch_size, _accelerator(config)
+    world_size = hardware.devices * hardware.num_nodes
+    available = {"gpu": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}.get(kind)
+    if available is not None and hardware.devices > available:
+        raise ConfigurationError(f"trainer.devices={hardware.devices}: this machine has {available} of kind {kind}; set trainer.devices={max(available, 1)}, or trainer=cpu")
+    if batch_size % world_size:
+        raise ConfigurationError(f"data.batch_size={batch_size}: this is the batch of all {world_size} ranks together and does not divide by {world_size}; set a multiple of it")
+
+
+def _accelerator(config: DictConfig) -> str:
+    """`auto` is CUDA if there is any, else the CPU; Apple's MPS has no float64, which scores need, and is used on request alone."""
+    chosen: str = config.trainer.accelerator
+    return ("gpu" if torch.cuda.is_available() else "cpu") if chosen == "auto" else chosen
+
+
+def _group(config: DictConfig) -> str:
+    """What runs that differ by their seed alone have in common."""
+    return str(config.name).rpartition("_s")[0]
+
+
+def _tags(config: DictConfig) -> list[str]:
+    families = (str(config[part]._target_).split(".")[-2] for part in ("data", "model", "loss"))
+    return [*families, *map(str, config.trick)]
+
+
+def _introduce(config: DictConfig, game: Game, device: torch.device) -> None:
+    """Say what is about to happen, the chosen tricks included, which `trick=` on the command line has replaced as a whole."""
+    data, model, loss, *tricks = _tags(config)
+    sizes = ", ".join(f"{player[0].upper()} {sum(parameter.numel() for parameter in parameters):,}" for player, parameters in sorted(game.player_parameters.items()))
+    ranks_ = config.trainer.devices * config.trainer.num_nodes
+    where = f"{device_name(device)}{f' x {ranks_}' if ranks_ > 1 else ''}, {game.precision}, engine {config.engine}"
+    log.info("model %s (%s parameters)   loss %s   data %s   tricks %s", model, sizes, loss, data, ", ".join(tricks) or "none")
+    log.info("on %s   seed %s   up to %s images", where, config.seed, f"{config.budget.images:,}")
+    if game.loss.needs_bounded_slope and not game.tricks.bounds_slope:
+        log.warning("loss=%s without anything that bounds D's slope does not approximate a distance and may run away: add trick=[wgan_gp]", loss)
+
+
+def _conclude(summary: dict[str, Any], folder: Path) -> None:
+    """A small table: the score beside its floor, the time, the speed; and where to look."""
+    table = Table(show_header=False, box=None)
+    if "fd" in summary:
+        table.add_row("FD, 10,000 samples against the test split", f"[bold]{summary['fd']:.2f}[/bold]", f"{summary['fd'] / summary['fd_floor']:.1f} x its floor of {summary['fd_floor']:.3f}; untrained {summary['fd_untrained']:,.0f}")
+    table.add_row("images seen", f"{summary['images_seen']:,}", f"{summary['seconds']:,.0f} s, {summary['images_per_second']:,.0f} images/s")
+    table.add_row("samples", "", str(folder / samples.FOLDER / f"{summary['images_seen']:08}.png"))
+    table.add_row("run", "", str(folder))
+    Console(soft_wrap=True).print(table)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Lightning's advice is about loops and loggers that it does not run here."""
+    names = ("pytorch_lightning", "lightning_fabric", "pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.rank_zero")
+    for name in names:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric|torchmetrics")
+        yield

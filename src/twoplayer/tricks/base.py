@@ -1,0 +1,242 @@
+"""The places of the training step, and the chosen tricks that act there.
+
+A trick overrides the places where it acts; each takes a value and returns one of the same type, and by default changes
+nothing. All work on things of any sample shape (N, ...), so 2-D points are data as well as images.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import torch
+from hydra.utils import get_class
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from twoplayer.errors import ConfigurationError
+from twoplayer.models.base import Example, Side
+
+Player = Literal["discriminator", "generator"]
+Judge = Callable[[Example], tuple[Tensor, Tensor]]
+"""What the discriminator says, through `view`, of an example: logits and features."""
+
+
+class Turns(NamedTuple):
+    """How many updates each player gets in one iteration."""
+
+    discriminator: int
+    generator: int
+
+
+class Costs(NamedTuple):
+    """The last adversarial costs of both players, averaged over ranks."""
+
+    discriminator: Tensor
+    generator: Tensor
+
+
+class Trick(nn.Module):
+    """One idea about how the game is played: the map of all places."""
+
+    every: int = 1
+    """`penalty` and `generator_penalty` are computed in every so many updates of the player, and multiplied by as much."""
+    slopes: ClassVar[frozenset[str]] = frozenset()
+    """The sides, "real" or "fake", by whose images `penalty` differentiates."""
+    needs_real: ClassVar[bool] = False
+    """`generator_penalty` wants the real side judged."""
+    bounds_slope: ClassVar[bool] = False
+    """It keeps the discriminator's slope bounded, as a Wasserstein critic needs."""
+    per_rank: ClassVar[frozenset[str]] = frozenset()
+    """Its buffers that differ between ranks. All others are shared: equal on all ranks, and kept so by the trick itself."""
+
+    def build(self, generator: nn.Module, discriminator: nn.Module) -> None:
+        """First round, once: add modules to the players."""
+
+    def wrap(self, generator: nn.Module, discriminator: nn.Module) -> None:
+        """Second round: change modules that exist."""
+
+    def ready(self, generator: nn.Module, discriminator: nn.Module) -> None:
+        """Third round: both players are as they will be trained."""
+
+    def begin(self, images_seen: int, numbers: Mapping[str, Tensor]) -> None:
+        """At the start of an iteration, outside any graph. `numbers` maps the name of a setting (`optimizer.discriminator.lr`,
+        `trick.r1.weight`) to the 0-dim tensor that its owner reads; a schedule writes into it in place."""
+
+    def turns(self, iteration: int, turns: Turns, costs: Costs | None) -> Turns:
+        """How many updates each player gets, outside any graph. There are no costs before both have had a turn."""
+        return turns
+
+    def opponent(self, player: Player, iteration: int) -> AbstractContextManager[None]:
+        """Held while the other player is updated, outside any graph: old weights can stand in for `player`, copied in place and back."""
+        return nullcontext()
+
+    def latents(self, latents: Tensor) -> Tensor:
+        """Standard normal latents (N, latent_size) to the prior's, in training, sampling and metrics alike."""
+        return latents
+
+    def view(self, images: Tensor) -> Tensor:
+        """What the discriminator sees of images, real or fake."""
+        return images
+
+    def replay(self, fake: Example) -> Example:
+        """The fakes of the discriminator's update."""
+        return fake
+
+    def targets(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+        """Soft labels, shaped like the logits: 1 and 0 at first."""
+        return real, fake
+
+    def judge_both(self, judge: Judge, real: Example, fake: Example) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """How the discriminator judges both sides in its own update: in two batches. At most one chosen trick acts here."""
+        return judge(real), judge(fake)
+
+    def penalty(self, real: Side, fake: Side, judge: Judge) -> Tensor:
+        """A scalar added to the discriminator's cost."""
+        raise NotImplementedError
+
+    def weights(self, logits: Tensor, weights: Tensor) -> Tensor:
+        """The weight of each fake in the generator's cost; they sum to the number of logits."""
+        return weights
+
+    def generator_cost(self, cost: Tensor, real: Side | None, fake: Side) -> Tensor:
+        """The generator's adversarial cost, a scalar."""
+        return cost
+
+    def generator_penalty(self, real: Side | None, fake: Side, judge: Judge) -> Tensor:
+        """A scalar added to the generator's cost."""
+        raise NotImplementedError
+
+    def gradients(self, player: Player, parameters: Sequence[nn.Parameter]) -> None:
+        """Change the gradients in place, after they have been averaged over ranks and before the optimizer's step."""
+
+    def after_discriminator(self, discriminator: nn.Module, real: Side, fake: Side) -> None:
+        """After the discriminator's step."""
+
+    def after_generator(self, generator: nn.Module) -> None:
+        """After the generator's step."""
+
+    def sampler(self, generator: nn.Module) -> nn.Module:
+        """The generator that samples and metrics are drawn from."""
+        return generator
+
+    def report(self) -> dict[str, Tensor]:
+        """Scalars to log."""
+        return {}
+
+
+class Tricks(nn.Module):
+    """The chosen tricks, in order. Who acts where is settled once, here; a place at which nobody acts costs nothing."""
+
+    def __init__(self, chosen: Mapping[str, Trick]) -> None:
+        super().__init__()
+        self.chosen = nn.ModuleDict(chosen)
+        self._acting: dict[str, dict[str, Callable[..., Any]]] = {
+            place: {name: getattr(trick, place) for name, trick in chosen.items() if getattr(type(trick), place) is not method}
+            for place, method in vars(Trick).items()
+            if callable(method) and not place.startswith("_")
+        }
+        self.needs_real = any(trick.needs_real for trick in chosen.values())
+        self.bounds_slope = any(trick.bounds_slope for trick in chosen.values())
+        self._every = {name: trick.every for name, trick in chosen.items()}
+        self._slopes = {name: trick.slopes for name, trick in chosen.items()}
+
+    def attach(self, generator: nn.Module, discriminator: nn.Module) -> None:
+        """The three rounds over all tricks, so that their order does not matter."""
+        for place in ("build", "wrap", "ready"):
+            self._notify(place, generator, discriminator)
+
+    def begin(self, images_seen: int, numbers: Mapping[str, Tensor]) -> None:
+        self._notify("begin", images_seen, numbers)
+
+    def turns(self, iteration: int, costs: Costs | None) -> Turns:
+        turns = Turns(1, 1)
+        for act in self._acting["turns"].values():
+            turns = act(iteration, turns, costs)
+        return turns
+
+    @contextmanager
+    def opponent(self, player: Player, iteration: int) -> Iterator[None]:
+        with ExitStack() as stack:
+            for act in self._acting["opponent"].values():
+                stack.enter_context(act(player, iteration))
+            yield
+
+    def latents(self, latents: Tensor) -> Tensor:
+        return self._chain("latents", latents)
+
+    def view(self, images: Tensor) -> Tensor:
+        return self._chain("view", images)
+
+    def replay(self, fake: Example) -> Example:
+        for act in self._acting["replay"].values():
+            fake = act(fake)
+        return fake
+
+    def targets(self, real_logits: Tensor, fake_logits: Tensor) -> tuple[Tensor, Tensor]:
+        targets = torch.ones_like(real_logits), torch.zeros_like(fake_logits)
+        for act in self._acting["targets"].values():
+            targets = act(*targets)
+        return targets
+
+    def judge_both(self, judge: Judge, real: Example, fake: Example) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        for act in self._acting["judge_both"].values():
+            both: tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]] = act(judge, real, fake)
+            return both
+        return judge(real), judge(fake)
+
+    def due(self, player: Player, updates: int) -> tuple[str, ...]:
+        """The tricks whose penalty is due in the player's update after so many others."""
+        place = "penalty" if player == "discriminator" else "generator_penalty"
+        return tuple(name for name in self._acting[place] if updates % self._every[name] == 0)
+
+    def differentiated(self, side: str, due: Sequence[str]) -> bool:
+        """Whether a penalty that is due differentiates by the images of this side."""
+        return any(side in self._slopes[name] for name in due)
+
+    def penalty(self, due: Sequence[str], real: Side, fake: Side, judge: Judge) -> Tensor | float:
+        return sum(self._every[name] * self._acting["penalty"][name](real, fake, judge) for name in due)
+
+    def generator_penalty(self, due: Sequence[str], real: Side | None, fake: Side, judge: Judge) -> Tensor | float:
+        return sum(self._every[name] * self._acting["generator_penalty"][name](real, fake, judge) for name in due)
+
+    def weights(self, logits: Tensor) -> Tensor:
+        weights = torch.ones_like(logits)
+        for act in self._acting["weights"].values():
+            weights = act(logits, weights)
+        return weights
+
+    def generator_cost(self, cost: Tensor, real: Side | None, fake: Side) -> Tensor:
+        return self._chain("generator_cost", cost, real, fake)
+
+    def gradients(self, player: Player, parameters: Sequence[nn.Parameter]) -> None:
+        self._notify("gradients", player, parameters)
+
+    def after_discriminator(self, discriminator: nn.Module, real: Side, fake: Side) -> None:
+        self._notify("after_discriminator", discriminator, real, fake)
+
+    def after_generator(self, generator: nn.Module) -> None:
+        self._notify("after_generator", generator)
+
+    def sampler(self, generator: nn.Module) -> nn.Module:
+        for act in self._acting["sampler"].values():
+            generator = act(generator)
+        return generator
+
+    def report(self) -> dict[str, Tensor]:
+        return {f"trick/{trick}/{name}": value for trick, act in self._acting["report"].items() for name, value in act().items()}
+
+    def _notify(self, place: str, *arguments: Any) -> None:
+        for act in self._acting[place].values():
+            act(*arguments)
+
+    def _chain(self, place: str, value: Tensor, *others: Any) -> Tensor:
+        for act in self._acting[place].values():
+            value = act(value, *others)
+        return value
+
+
+def refuse_without_soft_labels(trick: str, config: DictConfig) -> None:
+    """Refuse a trick that softens labels with a loss to which they mean nothing."""
+    loss = get_class(config.loss._target_)
+    if not loss.soft_labels:
+        raise ConfigurationError(f"trick={trick}: {loss.__name__} has no labels that could be softened; leave the trick out, or choose another loss")

@@ -1,0 +1,65 @@
+"""An exponential moving average of G's weights, for samples and metrics (Yaz et al., 2019, arXiv:1806.04498), with the half-life
+in images and ramped up as in StyleGAN2 (Karras et al., 2020, arXiv:1912.04958)."""
+
+import copy
+from collections.abc import Mapping
+from typing import Annotated
+
+import torch
+from annotated_types import Gt
+from torch import Tensor, nn
+
+from twoplayer.tricks.base import Trick
+
+AVERAGED_BUFFERS = ("running_mean", "running_var")
+
+
+class EMA(Trick):
+    """Half of the average is younger than `half_life` images, or than `ramp_up` times the images seen if that is less.
+
+    Batch-norm statistics are averaged as the weights are; other buffers, such as the vectors of spectral norm, belong to the present
+    weights and are copied. Training is not touched.
+    """
+
+    def __init__(self, *, half_life: Annotated[float, Gt(0)], ramp_up: Annotated[float, Gt(0)]) -> None:
+        super().__init__()
+        self.half_life, self.ramp_up = half_life, ramp_up
+        self.generator: nn.Module
+        self.images_seen: Tensor
+        self.updated_at: Tensor
+        self.register_buffer("images_seen", torch.tensor(0))
+        self.register_buffer("updated_at", torch.tensor(0))
+
+    def ready(self, generator: nn.Module, discriminator: nn.Module) -> None:
+        """The average begins as a copy."""
+        self.generator = copy.deepcopy(generator).requires_grad_(False)
+
+    def begin(self, images_seen: int, numbers: Mapping[str, Tensor]) -> None:
+        """Note where the game stands."""
+        self.images_seen.fill_(images_seen)
+
+    @torch.no_grad()
+    def after_generator(self, generator: nn.Module) -> None:
+        """Move the average by the images seen since the generator's last step."""
+        half_life = (self.images_seen * self.ramp_up).clamp(max=self.half_life)
+        elapsed = (self.images_seen - self.updated_at).float()
+        # Before any image has been seen there is nothing worth keeping.
+        decay = torch.where(half_life > 0, 0.5 ** (elapsed / half_life), 0.0)
+        averages, present = _averaged(self.generator), _averaged(generator)
+        torch._foreach_mul_(averages, decay)
+        torch._foreach_add_(averages, torch._foreach_mul(present, 1 - decay))
+        for average, buffer in zip(_copied(self.generator), _copied(generator), strict=True):
+            average.copy_(buffer)
+        self.updated_at.copy_(self.images_seen)
+
+    def sampler(self, generator: nn.Module) -> nn.Module:
+        """The average."""
+        return self.generator
+
+
+def _averaged(module: nn.Module) -> list[Tensor]:
+    return [*module.parameters(), *(buffer for name, buffer in module.named_buffers() if name.endswith(AVERAGED_BUFFERS))]
+
+
+def _copied(module: nn.Module) -> list[Tensor]:
+    return [buffer for name, buffer in module.named_buffers() if not name.endswith(AVERAGED_BUFFERS)]

@@ -1,0 +1,33 @@
+"""Instance noise (Sønderby et al., 2017, arXiv:1610.04490; Arjovsky and Bottou, 2017, arXiv:1701.04862): D sees everything
+through Gaussian noise that fades, so that real and fake overlap while G is still far away."""
+
+from collections.abc import Mapping
+from typing import Annotated
+
+import torch
+from annotated_types import Gt
+from torch import Tensor
+
+from twoplayer.tricks.base import Trick
+
+
+class InstanceNoise(Trick):
+    """Noise of standard deviation `sigma` at the start, and linearly less until it is gone after `images` real images."""
+
+    def __init__(self, *, sigma: Annotated[float, Gt(0)], images: Annotated[int, Gt(0)]) -> None:
+        super().__init__()
+        self.start, self.images = sigma, images
+        self.register_buffer("sigma", torch.tensor(sigma))
+        self.sigma: Tensor
+
+    def begin(self, images_seen: int, numbers: Mapping[str, Tensor]) -> None:
+        """The noise of this iteration."""
+        self.sigma.fill_(self.start * max(0.0, 1 - images_seen / self.images))
+
+    def view(self, images: Tensor) -> Tensor:
+        """The images with noise."""
+        return images + self.sigma * torch.randn_like(images)
+
+    def report(self) -> dict[str, Tensor]:
+        """The standard deviation."""
+        return {"sigma": self.sigma}

@@ -1,0 +1,28 @@
+"""R1 (Mescheder, Geiger and Nowozin, 2018, arXiv:1801.04406): D is to be flat at real images, which makes the game converge."""
+
+from typing import Annotated
+
+import torch
+from annotated_types import Ge, Gt
+from torch import Tensor
+
+from twoplayer.models.base import Side
+from twoplayer.tricks.base import Judge, Trick
+from twoplayer.tricks.slopes import squared_slope
+
+
+class R1(Trick):
+    """`weight` / 2 times the mean squared slope of D at real images, in every `every`-th update (lazily, as in StyleGAN2)."""
+
+    slopes = frozenset({"real"})
+    bounds_slope = True
+
+    def __init__(self, *, weight: Annotated[float, Gt(0)], every: Annotated[int, Ge(1)]) -> None:
+        super().__init__()
+        self.every = every
+        self.register_buffer("weight", torch.tensor(weight))
+        self.weight: Tensor
+
+    def penalty(self, real: Side, fake: Side, judge: Judge) -> Tensor:
+        """The mean over real images."""
+        return self.weight / 2 * squared_slope(real.logits, real.images).mean()

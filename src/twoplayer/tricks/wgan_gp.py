@@ -1,0 +1,30 @@
+"""WGAN-GP (Gulrajani et al., 2017, arXiv:1704.00028): the critic's slope is to be 1 between real and fake."""
+
+from typing import Annotated
+
+import torch
+from annotated_types import Ge, Gt
+from torch import Tensor
+
+from twoplayer.models.base import Example, Side
+from twoplayer.tricks.base import Judge, Trick
+from twoplayer.tricks.slopes import slopes
+
+
+class WGANGP(Trick):
+    """`weight` times the mean of (slope - 1)^2 at random points between a real image and a fake."""
+
+    bounds_slope = True
+
+    def __init__(self, *, weight: Annotated[float, Gt(0)], every: Annotated[int, Ge(1)]) -> None:
+        super().__init__()
+        self.every = every
+        self.register_buffer("weight", torch.tensor(weight))
+        self.weight: Tensor
+
+    def penalty(self, real: Side, fake: Side, judge: Judge) -> Tensor:
+        """The mean over pairs."""
+        share = torch.rand(len(real.images), *[1] * (real.images.ndim - 1), device=real.images.device)
+        images = torch.lerp(fake.images.detach(), real.images.detach(), share).requires_grad_()
+        logits, _ = judge(Example(images, real.labels, None))
+        return self.weight * (torch.linalg.vector_norm(slopes(logits, images), dim=1) - 1).square().mean()
