@@ -11,8 +11,9 @@ from hydra import compose
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from hydra.errors import ConfigCompositionException, HydraException, InstantiationException, MissingConfigException, OverrideParseException
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
@@ -29,18 +30,35 @@ def run(main: Callable[[], Any]) -> None:
 
 
 def job(config: DictConfig) -> None:
-    """Train. In a multirun Hydra raises the errors of its jobs after the last, so each is told when it happens."""
+    """Train. An error ends a single run at once; in a multirun it is told when it happens, and Hydra goes on with the next job."""
     from twoplayer.training import train
 
     try:
         train(config)
     except Exception as error:
-        report(error, config.debug)
-        raise
+        code = report(error, config.debug)
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            raise
+        sys.exit(code)
+
+
+def call(config: DictConfig) -> None:
+    """Call what the configuration itself is the `_target_` and arguments of."""
+    from hydra.utils import instantiate
+
+    from twoplayer.configuration import check_call
+
+    try:
+        check_call(config)
+        instantiate(config)
+    except Exception as error:
+        sys.exit(report(error))
 
 
 def report(error: Exception, debug: bool = False) -> int:
     """Print what a user needs of an error, once, and return its exit code."""
+    if isinstance(error, InstantiationException) and isinstance(error.__cause__, TwoplayerError):
+        error = error.__cause__
     code = error.exit_code if isinstance(error, TwoplayerError) else ConfigurationError.exit_code if isinstance(error, HydraException | OmegaConfBaseException) else 1
     if not getattr(error, "reported", False):
         error.reported = True  # type: ignore[attr-defined]

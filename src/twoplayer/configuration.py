@@ -89,8 +89,15 @@ def check(config: DictConfig) -> None:
         _check_kind(path, target)
 
 
+def check_call(node: DictConfig) -> None:
+    """Raise ConfigurationError where a node does not fit the class or function that its `_target_` names."""
+    _check_target(node, "")
+
+
 def _check_value(parent: DictConfig, key: str, path: str, annotation: Any) -> list[tuple[str, Any]]:
     """Check one setting and all below it; returns the constructors that were found, with their paths."""
+    if OmegaConf.is_missing(parent, key):
+        raise ConfigurationError(f"{path} is missing: set it with {path}=<value>")
     value = parent[key]
     if isinstance(value, DictConfig):
         if "_target_" in value:
@@ -117,7 +124,7 @@ def _check_target(node: DictConfig, path: str) -> list[tuple[str, Any]]:
         if parameter.default is parameter.empty and not (node.get("_partial_") and parameter.kind is not parameter.KEYWORD_ONLY)
     ]
     _check_names(path, given, parameters, required)
-    return [(path, target), *(found for name in given for found in _check_value(node, str(name), f"{path}.{name}", hints[str(name)]))]
+    return [(path, target), *(found for name in given for found in _check_value(node, str(name), f"{path}.{name}".lstrip("."), hints[str(name)]))]
 
 
 def _check_names(path: str, given: Iterable[Any], known: Mapping[str, Any], required: Iterable[str]) -> None:
@@ -153,8 +160,12 @@ def _validated(value: Any, annotation: Any, path: str) -> Any:
     raise ConfigurationError(f"{path}{where}={_written(detail['input'])}: must be {accepted}")
 
 
+_KINDS = {"a valid integer": "a whole number", "a valid number": "a number", "a valid boolean": "true or false", "a valid string": "text", "a valid list": "a list", "None": "null"}
+
+
 def _accepted(message: str) -> str:
-    return message.removeprefix("Input should be ").removeprefix("a valid ").replace("a finite number", "finite").replace("None", "null")
+    accepted = message.removeprefix("Input should be ")
+    return _KINDS.get(accepted, accepted)
 
 
 def _written(value: Any) -> str:

@@ -1,18 +1,18 @@
 """A finished run, loaded back: its generator, for a notebook or for `src/sample.py`."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Ge, Gt
 from omegaconf import DictConfig, OmegaConf
+from safetensors.torch import save_file
 from torch import Tensor
 
+from twoplayer import pictures
 from twoplayer.errors import ConfigurationError, DataError
 from twoplayer.game import Game
 from twoplayer.training import build_game
-
-Weights = Literal["average", "raw"]
-
 
 class SavedGenerator:
     """The generator of a run. `generator(64)` gives 64 images (64, C, H, W) in [-1, 1]; `generator.game` is all of the game."""
@@ -51,6 +51,34 @@ def load(run: str | Path) -> SavedGenerator:
     except Exception as error:
         raise DataError(f"{checkpoint_file} cannot be loaded: {' '.join(str(error).split())[:300]}") from error
     return SavedGenerator(game, config)
+
+
+def write_samples(
+    *,
+    run: str,
+    num: Annotated[int, Gt(0)],
+    seed: Annotated[int, Ge(0)],
+    columns: Annotated[int, Gt(0)],
+    output: str | None,
+    single_files: bool,
+    safetensors: bool,
+) -> None:
+    """Samples of a run as one grid, and on request as single PNG files and as one .safetensors of uint8 (N, C, H, W)."""
+    images = pictures.to_uint8(load(run)(num, seed))
+    folder = Path(output or Path(run) / "generated")
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"seed{seed}_{num}.png"
+    pictures.grid(images, columns).save(path)
+    print(path)
+    if single_files:
+        singles = folder / f"seed{seed}"
+        singles.mkdir(exist_ok=True)
+        for index, image in enumerate(images):
+            pictures.picture(image).save(singles / f"{index:06}.png")
+        print(singles)
+    if safetensors:
+        save_file({"images": images}, path.with_suffix(".safetensors"))
+        print(path.with_suffix(".safetensors"))
 
 
 def refuse_foreign_targets(config: Any) -> None:

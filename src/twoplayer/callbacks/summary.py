@@ -21,7 +21,7 @@ class Summary(Callback):
         self.stopwatch, self.settings = stopwatch, settings
         self.segments: list[dict[str, int]] = []
 
-    def on_train_start(self, trainer: Trainer, game: Game) -> None:  # type: ignore[override]
+    def on_fit_start(self, trainer: Trainer, game: Game) -> None:  # type: ignore[override]
         """What is running."""
         self.segments = [*self.segments, {"resumed_from": game.clock.images_seen, "trained": 0}]
         facts = {

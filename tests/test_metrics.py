@@ -1,0 +1,136 @@
+"""The features and the score: what they are, what they cost to fool, and that they move when samples get worse."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d, interpolate, pad
+
+from twoplayer.data.base import Split, to_unit_range
+from twoplayer.data.fashion_mnist import FashionMNIST
+from twoplayer.data.mnist import MNIST
+from twoplayer.errors import DataError
+from twoplayer.metrics import features
+from twoplayer.metrics.fd import FrechetDistance
+
+NUM = 2000
+
+
+def data(kind: type[MNIST], root: str) -> MNIST:
+    return kind(root=root, batch_size=64, image_size=28, channels=1, num_classes=10, num_images=None, classes=None)
+
+
+@pytest.fixture(scope="module")
+def mnist() -> MNIST:
+    from conftest import PROJECT
+
+    return data(MNIST, str(PROJECT / "data"))
+
+
+@pytest.fixture(scope="module")
+def distance(mnist: MNIST) -> FrechetDistance:
+    metric = FrechetDistance(num_samples=NUM)
+    assert metric.prepare(mnist, torch.device("cpu")) is None
+    return metric
+
+
+def score(distance: FrechetDistance, images: Tensor) -> float:
+    chunks = images.split(500)
+    return distance.score(lambda num, index: chunks[index][:num], ["test"])["test"]
+
+
+@pytest.mark.parametrize(("kind", "name", "wanted"), [(MNIST, "mnist", 0.99), (FashionMNIST, "fashion_mnist", 0.90)])
+def test_the_classifier_is_as_good_as_it_says(kind: type[MNIST], name: str, wanted: float, data_root: str) -> None:
+    classifier, split = features.load_features(name).classifier, data(kind, data_root).splits.test
+    with torch.inference_mode():
+        right = torch.cat([classifier(to_unit_range(images)).argmax(1) for images in split.images.split(1000)]) == split.labels
+    assert float(right.float().mean()) >= wanted
+
+
+def test_the_features_never_train() -> None:
+    extractor = features.load_features("mnist").train()
+    assert not any(module.training for module in extractor.modules())
+    assert not any(parameter.requires_grad for parameter in extractor.parameters())
+    with torch.autocast("cpu", torch.bfloat16):
+        assert extractor(torch.randn(2, 1, 28, 28)).dtype == torch.float32
+    assert extractor(torch.randn(2, 1, 32, 32)).shape == (2, features.NUM_FEATURES)
+
+
+def test_altered_weights_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(features.CHECKSUMS, "mnist", "0" * 64)
+    with pytest.raises(DataError, match="sha256"):
+        features.load_features("mnist")
+
+
+def test_the_distance_is_that_of_the_formula(distance: FrechetDistance, mnist: MNIST) -> None:
+    extract = features.load_features("mnist")
+    fakes = to_unit_range(mnist.splits.train.images[:NUM]) * 0.8
+    one = extract(fakes).double().numpy()
+    other = torch.cat([extract(to_unit_range(chunk)) for chunk in mnist.splits.test.images.split(500)]).double().numpy()
+    covariances = np.cov(one.T), np.cov(other.T)
+    values, vectors = np.linalg.eigh(covariances[0])
+    root = vectors * np.sqrt(values.clip(0)) @ vectors.T  # tr sqrt(AB) = tr sqrt(sqrt(A) B sqrt(A)), which is symmetric
+    overlap = np.sqrt(np.linalg.eigvalsh(root @ covariances[1] @ root).clip(0)).sum()
+    expected = ((one.mean(0) - other.mean(0)) ** 2).sum() + np.trace(covariances[0] + covariances[1]) - 2 * overlap
+    assert score(distance, fakes) == pytest.approx(float(expected), rel=1e-3)
+
+
+def test_scores_do_not_remember_earlier_samples(distance: FrechetDistance, mnist: MNIST) -> None:
+    real = to_unit_range(mnist.splits.train.images[:NUM])
+    first = score(distance, real)
+    score(distance, torch.zeros_like(real))
+    assert score(distance, real) == first
+
+
+def test_the_floor_is_far_below_anything_wrong(distance: FrechetDistance, mnist: MNIST) -> None:
+    real = to_unit_range(mnist.splits.train.images[:NUM])
+    assert distance.floor() < score(distance, real) * 3
+    assert score(distance, torch.zeros_like(real)) > 500 * distance.floor()
+
+
+def repeated(images: Tensor, labels: Tensor, dose: int) -> Tensor:
+    few = images[: (1000, 100, 10)[dose]]
+    return few.repeat(-(-NUM // len(few)), 1, 1, 1)[:NUM]
+
+
+def one_class_missing(images: Tensor, labels: Tensor, dose: int) -> Tensor:
+    kept = images[labels >= (1, 3, 6)[dose]]
+    return kept.repeat(3, 1, 1, 1)[:NUM]
+
+
+def blur(images: Tensor, labels: Tensor, dose: int) -> Tensor:
+    size = (3, 5, 7)[dose]
+    return avg_pool2d(images, size, 1, size // 2, count_include_pad=False)
+
+
+def noise(images: Tensor, labels: Tensor, dose: int) -> Tensor:
+    return (images + (0.2, 0.5, 1.0)[dose] * torch.randn(images.shape, generator=torch.Generator().manual_seed(0))).clamp(-1, 1)
+
+
+def shift(images: Tensor, labels: Tensor, dose: int) -> Tensor:
+    pixels = (1, 2, 4)[dose]
+    return pad(images, (pixels, 0, 0, 0), value=-1)[..., :28]
+
+
+def checkerboard(images: Tensor, labels: Tensor, dose: int) -> Tensor:
+    board = (torch.arange(28)[:, None] + torch.arange(28)) % 2 * 2 - 1
+    return (images + (0.1, 0.3, 0.6)[dose] * board).clamp(-1, 1)
+
+
+def smaller(images: Tensor, labels: Tensor, dose: int) -> Tensor:
+    size = (26, 22, 16)[dose]
+    left = (28 - size) // 2
+    return pad(interpolate(images, (size, size), mode="bilinear"), (left, 28 - size - left, left, 28 - size - left), value=-1)
+
+
+@pytest.mark.parametrize("fault", [repeated, one_class_missing, blur, noise, shift, checkerboard, smaller])
+def test_the_score_climbs_the_ladder(fault: Callable[[Tensor, Tensor, int], Tensor], distance: FrechetDistance, mnist: MNIST) -> None:
+    split: Split = mnist.splits.train
+    images, labels = to_unit_range(split.images[: 3 * NUM]), split.labels[: 3 * NUM]
+    clean = score(distance, images[:NUM])
+    doses = [score(distance, fault(images, labels, dose)[:NUM]) for dose in range(3)]
+    assert [clean, *doses] == sorted([clean, *doses])
+    assert doses[0] > 1.02 * clean
+    assert doses[2] > 3 * clean
