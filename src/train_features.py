@@ -26,7 +26,10 @@ def accuracy(classifier: features.Classifier, split: Split) -> float:
     """Share of a split that is classified rightly."""
     classifier.eval()
     with torch.inference_mode():
-        right = [(classifier(to_unit_range(images)).argmax(1) == labels).sum() for images, labels in zip(split.images.split(1000), split.labels.split(1000), strict=True)]
+        right = [
+            (classifier(to_unit_range(images)).argmax(1) == labels).sum()
+            for images, labels in zip(split.images.split(1000), split.labels.split(1000), strict=True)
+        ]
     return float(torch.stack(right).sum()) / len(split.labels)
 
 
@@ -41,7 +44,13 @@ def main() -> None:
     arguments = parser.parse_args()
 
     data = DATA[arguments.data](
-        root=arguments.root, batch_size=arguments.batch_size, image_size=28, channels=1, num_classes=10, num_images=features.NUM_TRAINING, classes=None
+        root=arguments.root,
+        batch_size=arguments.batch_size,
+        image_size=28,
+        channels=1,
+        num_classes=10,
+        num_images=features.NUM_TRAINING,
+        classes=None,
     )
     randomness.restart(arguments.seed, "features")
     classifier = features.Classifier()
@@ -59,7 +68,9 @@ def main() -> None:
     content = save(classifier.state_dict())
     path = arguments.output / f"{arguments.data}.safetensors"
     path.write_bytes(content)
-    print(f"accuracy on the test split {accuracy(classifier, data.splits.test):.4f}, on the last 10,000 training images {accuracy(classifier, data.splits.validation):.4f}")
+    print(
+        f"accuracy on the test split {accuracy(classifier, data.splits.test):.4f}, on the last 10,000 training images {accuracy(classifier, data.splits.validation):.4f}"
+    )
     print(f"{path}: sha256 {hashlib.sha256(content).hexdigest()}")
 
 

@@ -20,9 +20,21 @@ from twoplayer.ranks import RANK_VARIABLES
 from twoplayer.training import build_game
 
 PROJECT = CONF.parent
-SYNTHETIC = ["data._target_=synthetic.Shapes", "~data.root", "data.num_classes=4", "data.batch_size=16", "data.image_size=16", "metric=none", "logger=none", "precision=fp32"]
+SYNTHETIC = [
+    "data._target_=synthetic.Shapes",
+    "~data.root",
+    "data.num_classes=4",
+    "data.batch_size=16",
+    "data.image_size=16",
+    "metric=none",
+    "logger=none",
+    "precision=fp32",
+]
 SMALL = [*SYNTHETIC, "model.generator.latent_size=8"]
-WIDTHS = {"dcgan": ["model.generator.width=4", "model.discriminator.width=4"], "gan": ["model.generator.widths=[16,32]", "model.discriminator.widths=[32,16]"]}
+WIDTHS = {
+    "dcgan": ["model.generator.width=4", "model.discriminator.width=4"],
+    "gan": ["model.generator.widths=[16,32]", "model.discriminator.widths=[32,16]"],
+}
 CPU = torch.device("cpu")
 
 torch.set_num_threads(1)  # tiny networks gain nothing from more, and the processes of a test do not fight for cores
@@ -86,5 +98,3 @@ def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
 def data_root() -> str:
     """The folder with the real data, fetched once."""
     return os.environ.get("TWOPLAYER_DATA", str(PROJECT / "data"))
-
-

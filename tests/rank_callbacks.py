@@ -35,8 +35,8 @@ class NoReduce(Callback):
 
 
 class Fail(Callback):
-    """Fails on one rank, where the environment says so."""
+    """Fails on one rank, or with one loss, as the environment says."""
 
     def on_train_batch_end(self, trainer: Any, game: Any, *others: Any) -> None:
-        if os.environ.get("FAIL_ON_RANK") == str(ranks.rank()):
-            raise RuntimeError("this rank fails on purpose")
+        if os.environ.get("FAIL_ON_RANK") == str(ranks.rank()) or os.environ.get("FAIL_ON_LOSS") == type(game.loss).__name__:
+            raise RuntimeError("this run fails on purpose")

@@ -14,9 +14,18 @@ class Shapes(ImageData):
     """Bright squares on dark ground, a corner for each of four classes."""
 
     def __init__(
-        self, *, batch_size: Annotated[int, Ge(1)], image_size: int, channels: int, num_classes: int, num_images: int | None, classes: list[int] | None
+        self,
+        *,
+        batch_size: Annotated[int, Ge(1)],
+        image_size: int,
+        channels: int,
+        num_classes: int,
+        num_images: int | None,
+        classes: list[int] | None,
     ) -> None:
-        super().__init__(batch_size=batch_size, image_size=image_size, channels=channels, num_classes=num_classes, num_images=num_images, classes=classes)
+        super().__init__(
+            batch_size=batch_size, image_size=image_size, channels=channels, num_classes=num_classes, num_images=num_images, classes=classes
+        )
 
     def load(self) -> Splits:
         """Three splits of the same distribution."""

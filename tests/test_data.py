@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import CPU, SYNTHETIC, composed
 from hydra.utils import instantiate
 
+from conftest import CPU, SYNTHETIC, composed
 from twoplayer.data import sources
 from twoplayer.data.base import Batches, ImageData, Split, resize, to_unit_range
 from twoplayer.data.fashion_mnist import FashionMNIST
@@ -27,7 +27,12 @@ def idx(array: np.ndarray) -> bytes:
 
 
 def mnist(root: str, kind: type[MNIST] = MNIST, **changes: object) -> MNIST:
-    return kind(**({"root": root, "batch_size": 64, "image_size": 28, "channels": 1, "num_classes": 10, "num_images": None, "classes": None} | changes))  # type: ignore[arg-type]
+    return kind(
+        **(
+            {"root": root, "batch_size": 64, "image_size": 28, "channels": 1, "num_classes": 10, "num_images": None, "classes": None}
+            | changes
+        )
+    )  # type: ignore[arg-type]
 
 
 def shapes(*overrides: str) -> ImageData:
@@ -124,7 +129,7 @@ def failing(names: object) -> dict[str, bytes]:
 
 def test_sources_are_tried_in_turn_and_what_is_fetched_is_kept(tmp_path: Path) -> None:
     def wrong(names: object) -> dict[str, bytes]:
-        return {name: b"something else" for name in FILES}
+        return dict.fromkeys(FILES, b"something else")
 
     assert find(tmp_path, dead=failing, wrong=wrong, good=lambda names: {name: FILES[name] for name in names}) == FILES
     assert find(tmp_path, dead=failing) == FILES  # from the folder now

@@ -1,13 +1,13 @@
 """The game itself: every model with every loss and trick, who is updated when, and what keeps the numbers finite."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
-from conftest import CPU, SMALL, WIDTHS, choices, composed, fit, same, small, weights
 from pytorch_lightning import Callback
 
+from conftest import CPU, SMALL, WIDTHS, choices, composed, fit, same, small, weights
 from twoplayer.callbacks.scalars import Scalars
 from twoplayer.errors import ConfigurationError, NumericsError
 from twoplayer.game import Game
@@ -31,7 +31,13 @@ class Watch(Callback):
             result = update(*arguments)
             after = [p.grad for p in getattr(game.model, opponent).parameters()]
             untouched = all(a is b if a is None or b is None else torch.equal(a, b) for a, b in zip(gradients, after, strict=True))
-            self.moves.append((player, not same(own, weights(getattr(game.model, player))), same(other, weights(getattr(game.model, opponent))) and untouched))
+            self.moves.append(
+                (
+                    player,
+                    not same(own, weights(getattr(game.model, player))),
+                    same(other, weights(getattr(game.model, opponent))) and untouched,
+                )
+            )
             return result
 
         game._update[player] = watched
@@ -80,7 +86,11 @@ def test_all_tricks_train_together(loss: str, tmp_path: Path) -> None:
     "options",
     [
         "model.generator.activation=leaky_relu",
-        *(f"model.{player}.normalization={kind}" for player in ("generator", "discriminator") for kind in ("batch", "instance", "layer", "none")),
+        *(
+            f"model.{player}.normalization={kind}"
+            for player in ("generator", "discriminator")
+            for kind in ("batch", "instance", "layer", "none")
+        ),
         *(f"model.discriminator.downsampling={kind}" for kind in ("strided", "average", "max")),
         *(f"data.image_size={size}" for size in (28, 32, 64)),
         "data.channels=3",
@@ -92,7 +102,9 @@ def test_options_train(options: str, tmp_path: Path) -> None:
     assert bool(game.finite)
 
 
-@pytest.mark.parametrize("options", [f"model.{player}.normalization={kind}" for player in ("generator", "discriminator") for kind in ("batch", "layer", "none")])
+@pytest.mark.parametrize(
+    "options", [f"model.{player}.normalization={kind}" for player in ("generator", "discriminator") for kind in ("batch", "layer", "none")]
+)
 def test_options_of_the_fully_connected_pair_train(options: str, tmp_path: Path) -> None:
     assert bool(fit(small(options, model="gan"), tmp_path, 2).finite)
 
@@ -115,7 +127,10 @@ def test_bf16_trains_with_weights_and_penalties_in_fp32(model: str, tmp_path: Pa
     ],
 )
 def test_turns_are_counted(tricks: str, turns: tuple[int, int], tmp_path: Path) -> None:
-    settings = {"discriminator_steps": "trick.discriminator_steps.steps=3", "pretrain_discriminator": "trick.pretrain_discriminator.images=32"}
+    settings = {
+        "discriminator_steps": "trick.discriminator_steps.steps=3",
+        "pretrain_discriminator": "trick.pretrain_discriminator.images=32",
+    }
     config = small(f"trick={tricks}", *(setting for name, setting in settings.items() if name in tricks))
     game = build_game(config, CPU)
     watch = Watch(game)
@@ -193,7 +208,7 @@ def test_dcgan_keeps_its_guidelines() -> None:
     kinds = [type(module).__name__ for module in game.model.modules()]
     assert not any("Pool" in kind for kind in kinds)
     first = next(module for module in game.model.discriminator.modules() if isinstance(module, torch.nn.Conv2d))
-    layers = list(game.model.discriminator.convolutions)
+    layers = list(cast(torch.nn.Sequential, game.model.discriminator.convolutions))
     assert isinstance(layers[layers.index(first) + 1], torch.nn.Identity)
     assert sum(isinstance(module, torch.nn.Linear) for module in game.model.modules()) == 2
     images = game.sample(game.latents(3, "test"), torch.zeros(3))

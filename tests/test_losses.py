@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
-from conftest import choices, small
 from hydra.utils import instantiate
 from torch import Tensor
 
+from conftest import choices, small
 from twoplayer.losses.base import Loss
 from twoplayer.models.base import Side
 
@@ -93,7 +93,9 @@ def test_extreme_logits_stay_finite() -> None:
     for name in ("non_saturating", "minimax", "relativistic"):
         logits = torch.tensor([-1e4, 0.0, 1e4], requires_grad=True)
         loss = loss_named(name)
-        cost = loss.discriminator(side(logits), side(-logits), torch.ones(3), torch.zeros(3)) + loss.generator(side(logits), side(-logits), torch.ones(3))
+        cost = loss.discriminator(side(logits), side(-logits), torch.ones(3), torch.zeros(3)) + loss.generator(
+            side(logits), side(-logits), torch.ones(3)
+        )
         cost.backward()
         assert cost.isfinite()
         assert logits.grad is not None

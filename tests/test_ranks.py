@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import commands
 import pytest
 import torch
+
+import commands
 from conftest import SMALL, WIDTHS, choices
 
 DUMP = "+callbacks.dump={_target_:rank_callbacks.Dump}"
@@ -15,7 +16,9 @@ TRICKS = ",".join(choices("trick"))
 
 def play(folder: Path, *overrides: str, model: str = "dcgan") -> list[dict[str, Any]]:
     """What each rank left at the end of a small run."""
-    finished = commands.run("train.py", f"model={model}", *SMALL, *WIDTHS[model], "budget.images=160", DUMP, f"run={folder / 'run'}", *overrides, folder=folder)
+    finished = commands.run(
+        "train.py", f"model={model}", *SMALL, *WIDTHS[model], "budget.images=160", DUMP, f"run={folder / 'run'}", *overrides, folder=folder
+    )
     assert finished.code == 0, finished.errors
     return [torch.load(path, weights_only=True) for path in sorted((folder / "run").glob("rank*.pt"))]
 
@@ -27,7 +30,9 @@ def differences(ranks: list[dict[str, Any]]) -> list[str]:
 
 
 def test_ranks_share_all_shared_state_and_draw_their_own_noise(tmp_path: Path) -> None:
-    ranks = play(tmp_path, "trainer.devices=2", f"trick=[{TRICKS}]", "trick.pretrain_discriminator.images=32", "trick.discriminator_steps.steps=2")
+    ranks = play(
+        tmp_path, "trainer.devices=2", f"trick=[{TRICKS}]", "trick.pretrain_discriminator.images=32", "trick.discriminator_steps.steps=2"
+    )
     assert [rank["world_size"] for rank in ranks] == [2, 2]
     assert any("running_mean" in name for name in ranks[0]["shared"])
     assert differences(ranks) == []
@@ -68,10 +73,18 @@ def test_a_multirun_gives_every_job_its_ranks_and_one_folder(tmp_path: Path) -> 
 
 
 def test_a_rank_that_fails_takes_the_run_down(tmp_path: Path) -> None:
-    settings = ["model=gan", *SMALL, *WIDTHS["gan"], "budget.images=100000", "+callbacks.fail={_target_:rank_callbacks.Fail}", "trainer.devices=2", "run=run"]
+    settings = [
+        "model=gan",
+        *SMALL,
+        *WIDTHS["gan"],
+        "budget.images=100000",
+        "+callbacks.fail={_target_:rank_callbacks.Fail}",
+        "trainer.devices=2",
+        "run=run",
+    ]
     finished = commands.run("train.py", *settings, folder=tmp_path, timeout=120, FAIL_ON_RANK="1")
     assert finished.code != 0
-    assert "this rank fails on purpose" in finished.errors
+    assert "this run fails on purpose" in finished.errors
 
 
 @pytest.mark.parametrize(("setting", "message"), [("trainer.devices=3", "does not divide by 3"), ("trainer.devices=0", "greater than 0")])

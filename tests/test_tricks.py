@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import fit, same, small, weights
 from torch import Tensor, nn
 
+from conftest import fit, same, small, weights
 from twoplayer.models.base import Example, Side
 from twoplayer.tricks.base import Judge, Trick, Tricks, Turns
 from twoplayer.tricks.discriminator_steps import DiscriminatorSteps

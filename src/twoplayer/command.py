@@ -14,9 +14,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException, HydraException, InstantiationException, MissingConfigException, OverrideParseException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from twoplayer import CONF
 from twoplayer.errors import ConfigurationError, TwoplayerError
 
 
@@ -59,7 +60,13 @@ def report(error: Exception, debug: bool = False) -> int:
     """Print what a user needs of an error, once, and return its exit code."""
     if isinstance(error, InstantiationException) and isinstance(error.__cause__, TwoplayerError):
         error = error.__cause__
-    code = error.exit_code if isinstance(error, TwoplayerError) else ConfigurationError.exit_code if isinstance(error, HydraException | OmegaConfBaseException) else 1
+    code = (
+        error.exit_code
+        if isinstance(error, TwoplayerError)
+        else ConfigurationError.exit_code
+        if isinstance(error, HydraException | OmegaConfBaseException)
+        else 1
+    )
     if not getattr(error, "reported", False):
         error.reported = True  # type: ignore[attr-defined]
         if code == 1 or debug or "debug=true" in sys.argv:
@@ -70,11 +77,13 @@ def report(error: Exception, debug: bool = False) -> int:
 
 def explain(error: Exception) -> str:
     """One line about an error of ours or of Hydra's."""
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         from twoplayer.configuration import unknown
 
         group, _, name = error.missing_cfg_file.rpartition("/")
-        return f"{group}={name}: " + unknown(name, error.options, kind=group)
+        return f"{group}={name}: " + unknown(
+            name, error.options or (path.stem for path in (CONF / group).glob("*.yaml")), kind=f"choice of {group}"
+        )
     message = str(error)
     cause = f"{message}\n{error.__cause__ or ''}"
     if isinstance(error, ConfigCompositionException) and (key := re.search(r"full_key: (\S+)", cause)):
@@ -90,16 +99,17 @@ def _known_settings(near: str) -> list[str]:
     """The names beside a mistyped one."""
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
-    from omegaconf import OmegaConf
-
-    from twoplayer import CONF
 
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("train")
     parent = OmegaConf.select(config, near.rpartition(".")[0]) if "." in near else config
     prefix = f"{near.rpartition('.')[0]}." if "." in near else ""
-    return [prefix + str(key) for key in parent if not str(key).startswith("_")] if isinstance(parent, DictConfig) else [str(key) for key in config]
+    return (
+        [prefix + str(key) for key in parent if not str(key).startswith("_")]
+        if isinstance(parent, DictConfig)
+        else [str(key) for key in config]
+    )
 
 
 class Check(Callback):
@@ -116,16 +126,19 @@ class Check(Callback):
         """The sweep's own expansion of its overrides, composed one by one."""
         try:
             overrides = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
-            for jobs in BasicSweeper.split_arguments(overrides, max_batch_size=None):
-                for job in jobs:
-                    _check(compose(config_name, overrides=job, return_hydra_config=True))
+            batches = BasicSweeper.split_arguments(overrides, max_batch_size=None)
+            _check(*(compose(config_name, overrides=job, return_hydra_config=True) for jobs in batches for job in jobs))
         except Exception as error:
             sys.exit(report(error, config.get("debug", False)))
 
 
-def _check(config: DictConfig) -> None:
+def _check(*configs: DictConfig) -> None:
+    """All configurations first, then the data, which may have to be fetched."""
     # Imported here: --help and a mistyped name do not wait for torch.
-    from twoplayer.training import refuse
+    from twoplayer.training import prepare_data, refuse
 
-    HydraConfig.instance().set_config(config)  # which a name is made of
-    refuse(config)
+    for config in configs:
+        HydraConfig.instance().set_config(config)  # which a name is made of
+        refuse(config)
+    for config in configs:
+        prepare_data(config)

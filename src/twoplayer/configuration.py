@@ -82,11 +82,10 @@ def check(config: DictConfig) -> None:
     targets = []
     for key, annotation in hints.items():
         targets += _check_value(config, key, key, annotation)
-    for path, target in targets:
+    for _, target in targets:
         refuse = getattr(target, "refuse", None)
         if refuse is not None:
             refuse(config)
-        _check_kind(path, target)
 
 
 def check_call(node: DictConfig) -> None:
@@ -107,7 +106,7 @@ def _check_value(parent: DictConfig, key: str, path: str, annotation: Any) -> li
             _check_names(path, value, hints, required=hints)
             return [found for name, hint in hints.items() for found in _check_value(value, name, f"{path}.{name}", hint)]
         if typing.get_origin(annotation) is dict:
-            return [found for name in value for found in _check_value(value, str(name), f"{path}.{name}", dict[str, Any])]
+            return [found for name in map(str, value) for found in _check_value(value, name, f"{path}.{name}", dict[str, Any])]
     plain = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
     parent[key] = _validated(plain, annotation, path)
     return []
@@ -115,16 +114,17 @@ def _check_value(parent: DictConfig, key: str, path: str, annotation: Any) -> li
 
 def _check_target(node: DictConfig, path: str) -> list[tuple[str, Any]]:
     target = get_object(node._target_)
+    _check_kind(path, target)
     parameters = inspect.signature(target).parameters
     hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target, include_extras=True)
-    given = [name for name in node if name not in ("_target_", "_partial_")]
+    given = [name for name in map(str, node) if name not in ("_target_", "_partial_")]
     required = [
         name
         for name, parameter in parameters.items()
         if parameter.default is parameter.empty and not (node.get("_partial_") and parameter.kind is not parameter.KEYWORD_ONLY)
     ]
     _check_names(path, given, parameters, required)
-    return [(path, target), *(found for name in given for found in _check_value(node, str(name), f"{path}.{name}".lstrip("."), hints[str(name)]))]
+    return [(path, target), *(found for name in given for found in _check_value(node, name, f"{path}.{name}".lstrip("."), hints[name]))]
 
 
 def _check_names(path: str, given: Iterable[Any], known: Mapping[str, Any], required: Iterable[str]) -> None:
@@ -157,10 +157,18 @@ def _validated(value: Any, annotation: Any, path: str) -> Any:
     detail = errors[-1].errors()[0]
     where = "".join(f"[{index}]" for index in detail["loc"] if isinstance(index, int))
     accepted = " or ".join(dict.fromkeys(_accepted(error["msg"]) for error in errors[-1].errors()))
-    raise ConfigurationError(f"{path}{where}={_written(detail['input'])}: must be {accepted}")
+    written = _written(detail["input"] if where else value)
+    raise ConfigurationError(f"{path}{where}={written}: must be {accepted}")
 
 
-_KINDS = {"a valid integer": "a whole number", "a valid number": "a number", "a valid boolean": "true or false", "a valid string": "text", "a valid list": "a list", "None": "null"}
+_KINDS = {
+    "a valid integer": "a whole number",
+    "a valid number": "a number",
+    "a valid boolean": "true or false",
+    "a valid string": "text",
+    "a valid list": "a list",
+    "None": "null",
+}
 
 
 def _accepted(message: str) -> str:
@@ -195,11 +203,6 @@ def _check_kind(path: str, target: Any) -> None:
     parts = path.split(".")
     kind = kinds.get((parts[0], len(parts)))
     if kind is not None and not (inspect.isclass(target) and issubclass(target, kind)):
-        raise ConfigurationError(f"{path}._target_={target.__module__}.{target.__qualname__}: must be a subclass of {kind.__module__}.{kind.__name__}")
-
-
-def target_class(node: DictConfig) -> Any:
-    """The class or function that a node would be built with."""
-    return get_object(node._target_)
-
-
+        raise ConfigurationError(
+            f"{path}._target_={target.__module__}.{target.__qualname__}: must be a subclass of {kind.__module__}.{kind.__name__}"
+        )

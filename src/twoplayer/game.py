@@ -1,7 +1,7 @@
 """The two-player game: the only LightningModule, with the training step that all losses, tricks and models share."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from pytorch_lightning import LightningModule
@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
 from twoplayer import randomness, ranks
-from twoplayer.engine import Eager, Precision, autocast, resolve_precision
+from twoplayer.engine import Eager, Precision, autocast
 from twoplayer.losses.base import Loss
 from twoplayer.models.base import Batch, Example, Model, Side
-from twoplayer.tricks.base import Player, Tricks
+from twoplayer.tricks.base import Player, Trick, Tricks
 from twoplayer.turns import Clock
 
 OptimizerFactory = Callable[[Sequence[nn.Parameter]], torch.optim.Optimizer]
@@ -56,11 +56,16 @@ class Game(LightningModule):
             "discriminator": list(model.discriminator.parameters()),
             "generator": list(model.generator.parameters()),
         }
-        self.player_optimizers = {player: optimizers[player](parameters) for player, parameters in self.player_parameters.items() if parameters}
+        self.player_optimizers = {
+            player: optimizers[player](parameters) for player, parameters in self.player_parameters.items() if parameters
+        }
         self.register_buffer("finite", torch.tensor(True))
         self.finite: Tensor
         self.scalars: dict[str, Tensor] = {}
-        self._gradients = {"discriminator": engine.gradients(self.discriminator_gradients), "generator": engine.gradients(self.generator_gradients)}
+        self._gradients = {
+            "discriminator": engine.gradients(self.discriminator_gradients),
+            "generator": engine.gradients(self.generator_gradients),
+        }
         self._update = {"discriminator": engine.update(self.update_discriminator), "generator": engine.update(self.update_generator)}
 
     def training_step(self, batch: Batch, batch_index: int) -> None:
@@ -104,7 +109,9 @@ class Game(LightningModule):
                 logits, features = self.judge(example)
                 return critic(logits), features
 
-            penalty = self.tricks.penalty(due, real_side._replace(logits=critic(real_side.logits)), fake_side._replace(logits=critic(fake_side.logits)), judge)
+            penalty = self.tricks.penalty(
+                due, real_side._replace(logits=critic(real_side.logits)), fake_side._replace(logits=critic(fake_side.logits)), judge
+            )
         (cost + penalty).backward(inputs=self.player_parameters["discriminator"])
         return Round(cost.detach(), _detached(real_side), _detached(fake_side))
 
@@ -166,7 +173,7 @@ class Game(LightningModule):
     def latents(self, num: int, *place: int | str) -> Tensor:
         """`num` latents (num, latent_size) of the prior, a function of the seed and of the place they are used at."""
         generator = randomness.generator(self.device, self.seed, "latents", *place)
-        return self.tricks.latents(torch.randn(num, self.model.generator.latent_size, generator=generator, device=self.device))
+        return self.tricks.latents(torch.randn(num, self.model.latent_size, generator=generator, device=self.device))
 
     @torch.no_grad()
     def sample(self, latents: Tensor, labels: Tensor) -> Tensor:
@@ -180,7 +187,9 @@ class Game(LightningModule):
 
     def numbers(self) -> dict[str, Tensor]:
         """The settings that a schedule may change, by the name they have in the configuration, as the tensors that their owners read."""
-        numbers = {f"trick.{name}": buffer for name, buffer in self.tricks.chosen.named_buffers() if name.count(".") == 1 and buffer.ndim == 0}
+        numbers = {
+            f"trick.{name}": buffer for name, buffer in self.tricks.chosen.named_buffers() if name.count(".") == 1 and buffer.ndim == 0
+        }
         for player, optimizer in self.player_optimizers.items():
             for group in optimizer.param_groups:
                 betas = dict(zip(("beta1", "beta2"), group.get("betas", ()), strict=False))
@@ -189,8 +198,10 @@ class Game(LightningModule):
 
     def shared_state(self) -> Iterator[tuple[str, Tensor]]:
         """All state that is the same on every rank, by name: parameters, and all buffers but those that a trick declares its rank's own."""
-        own = {f"tricks.chosen.{name}.{buffer}" for name, trick in self.tricks.chosen.items() for buffer in trick.per_rank}
-        yield from ((name, tensor) for name, tensor in self.state_dict(keep_vars=True).items() if isinstance(tensor, Tensor) and name not in own)
+        own = {f"tricks.chosen.{name}.{buffer}" for name, trick in self.tricks.chosen.items() for buffer in cast(Trick, trick).per_rank}
+        yield from (
+            (name, tensor) for name, tensor in self.state_dict(keep_vars=True).items() if isinstance(tensor, Tensor) and name not in own
+        )
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """The raw optimizers, so that Lightning saves them; the game steps them itself."""
@@ -209,7 +220,13 @@ class Game(LightningModule):
         if self.loss.boundary is None:
             return {**scalars, "accuracy/pairs": ordered, "accuracy": ordered}
         on_real, on_fake = (real > self.loss.boundary).float().mean(), (fake < self.loss.boundary).float().mean()
-        return {**scalars, "accuracy/real": on_real, "accuracy/fake": on_fake, "accuracy/pairs": ordered, "accuracy": (on_real + on_fake) / 2}
+        return {
+            **scalars,
+            "accuracy/real": on_real,
+            "accuracy/fake": on_fake,
+            "accuracy/pairs": ordered,
+            "accuracy": (on_real + on_fake) / 2,
+        }
 
     def _differentiable(self, example: Example, side: str, due: Sequence[str]) -> Example:
         return example._replace(images=example.images.detach().requires_grad_(self.tricks.differentiated(side, due)))
@@ -237,6 +254,5 @@ def _gradient(parameter: nn.Parameter) -> Tensor:
 
 
 def _detached(side: Side) -> Side:
-    return Side(*(value if value is None else value.detach() for value in side))
-
-
+    latents = None if side.latents is None else side.latents.detach()
+    return Side(side.images.detach(), side.labels, latents, side.logits.detach(), side.features.detach())

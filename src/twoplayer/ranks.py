@@ -12,11 +12,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-import torch.distributed as distributed
 from hydra.core.hydra_config import HydraConfig
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 
 RANK_VARIABLES = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PL_GLOBAL_SEED", "PL_SEED_WORKERS")
@@ -30,6 +29,11 @@ def world_size() -> int:
 def rank() -> int:
     """This process among all ranks; 0 without a process group."""
     return distributed.get_rank() if distributed.is_initialized() else 0
+
+
+def is_first() -> bool:
+    """Whether this is the process that speaks and writes for all; known before there is a process group."""
+    return bool(rank_zero_only.rank == 0)  # type: ignore[attr-defined]
 
 
 def mean(value: Tensor) -> Tensor:
@@ -87,7 +91,9 @@ class _Launcher(_SubprocessScriptLauncher):
             "LOCAL_RANK": "0",
             "WORLD_SIZE": str(self.num_processes * self.num_nodes),
         }
-        self.procs = [subprocess.Popen(child_command(), env=os.environ | {"LOCAL_RANK": str(rank)}) for rank in range(1, self.num_processes)]
+        self.procs = [
+            subprocess.Popen(child_command(), env=os.environ | {"LOCAL_RANK": str(rank)}) for rank in range(1, self.num_processes)
+        ]
 
 
 def child_command() -> list[str]:

@@ -14,6 +14,7 @@ from twoplayer.errors import ConfigurationError, DataError
 from twoplayer.game import Game
 from twoplayer.training import build_game
 
+
 class SavedGenerator:
     """The generator of a run. `generator(64)` gives 64 images (64, C, H, W) in [-1, 1]; `generator.game` is all of the game."""
 
@@ -43,7 +44,8 @@ def load(run: str | Path) -> SavedGenerator:
         raise ConfigurationError(f"run={run}: there is no checkpoints/last.ckpt; the run has not been saved yet")
     config = OmegaConf.load(config_file)
     assert isinstance(config, DictConfig)
-    refuse_foreign_targets(config)
+    for part in ("model", "loss", "trick", "optimizer"):
+        refuse_foreign_targets(config[part])
     game = build_game(config, torch.device("cpu"))
     try:
         checkpoint: dict[str, Any] = torch.load(checkpoint_file, map_location="cpu", weights_only=True)

@@ -12,7 +12,6 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, Trainer
-from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 from rich.table import Table
 
@@ -35,13 +34,14 @@ log = logging.getLogger(__name__)
 
 
 def refuse(config: DictConfig) -> None:
-    """Everything that can be known to be wrong before a run has a folder: raises ConfigurationError or DataError.
-
-    The data are fetched and verified here.
-    """
+    """Raise ConfigurationError for all that can be known to be wrong with a configuration before a run has a folder."""
     check(config)
     _refuse_devices(config)
-    if rank_zero_only.rank == 0:
+
+
+def prepare_data(config: DictConfig) -> None:
+    """Fetch and verify the data, before a run has a folder. Raises DataError."""
+    if ranks.is_first():
         instantiate(config.data).prepare_data()
 
 
@@ -93,14 +93,14 @@ def _play(config: DictConfig, folder: Path) -> dict[str, Any]:
         enable_model_summary=False,
         default_root_dir=folder,
     )
-    if rank_zero_only.rank == 0:
+    if ranks.is_first():
         OmegaConf.save(config, folder / "config.yaml")
         _introduce(config, game, device)
     plain: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
     for logger in loggers:
         logger.begin(folder, folder.name, _group(config), _tags(config), plain)
     trainer.fit(game, datamodule=instantiate(config.data))
-    if rank_zero_only.rank == 0:
+    if ranks.is_first():
         _conclude(record.summary, folder)
     return record.summary
 
@@ -112,7 +112,12 @@ def _callbacks(config: DictConfig) -> list[Callback]:
     for callback in chosen:
         if isinstance(callback, Scores) and config.metric:
             callback.metric = instantiate(config.metric)
-    return [stopwatch, *chosen, Checkpoints(Checkpoint(**config.checkpoint)), Summary(stopwatch, {"name": config.name, "seed": config.seed})]
+    return [
+        stopwatch,
+        *chosen,
+        Checkpoints(Checkpoint(**config.checkpoint)),
+        Summary(stopwatch, {"name": config.name, "seed": config.seed}),
+    ]
 
 
 def _refuse_devices(config: DictConfig) -> None:
@@ -120,9 +125,13 @@ def _refuse_devices(config: DictConfig) -> None:
     world_size = hardware.devices * hardware.num_nodes
     available = {"gpu": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}.get(kind)
     if available is not None and hardware.devices > available:
-        raise ConfigurationError(f"trainer.devices={hardware.devices}: this machine has {available} of kind {kind}; set trainer.devices={max(available, 1)}, or trainer=cpu")
+        raise ConfigurationError(
+            f"trainer.devices={hardware.devices}: this machine has {available} of kind {kind}; set trainer.devices={max(available, 1)}, or trainer=cpu"
+        )
     if batch_size % world_size:
-        raise ConfigurationError(f"data.batch_size={batch_size}: this is the batch of all {world_size} ranks together and does not divide by {world_size}; set a multiple of it")
+        raise ConfigurationError(
+            f"data.batch_size={batch_size}: this is the batch of all {world_size} ranks together and does not divide by {world_size}; set a multiple of it"
+        )
 
 
 def _accelerator(config: DictConfig) -> str:
@@ -144,24 +153,35 @@ def _tags(config: DictConfig) -> list[str]:
 def _introduce(config: DictConfig, game: Game, device: torch.device) -> None:
     """Say what is about to happen, the chosen tricks included, which `trick=` on the command line has replaced as a whole."""
     data, model, loss, *tricks = _tags(config)
-    sizes = ", ".join(f"{player[0].upper()} {sum(parameter.numel() for parameter in parameters):,}" for player, parameters in sorted(game.player_parameters.items()))
+    sizes = ", ".join(
+        f"{player[0].upper()} {sum(parameter.numel() for parameter in parameters):,}"
+        for player, parameters in sorted(game.player_parameters.items())
+    )
     ranks_ = config.trainer.devices * config.trainer.num_nodes
     where = f"{device_name(device)}{f' x {ranks_}' if ranks_ > 1 else ''}, {game.precision}, engine {config.engine}"
     log.info("model %s (%s parameters)   loss %s   data %s   tricks %s", model, sizes, loss, data, ", ".join(tricks) or "none")
     log.info("on %s   seed %s   up to %s images", where, config.seed, f"{config.budget.images:,}")
     if game.loss.needs_bounded_slope and not game.tricks.bounds_slope:
-        log.warning("loss=%s without anything that bounds D's slope does not approximate a distance and may run away: add trick=[wgan_gp]", loss)
+        log.warning(
+            "loss=%s without anything that bounds D's slope does not approximate a distance and may run away: add trick=[wgan_gp]", loss
+        )
 
 
 def _conclude(summary: dict[str, Any], folder: Path) -> None:
     """A small table: the score beside its floor, the time, the speed; and where to look."""
     table = Table(show_header=False, box=None)
     if "fd" in summary:
-        table.add_row("FD, 10,000 samples against the test split", f"[bold]{summary['fd']:.2f}[/bold]", f"{summary['fd'] / summary['fd_floor']:.1f} x its floor of {summary['fd_floor']:.3f}; untrained {summary['fd_untrained']:,.0f}")
-    table.add_row("images seen", f"{summary['images_seen']:,}", f"{summary['seconds']:,.0f} s, {summary['images_per_second']:,.0f} images/s")
-    table.add_row("samples", "", str(folder / samples.FOLDER / f"{summary['images_seen']:08}.png"))
-    table.add_row("run", "", str(folder))
-    Console(soft_wrap=True).print(table)
+        ratio = (
+            f"{summary['fd'] / summary['fd_floor']:.1f} x its floor of {summary['fd_floor']:.2f} (untrained {summary['fd_untrained']:,.0f})"
+        )
+        table.add_row("fd, on the test split", f"[bold]{summary['fd']:.2f}[/bold]", ratio)
+    table.add_row(
+        "images seen", f"{summary['images_seen']:,}", f"{summary['seconds']:,.0f} s, {summary['images_per_second']:,.0f} images/s"
+    )
+    Console().print(table)
+    last = f"{summary['images_seen']:08}.png"
+    print(f" samples  {folder / samples.FOLDER / last}")
+    print(f" run      {folder}")
 
 
 @contextmanager

@@ -26,9 +26,16 @@ class ProgressBar(Callback):
     def on_train_start(self, trainer: Trainer, game: Game) -> None:  # type: ignore[override]
         """Begin the bar."""
         if trainer.is_global_zero and Console().is_terminal:
-            columns = (TextColumn("[bold]{task.description}"), BarColumn(None), _Images(), TextColumn("{task.fields[speed]}"), TimeRemainingColumn(), TextColumn("{task.fields[scalars]}"))
+            columns = (
+                TextColumn("[bold]{task.description}"),
+                BarColumn(None),
+                _Images(),
+                TextColumn("{task.fields[speed]}"),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[scalars]}"),
+            )
             self._progress = Progress(*columns, refresh_per_second=4)
-            self._progress.add_task("training", total=1.0, completed=0.0, seen=0, images=0, speed="", scalars="")
+            self._progress.add_task("training", total=1.0, seen=0, images=0, speed="", scalars="")
             self._progress.start()
 
     def on_train_batch_end(self, trainer: Trainer, game: Game, outputs: Any, batch: Any, batch_index: int) -> None:  # type: ignore[override]

@@ -18,9 +18,12 @@ MAX_ROWS = 9
 
 class Samples(Callback):
     """A grid of `num` samples in `samples/`, named by images seen: every so many images, more often at first (at `first` images and
-    at each doubling), and at the end. From these, an animation and a strip of log-spaced moments."""
+    at each doubling), and at the end. From these, an animation and a strip of log-spaced moments.
+    """
 
-    def __init__(self, *, num: Annotated[int, Ge(1)], columns: Annotated[int, Ge(1)], first: Annotated[int, Gt(0)], every: Annotated[int, Gt(0)]) -> None:
+    def __init__(
+        self, *, num: Annotated[int, Ge(1)], columns: Annotated[int, Ge(1)], first: Annotated[int, Gt(0)], every: Annotated[int, Gt(0)]
+    ) -> None:
         self.num, self.columns, self.first, self.every = num, columns, first, every
 
     def on_train_start(self, trainer: Trainer, game: Game) -> None:  # type: ignore[override]
@@ -29,7 +32,9 @@ class Samples(Callback):
             self._save(trainer, game)
 
     def on_train_batch_end(self, trainer: Trainer, game: Game, outputs: Any, batch: Any, batch_index: int) -> None:  # type: ignore[override]
-        """The moments between."""
+        """The moments between; the last is left to the end."""
+        if trainer.should_stop:
+            return
         if game.clock.crossed(self.every) or any(game.clock.crossed_once(moment) for moment in self._early()):
             self._save(trainer, game)
 
@@ -42,7 +47,7 @@ class Samples(Callback):
             log_picture(trainer, "progress", self._tell(folder, num_images), game.clock.images_seen)
 
     def _early(self) -> list[int]:
-        moments = []
+        moments: list[int] = []
         while (moment := self.first * 2 ** len(moments)) < self.every:
             moments.append(moment)
         return moments
@@ -62,7 +67,9 @@ class Samples(Callback):
         paths = sorted(folder.glob("[0-9]*.png"))
         labels = [f"{int(path.stem):,} images\n{int(path.stem) / num_images:.2f} epochs" for path in paths]
         grids = [Image.open(path).convert("RGB") for path in paths]
-        pictures.animate([pictures.caption(grid, label.replace("\n", ", ")) for grid, label in zip(grids, labels, strict=True)], folder / "progress.gif")
+        pictures.animate(
+            [pictures.caption(grid, label.replace("\n", ", ")) for grid, label in zip(grids, labels, strict=True)], folder / "progress.gif"
+        )
         chosen = log_spaced([int(path.stem) for path in paths], MAX_ROWS)
         strip = pictures.filmstrip([(labels[index], self._first_rows(grids[index])) for index in chosen])
         strip.save(folder / "progress.png")

@@ -50,7 +50,9 @@ class Scalars(Callback):
 
     def _log(self, trainer: Trainer, game: Game) -> None:
         means = {name: total / self._counts[name] for name, total in self._sums.items()} | game.report()
-        values = dict(zip(means, ranks.mean(torch.stack([value.float().to(game.device) for value in means.values()])).tolist(), strict=True))
+        values = dict(
+            zip(means, ranks.mean(torch.stack([value.float().to(game.device) for value in means.values()])).tolist(), strict=True)
+        )
         check_finite(game)
         assert self._since is not None
         now = time.perf_counter()

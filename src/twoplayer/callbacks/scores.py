@@ -51,7 +51,14 @@ class Scores(Callback):
         if self.metric is not None:
             scores = self._score(game, "validation", "test")
             self._log(trainer, game, scores["validation"])
-            self._summarize(trainer, {self.metric.name: scores["test"], f"{self.metric.name}_validation": scores["validation"], f"{self.metric.name}_validation_best": self._best})
+            self._summarize(
+                trainer,
+                {
+                    self.metric.name: scores["test"],
+                    f"{self.metric.name}_validation": scores["validation"],
+                    f"{self.metric.name}_validation_best": self._best,
+                },
+            )
 
     def state_dict(self) -> dict[str, Any]:
         """The best score so far."""

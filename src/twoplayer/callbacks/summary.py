@@ -25,7 +25,9 @@ class Summary(Callback):
         """What is running."""
         self.segments = [*self.segments, {"resumed_from": game.clock.images_seen, "trained": 0}]
         facts = {
-            "num_parameters": {player: sum(parameter.numel() for parameter in parameters) for player, parameters in game.player_parameters.items()},
+            "num_parameters": {
+                player: sum(parameter.numel() for parameter in parameters) for player, parameters in game.player_parameters.items()
+            },
             "device": device_name(game.device),
             "precision": game.precision,
             "world_size": trainer.world_size,

@@ -3,7 +3,7 @@
 import functools
 import itertools
 from collections.abc import Iterator
-from typing import Annotated, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import torch
 from annotated_types import Ge, MinLen
@@ -42,7 +42,9 @@ class Batches:
     that of the global batch, a function of (seed, epoch): each rank takes its slice, so two ranks see what one would see.
     """
 
-    def __init__(self, split: Split, batch_size: int, seed: int, device: torch.device, rank: int = 0, world_size: int = 1, first: int = 0) -> None:
+    def __init__(
+        self, split: Split, batch_size: int, seed: int, device: torch.device, rank: int = 0, world_size: int = 1, first: int = 0
+    ) -> None:
         self.images, self.labels = split.images.to(device), split.labels.to(device)
         self.global_batch_size, self.batch_size = batch_size, batch_size // world_size
         self.seed, self.device, self.rank, self.first = seed, device, rank, first
@@ -104,7 +106,9 @@ class ImageData(LightningDataModule):
             train, validation, test = (self._prepare(split) for split in self.load())
             if self.num_images is not None:
                 if self.num_images > len(train.images):
-                    raise ConfigurationError(f"data.num_images={self.num_images}: there are only {len(train.images):,} training images to take from")
+                    raise ConfigurationError(
+                        f"data.num_images={self.num_images}: there are only {len(train.images):,} training images to take from"
+                    )
                 train = Split(train.images[: self.num_images], train.labels[: self.num_images])
             self._splits = Splits(train, validation, test)
         return self._splits
@@ -120,7 +124,8 @@ class ImageData(LightningDataModule):
     def train_dataloader(self) -> Batches:
         """The batches of the trainer's own game, from where the game stands."""
         assert self.trainer is not None
-        game, strategy = self.trainer.lightning_module, self.trainer.strategy
+        game: Any = self.trainer.lightning_module
+        strategy = self.trainer.strategy
         return self.batches(game.seed, strategy.root_device, self.trainer.global_rank, self.trainer.world_size, game.clock.iteration)
 
     def _prepare(self, split: Split) -> Split:
@@ -128,7 +133,9 @@ class ImageData(LightningDataModule):
         if self.classes is not None:
             wrong = [name for name in self.classes if name >= self.num_classes]
             if wrong:
-                raise ConfigurationError(f"data.classes={self.classes}: there is no class {wrong[0]}; the classes are 0 to {self.num_classes - 1}")
+                raise ConfigurationError(
+                    f"data.classes={self.classes}: there is no class {wrong[0]}; the classes are 0 to {self.num_classes - 1}"
+                )
             kept = torch.isin(labels, torch.tensor(self.classes))
             images, labels = images[kept], labels[kept]
         if images.shape[-1] != self.image_size:

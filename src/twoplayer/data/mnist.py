@@ -41,14 +41,19 @@ class MNIST(ImageData):
         num_images: Annotated[int, Ge(1)] | None,
         classes: Annotated[list[Annotated[int, Ge(0)]], MinLen(1)] | None,
     ) -> None:
-        super().__init__(batch_size=batch_size, image_size=image_size, channels=channels, num_classes=num_classes, num_images=num_images, classes=classes)
+        super().__init__(
+            batch_size=batch_size, image_size=image_size, channels=channels, num_classes=num_classes, num_images=num_images, classes=classes
+        )
         self.root = Path(root)
 
     def load(self) -> Splits:
         """The four files, from `root` or from the first source that has them."""
         files = find_or_fetch(self.title, self.root, self.folder, self.checksums, self.sources)
         train, test = (
-            Split(parse_idx(files[f"{part}-images-idx3-ubyte"], f"{part} images").unsqueeze(1), parse_idx(files[f"{part}-labels-idx1-ubyte"], f"{part} labels").long())
+            Split(
+                parse_idx(files[f"{part}-images-idx3-ubyte"], f"{part} images").unsqueeze(1),
+                parse_idx(files[f"{part}-labels-idx1-ubyte"], f"{part} labels").long(),
+            )
             for part in ("train", "t10k")
         )
         return Splits(train, Split(train.images[-NUM_VALIDATION:], train.labels[-NUM_VALIDATION:]), test)

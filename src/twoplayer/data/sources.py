@@ -82,7 +82,9 @@ def find_or_fetch(title: str, root: Path, subfolder: str, checksums: Mapping[str
     content = {name: read_bytes(path) for name, path in found.items()}
     for name, path in found.items():
         if _sha256(content[name]) != checksums[name]:
-            raise DataError(f"{path} is not the {title} file that it should be (wrong sha256): delete it to have it fetched again, or name another folder with data.root=")
+            raise DataError(
+                f"{path} is not the {title} file that it should be (wrong sha256): delete it to have it fetched again, or name another folder with data.root="
+            )
 
     missing = [name for name in checksums if name not in content]
     reasons = []
@@ -101,8 +103,7 @@ def find_or_fetch(title: str, root: Path, subfolder: str, checksums: Mapping[str
         return content | fetched
     if missing:
         raise DataError(
-            f"{title} is not in {root} and could not be fetched ({'; '.join(reasons)}): "
-            f"put {', '.join(missing)} (or .gz) into {root / subfolder}, or name the folder that has them with data.root="
+            f"{title} is not in {root} and could not be fetched ({'; '.join(reasons)}): put {', '.join(missing)} (or .gz) into {root / subfolder}, or name the folder that has them with data.root="
         )
     return content
 
@@ -135,7 +136,7 @@ def _run(command: list[str], folder: str) -> bytes:
     if shutil.which(command[0]) is None:
         raise OSError(f"there is no {command[0]} on this machine")
     try:
-        result = subprocess.run(command, cwd=folder, capture_output=True, timeout=PACKAGE_SECONDS)
+        result = subprocess.run(command, cwd=folder, capture_output=True, timeout=PACKAGE_SECONDS, check=False)
     except subprocess.TimeoutExpired as error:
         raise OSError(f"{' '.join(command[:2])} took more than {PACKAGE_SECONDS} s") from error
     if result.returncode:

@@ -18,14 +18,16 @@ class WeightsAndBiases(RunLogger):
 
     def __init__(self, *, project: str, entity: str | None, mode: Literal["offline", "online"]) -> None:
         super().__init__()
-        self.settings = {"project": project, "entity": entity, "mode": mode}
+        self.settings: dict[str, Any] = {"project": project, "entity": entity, "mode": mode}
         self.run: Any = None
 
     @staticmethod
     def refuse(config: DictConfig) -> None:
         """Online without a key: W&B would ask on the terminal, or fail after the run has begun."""
         if config.logger.wandb.mode == "online" and not _has_key():
-            raise ConfigurationError("logger=wandb_online: there is no W&B key; set WANDB_API_KEY or run `uv run wandb login`, or use logger=wandb, which needs none")
+            raise ConfigurationError(
+                "logger=wandb_online: there is no W&B key; set WANDB_API_KEY or run `uv run wandb login`, or use logger=wandb, which needs none"
+            )
 
     @rank_zero_only
     def begin(self, folder: Path, name: str, group: str, tags: list[str], config: dict[str, Any]) -> None:
@@ -33,10 +35,11 @@ class WeightsAndBiases(RunLogger):
         import wandb
 
         quiet = wandb.Settings(silent=True, console="off")
-        self.run = wandb.init(dir=folder, name=name, group=group, tags=tags, config=config, reinit="create_new", settings=quiet, **self.settings)
+        self.run = wandb.init(
+            dir=folder, name=name, group=group, tags=tags, config=config, reinit="create_new", settings=quiet, **self.settings
+        )
         self.run.define_metric("images_seen", hidden=True)
         self.run.define_metric("*", step_metric="images_seen")
-        self.run.define_metric("fd_validation", step_metric="images_seen", summary="min,last")
 
     @property
     def name(self) -> str:

@@ -1,0 +1,1 @@
+"""Scores and the features they are computed on."""

@@ -40,7 +40,8 @@ class FrechetDistance(Metric):
         features = {name: self._features(images.images.to(device)) for name, images in data.splits._asdict().items() if name != "train"}
         for name in ("validation", "test"):
             # The features are given, so that images are looked at once for all references.
-            distance = FrechetInceptionDistance(feature=_Given(), reset_real_features=False).to(device).set_dtype(torch.float64)
+            distance = FrechetInceptionDistance(feature=_Given(), reset_real_features=False).to(device)
+            distance.set_dtype(torch.float64)
             distance.update(features[name], real=True)
             self._against[name] = distance  # type: ignore[index]
         self._floor = self._distances([features["validation"]], ["test"])["test"]

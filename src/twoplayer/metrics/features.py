@@ -35,7 +35,9 @@ class Classifier(nn.Module):
         def block(inputs: int, outputs: int, kernel: int, stride: int) -> list[nn.Module]:
             return [nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
 
-        self.convolutions = nn.Sequential(*block(1, 32, 5, 2), *block(32, 64, 3, 1), nn.MaxPool2d(2), *block(64, 64, 3, 1), *block(64, 64, 3, 2), nn.Flatten())
+        self.convolutions = nn.Sequential(
+            *block(1, 32, 5, 2), *block(32, 64, 3, 1), nn.MaxPool2d(2), *block(64, 64, 3, 1), *block(64, 64, 3, 2), nn.Flatten()
+        )
         self.features = nn.Linear(64 * 4 * 4, NUM_FEATURES)
         self.logits = nn.Sequential(nn.ReLU(), nn.Dropout(0.3), nn.Linear(NUM_FEATURES, 10))
 
@@ -75,7 +77,9 @@ def load_features(name: str) -> FeatureExtractor:
     """The extractor called `name`. Raises DataError where its file is not the one that the scores were defined by."""
     content = resources.files(__package__).joinpath(f"{name}.safetensors").read_bytes()
     if hashlib.sha256(content).hexdigest() != CHECKSUMS[name]:
-        raise DataError(f"twoplayer/metrics/{name}.safetensors is not the file that scores are defined by (wrong sha256): restore it from the repository")
+        raise DataError(
+            f"twoplayer/metrics/{name}.safetensors is not the file that scores are defined by (wrong sha256): restore it from the repository"
+        )
     classifier = Classifier()
     classifier.load_state_dict(load(content))
     return FeatureExtractor(classifier)

@@ -10,7 +10,8 @@ Batch = tuple[Tensor, Tensor]
 
 class Example(NamedTuple):
     """What one side offers for judgement. The latents of a fake are those it came from; those of a real image are None,
-    except in a family that judges pairs, which shows the partner there."""
+    except in a family that judges pairs, which shows the partner there.
+    """
 
     images: Tensor
     labels: Tensor
@@ -40,6 +41,11 @@ class Model(nn.Module):
         super().__init__()
         self.generator = generator
         self.discriminator = discriminator
+
+    @property
+    def latent_size(self) -> int:
+        """The dimension of the prior."""
+        return cast(int, self.generator.latent_size)
 
     def real(self, batch: Batch, latents: Tensor) -> Example:
         """The example shown as real."""

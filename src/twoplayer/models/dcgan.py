@@ -1,6 +1,7 @@
 """DCGAN (Radford, Metz and Chintala, 2016, arXiv:1511.06434), by its five guidelines: strided and transposed convolutions
 instead of pooling, batch normalization except at G's output and D's input, no hidden fully connected layers (a projection opens
-G and a linear map closes D), ReLU and a final tanh in G, LeakyReLU in D."""
+G and a linear map closes D), ReLU and a final tanh in G, LeakyReLU in D.
+"""
 
 from typing import Annotated, Literal
 
@@ -25,16 +26,23 @@ class Generator(nn.Module):
     the channels; `width` channels are left at full resolution.
     """
 
-    def __init__(self, *, latent_size: Size, width: Size, channels: Size, image_size: int, activation: Activation, normalization: Normalization) -> None:
+    def __init__(
+        self, *, latent_size: Size, width: Size, channels: Size, image_size: int, activation: Activation, normalization: Normalization
+    ) -> None:
         super().__init__()
         self.latent_size = latent_size
         start = 7 if image_size == 28 else 4
         num_stages = (image_size // start).bit_length() - 1
         maps = width * 2**num_stages
-        self.projection = nn.Sequential(nn.Linear(latent_size, maps * start**2, bias=normalization == "none"), nn.Unflatten(1, (maps, start, start)))
+        self.projection = nn.Sequential(
+            nn.Linear(latent_size, maps * start**2, bias=normalization == "none"), nn.Unflatten(1, (maps, start, start))
+        )
         layers = _normalized(maps, normalization, activation)
         for _ in range(num_stages):
-            layers += [nn.ConvTranspose2d(maps, maps // 2, 4, 2, 1, bias=normalization == "none"), *_normalized(maps // 2, normalization, activation)]
+            layers += [
+                nn.ConvTranspose2d(maps, maps // 2, 4, 2, 1, bias=normalization == "none"),
+                *_normalized(maps // 2, normalization, activation),
+            ]
             maps //= 2
         self.convolutions = nn.Sequential(*layers)
         self.output = nn.Conv2d(maps, channels, 3, 1, 1)
@@ -84,7 +92,9 @@ class DCGAN(Model):
     def refuse(config: DictConfig) -> None:
         """Sizes that cannot be reached by doubling."""
         if config.data.image_size not in IMAGE_SIZES:
-            raise ConfigurationError(f"data.image_size={config.data.image_size}: model=dcgan takes {', '.join(map(str, IMAGE_SIZES))}; set one of them, or use model=gan")
+            raise ConfigurationError(
+                f"data.image_size={config.data.image_size}: model=dcgan takes {', '.join(map(str, IMAGE_SIZES))}; set one of them, or use model=gan"
+            )
 
 
 def _normalized(maps: int, normalization_name: Normalization, activation_name: Activation) -> list[nn.Module]:

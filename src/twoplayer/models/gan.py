@@ -17,7 +17,16 @@ Widths = Annotated[list[Size], MinLen(1)]
 class Generator(nn.Module):
     """Latents (N, latent_size) through hidden layers of these widths to images (N, channels, image_size, image_size), by tanh."""
 
-    def __init__(self, *, latent_size: Size, widths: Widths, channels: Size, image_size: Size, activation: Activation, normalization: VectorNormalization) -> None:
+    def __init__(
+        self,
+        *,
+        latent_size: Size,
+        widths: Widths,
+        channels: Size,
+        image_size: Size,
+        activation: Activation,
+        normalization: VectorNormalization,
+    ) -> None:
         super().__init__()
         self.latent_size = latent_size
         self.hidden = _hidden([latent_size, *widths], activation, normalization, dropout=0.0)

@@ -60,7 +60,8 @@ class Trick(nn.Module):
 
     def begin(self, images_seen: int, numbers: Mapping[str, Tensor]) -> None:
         """At the start of an iteration, outside any graph. `numbers` maps the name of a setting (`optimizer.discriminator.lr`,
-        `trick.r1.weight`) to the 0-dim tensor that its owner reads; a schedule writes into it in place."""
+        `trick.r1.weight`) to the 0-dim tensor that its owner reads; a schedule writes into it in place.
+        """
 
     def turns(self, iteration: int, turns: Turns, costs: Costs | None) -> Turns:
         """How many updates each player gets, outside any graph. There are no costs before both have had a turn."""
@@ -239,4 +240,6 @@ def refuse_without_soft_labels(trick: str, config: DictConfig) -> None:
     """Refuse a trick that softens labels with a loss to which they mean nothing."""
     loss = get_class(config.loss._target_)
     if not loss.soft_labels:
-        raise ConfigurationError(f"trick={trick}: {loss.__name__} has no labels that could be softened; leave the trick out, or choose another loss")
+        raise ConfigurationError(
+            f"trick={trick}: {loss.__name__} has no labels that could be softened; leave the trick out, or choose another loss"
+        )

@@ -1,5 +1,6 @@
 """An exponential moving average of G's weights, for samples and metrics (Yaz et al., 2019, arXiv:1806.04498), with the half-life
-in images and ramped up as in StyleGAN2 (Karras et al., 2020, arXiv:1912.04958)."""
+in images and ramped up as in StyleGAN2 (Karras et al., 2020, arXiv:1912.04958).
+"""
 
 import copy
 from collections.abc import Mapping

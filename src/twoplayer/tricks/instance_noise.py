@@ -1,5 +1,6 @@
 """Instance noise (Sønderby et al., 2017, arXiv:1610.04490; Arjovsky and Bottou, 2017, arXiv:1701.04862): D sees everything
-through Gaussian noise that fades, so that real and fake overlap while G is still far away."""
+through Gaussian noise that fades, so that real and fake overlap while G is still far away.
+"""
 
 from collections.abc import Mapping
 from typing import Annotated

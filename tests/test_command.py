@@ -1,0 +1,167 @@
+"""The entry scripts as a user meets them: help, mistakes, exit codes, and what they leave behind."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import load_file
+
+import commands
+from conftest import PROJECT, SMALL, WIDTHS
+
+TINY = ["model=gan", *SMALL, *WIDTHS["gan"], "budget.images=64"]
+
+MISTAKES = [
+    (["loss=hing"], "loss=hing: hing is not a choice of loss; did you mean hinge?"),
+    (["trick=[emma]"], "emma is not a choice of trick; did you mean ema?"),
+    (["'trick=[ema,nothing]'"], "override is written name=value"),
+    (["modle=gan"], "modle is not a setting; did you mean model"),
+    (["loss.margn=1"], "loss.margn is not a setting"),
+    (["optimizer.generator.rl=1"], "did you mean optimizer.generator.lr"),
+    (["experiment=wgan"], "wgan is not a choice of experiment; did you mean gan or wgan_gp?"),
+    (["seed=one"], "seed=one: must be a whole number"),
+    (["+budget.epochs=3"], "budget.epochs is not a setting"),
+    (["trick=[ema"], "override"),
+    (["seed"], "override"),
+    (["-m", "seed=0,1", "loss=hinge,hing"], "hing is not a choice of loss"),
+    (["-m", "seed=0,-1"], "seed=-1"),
+    (["-m", "loss=hinge,wasserstein", "trick=[label_smoothing]"], "has no labels"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), MISTAKES, ids=lambda value: " ".join(value) if isinstance(value, list) else "")
+def test_a_mistake_costs_one_line(arguments: list[str], message: str, tmp_path: Path) -> None:
+    finished = commands.run("train.py", *arguments, folder=tmp_path)
+    assert finished.code == 2
+    lines = finished.errors.strip().splitlines()
+    assert len(lines) == 1, finished.errors
+    assert lines[0].startswith("error: ")
+    assert message in lines[0]
+    assert not list(tmp_path.iterdir())
+
+
+def test_broken_data_are_named_before_a_folder_is_made(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "train-images-idx3-ubyte").write_bytes(b"not an image")
+    finished = commands.run("train.py", "data.root=mine", folder=tmp_path)
+    assert finished.code == 3
+    assert "mine/train-images-idx3-ubyte" in finished.errors
+    assert len(finished.errors.strip().splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_wandb_online_without_a_key_is_refused(tmp_path: Path) -> None:
+    finished = commands.run(
+        "train.py", "logger=wandb_online", f"data.root={PROJECT / 'data'}", folder=tmp_path, WANDB_API_KEY="", NETRC=str(tmp_path / "none")
+    )
+    assert finished.code == 2
+    assert "WANDB_API_KEY" in finished.errors
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [("train.py", ["python src/train.py", "trick:", "budget.images"]), ("sample.py", ["run=<run folder>", "num: 64"])],
+)
+def test_help_is_a_page_to_act_on(script: str, expected: list[str], tmp_path: Path) -> None:
+    finished = commands.run(script, "--help", folder=tmp_path)
+    assert finished.code == 0
+    assert all(text in finished.output for text in expected)
+    assert len(finished.output.splitlines()) < 50
+
+
+def test_a_run_leaves_what_it_promises(tmp_path: Path) -> None:
+    finished = commands.run("train.py", *TINY, "trick=[ema]", "logger=tensorboard", folder=tmp_path)
+    assert finished.code == 0, finished.errors
+    (folder,) = tmp_path.glob("outputs/*/*")
+    assert folder.name.endswith("_gan_non_saturating_ema_s0")
+    names = {path.name for path in folder.iterdir()}
+    assert {".hydra", "config.yaml", "train.log", "metrics.csv", "summary.json", "samples", "checkpoints", "tensorboard"} <= names
+    assert [path.name for path in sorted((folder / "samples").iterdir())] == [
+        "00000000.png",
+        "00000064.png",
+        "progress.gif",
+        "progress.png",
+    ]
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["status"] == "finished"
+    assert (summary["images_seen"], summary["iterations"], summary["seed"], summary["world_size"]) == (64, 4, 0, 1)
+    assert summary["segments"] == [{"resumed_from": 0, "trained": 64}]
+    assert summary["num_parameters"]["generator"] == sum((8 * 16 + 16, 16 * 32 + 32, 32 * 256 + 256))
+    assert summary["images_per_second"] == pytest.approx(64 / summary["seconds"])
+    assert "tricks ema" in finished.output
+    assert str(folder.relative_to(tmp_path)) in finished.output
+
+
+def test_wasserstein_without_a_bound_warns(tmp_path: Path) -> None:
+    finished = commands.run("train.py", *TINY, "loss=wasserstein", "run=here", folder=tmp_path)
+    assert finished.code == 0
+    assert "add trick=[wgan_gp]" in finished.output
+    bounded = commands.run("train.py", *TINY, "loss=wasserstein", "trick=[wgan_gp]", "run=there", folder=tmp_path)
+    assert "add trick" not in bounded.output
+
+
+def test_a_failing_job_does_not_take_the_others_with_it(tmp_path: Path) -> None:
+    fail = ["+callbacks.fail={_target_:rank_callbacks.Fail}", "sweep=here", "logger=wandb"]
+    finished = commands.run("train.py", "-m", *TINY, "loss=hinge,minimax", *fail, folder=tmp_path, FAIL_ON_LOSS="Hinge")
+    assert finished.code == 1
+    assert "fails on purpose" in finished.errors
+    statuses = [
+        json.loads((tmp_path / "here" / name / "summary.json").read_text())["status"]
+        for name in ("0_gan_hinge_plain_s0", "1_gan_minimax_plain_s0")
+    ]
+    assert statuses == ["failed", "finished"]
+    runs = [
+        next((tmp_path / "here" / name / "wandb").glob("offline-run-*/*.wandb"))
+        for name in ("0_gan_hinge_plain_s0", "1_gan_minimax_plain_s0")
+    ]
+    assert runs[0].name != runs[1].name
+
+
+def test_not_finite_numbers_end_the_run_with_their_own_code(tmp_path: Path) -> None:
+    finished = commands.run(
+        "train.py",
+        *TINY,
+        "optimizer@optimizer.discriminator=sgd",
+        "optimizer.discriminator.lr=1e30",
+        "callbacks.scalars.every=2",
+        "run=here",
+        folder=tmp_path,
+    )
+    assert finished.code == 4
+    assert "not finite" in finished.errors
+    assert "Traceback" not in finished.errors
+    assert json.loads((tmp_path / "here" / "summary.json").read_text())["status"] == "failed"
+    assert not (tmp_path / "here" / "checkpoints" / "last.ckpt").exists()
+
+
+def test_samples_of_a_finished_run(tmp_path: Path) -> None:
+    assert commands.run("train.py", *TINY, "run=here", folder=tmp_path).code == 0
+    finished = commands.run("sample.py", "run=here", "num=12", "single_files=true", "safetensors=true", folder=tmp_path)
+    assert finished.code == 0, finished.errors
+    folder = tmp_path / "here" / "generated"
+    images = load_file(folder / "seed0_12.safetensors")["images"]
+    assert images.shape == (12, 1, 16, 16)
+    singles = sorted((folder / "seed0").iterdir())
+    assert len(singles) == 12
+    assert np.array_equal(np.asarray(Image.open(singles[5])), images[5, 0])
+    assert (folder / "seed0_12.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "run is missing"),
+        (["run=nothing"], "is not a run"),
+        (["run=x", "num=0"], "num=0: must be greater than 0"),
+        (["rnu=x"], "did you mean run"),
+    ],
+)
+def test_mistakes_in_sampling_cost_one_line(arguments: list[str], message: str, tmp_path: Path) -> None:
+    finished = commands.run("sample.py", *arguments, folder=tmp_path)
+    assert finished.code == 2
+    assert message in finished.errors
+    assert len(finished.errors.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir())

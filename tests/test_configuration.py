@@ -1,0 +1,123 @@
+"""Every yaml is complete and right; every mistake is told in one line."""
+
+import inspect
+from pathlib import Path
+
+import pytest
+import yaml
+from hydra.utils import get_object
+
+from conftest import CPU, choices, composed, small
+from twoplayer import CONF
+from twoplayer.errors import ConfigurationError
+from twoplayer.training import build_game
+
+GROUPS = ["data", "model", "loss", "trick", "metric", "callbacks", "logger", "trainer"]
+
+
+@pytest.mark.parametrize(("group", "name"), [(group, name) for group in GROUPS for name in choices(group)])
+def test_every_choice_is_valid(group: str, name: str) -> None:
+    value = f"[{name}]" if group == "trick" else name
+    overrides = ["loss=wasserstein"] if name == "wgan_gp" else []
+    composed(f"{group}={value}", *overrides) if name != "wandb_online" else None
+
+
+@pytest.mark.parametrize("name", choices("experiment"))
+def test_every_recipe_builds_and_opens_with_its_command_and_what_to_expect(name: str) -> None:
+    build_game(composed(f"experiment={name}"), CPU)
+    text = (CONF / "experiment" / f"{name}.yaml").read_text()
+    assert f"#   python src/train.py experiment={name}\n" in text
+    expected = next(line for line in text.splitlines() if line.startswith("# Expected: "))
+    assert "fd" in expected
+    assert "min" in expected or " s" in expected
+
+
+@pytest.mark.parametrize("path", sorted(CONF.glob("*/*.yaml")), ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_yaml_file_and_class_share_their_name(path: Path) -> None:
+    text = path.read_text()
+    assert text.startswith("#"), "a yaml opens with what it is"
+    content = yaml.safe_load(text) or {}
+    node = content.get("trick", {}).get(path.stem, content) if path.parent.name == "trick" else content
+    if path.parent.name in ("data", "model", "loss", "trick") and "_target_" in node:
+        module, name = node["_target_"].rsplit(".", 1)
+        assert module.rsplit(".", 1)[1] == path.stem
+        assert name.lower() == path.stem.replace("_", "")
+        parameters = inspect.signature(get_object(node["_target_"])).parameters.values()
+        if path.parent.name == "trick":
+            assert all(parameter.default is parameter.empty for parameter in parameters), "the yaml is the one place for values"
+
+
+BAD = [
+    ("seed=-1", "seed=-1: must be greater than or equal to 0"),
+    ("seed=1.5", "seed=1.5: must be a whole number"),
+    ("seed=abc", "seed=abc: must be a whole number"),
+    ("seed=true", "seed=true: must be a whole number"),
+    ("budget.images=0", "budget.images=0: must be greater than 0"),
+    ("budget.images=null", "budget.images=null: must be a whole number"),
+    ("budget.seconds=-3", "budget.seconds=-3: must be greater than 0"),
+    ("engine=quick", "engine=quick: must be 'eager'"),
+    ("precision=fp16", "precision=fp16: must be 'auto', 'fp32' or 'bf16'"),
+    ("optimizer.generator.lr=0", "optimizer.generator.lr=0: must be greater than 0"),
+    ("optimizer.generator.lr=nan", "optimizer.generator.lr=nan: must be a finite number"),
+    ("optimizer.discriminator.beta1=1.0", "optimizer.discriminator.beta1=1.0: must be less than 1"),
+    ("model.generator.width=0", "model.generator.width=0: must be greater than or equal to 1"),
+    ("model.generator.activation=tanhh", "model.generator.activation=tanhh: must be 'relu', 'leaky_relu'"),
+    ("model.discriminator.downsampling=pool", "model.discriminator.downsampling=pool: must be 'strided', 'average' or 'max'"),
+    ("data.image_size=20", "model=dcgan takes 16, 28, 32"),
+    ("data.channels=3", "data.channels=3: must be 1"),
+    ("data.batch_size=many", "data.batch_size=many: must be a whole number"),
+    ("data.classes=[]", "data.classes=[]: must be"),
+    ("data.classes=[1,-2]", "data.classes[1]=-2: must be greater than or equal to 0"),
+    ("trainer.devices=none", "trainer.devices=none: must be a whole number"),
+    ("trainer.accelerator=tpu", "trainer.accelerator=tpu: must be 'auto', 'cpu', 'gpu' or 'mps'"),
+    ("callbacks.samples.every=0", "callbacks.samples.every=0: must be greater than 0"),
+    ("metric.num_samples=1", "metric.num_samples=1: must be greater than or equal to 2"),
+    ("loss.num_outputs=2", "loss.num_outputs=2: must be 1"),
+    ("+loss.margin=1", "loss.margin is not a setting"),
+    ("+optimizer.generator.lrr=1", "optimizer.generator.lrr is not a setting; did you mean optimizer.generator.lr"),
+    ("+sede=1", "sede is not a setting; did you mean seed"),
+    ("~seed", "seed is missing"),
+    ("loss._target_=twoplayer.tricks.ema.EMA", "ema"),
+    ("+trick.smooth._target_=twoplayer.losses.hinge.Hinge", "trick.smooth"),
+]
+
+
+@pytest.mark.parametrize(("override", "message"), BAD)
+def test_a_wrong_setting_is_told_in_one_line(override: str, message: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        composed(override)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_cannot_work_together_is_refused_with_the_remedy() -> None:
+    with pytest.raises(ConfigurationError, match="label_smoothing: Wasserstein has no labels"):
+        composed("loss=wasserstein", "trick=[label_smoothing]")
+
+
+def test_whole_numbers_may_be_written_as_1e6() -> None:
+    config = composed("budget.images=1e6")
+    assert config.budget.images == 1_000_000
+    assert isinstance(config.budget.images, int)
+
+
+def test_numbers_only_tricks_edit_the_place_where_the_number_lives() -> None:
+    config = small("trick=[two_learning_rates]")
+    assert config.optimizer.discriminator.lr == 4 * config.optimizer.generator.lr
+    assert small("trick=[two_learning_rates]", "optimizer.generator.lr=0.5").optimizer.generator.lr == 0.5
+
+
+def test_wgan_gp_takes_batch_normalization_out_of_the_critic() -> None:
+    assert composed("loss=wasserstein", "trick=[wgan_gp]").model.discriminator.normalization == "layer"
+
+
+@pytest.mark.parametrize(
+    ("tricks", "name"), [("[]", "dcgan_hinge_plain_s3"), ("[ema,r1]", "dcgan_hinge_ema+r1_s3"), ("ema", "dcgan_hinge_ema_s3")]
+)
+def test_a_run_is_named_by_what_was_chosen(tricks: str, name: str) -> None:
+    assert composed("loss=hinge", f"trick={tricks}", "seed=3").name == name
+
+
+def test_the_command_line_replaces_a_recipes_tricks() -> None:
+    assert list(composed("experiment=wgan_gp").trick) == ["wgan_gp", "discriminator_steps"]
+    assert list(composed("experiment=wgan_gp", "trick=[ema]").trick) == ["ema"]

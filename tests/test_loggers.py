@@ -1,0 +1,101 @@
+"""What loggers receive, down to the pixels."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import commands
+from conftest import SMALL, WIDTHS
+from twoplayer.loggers.run_folder import RunFolder
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small run with W&B offline."""
+    folder = tmp_path_factory.mktemp("wandb")
+    settings = [
+        "model=gan",
+        *SMALL,
+        *WIDTHS["gan"],
+        "logger=wandb",
+        "trick=[ema]",
+        "budget.images=160",
+        "callbacks.scalars.every=5",
+        "callbacks.samples.every=80",
+    ]
+    finished = commands.run("train.py", *settings, "run=here", folder=folder)
+    assert finished.code == 0, finished.errors
+    return folder / "here"
+
+
+def inspect(run: Path) -> dict[str, Any]:
+    """The offline run as W&B's own tool reads it."""
+    command = [
+        str(Path(sys.executable).parent / "wandb"),
+        "leet",
+        "inspect",
+        "--summary",
+        "--json",
+        str(next((run / "wandb").glob("offline-run-*"))),
+    ]
+    summary: dict[str, Any] = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    return summary
+
+
+def test_wandb_has_scalars_pictures_and_the_state_of_the_run(run: Path) -> None:
+    seen = json.dumps(inspect(run))
+    for name in (
+        "loss/discriminator",
+        "loss/generator",
+        "accuracy",
+        "output/real",
+        "output/fake",
+        "images_seen",
+        "samples",
+        "progress",
+        "non_saturating",
+        "ema",
+    ):
+        assert f'"{name}"' in seen, name
+    assert "finished" in seen
+
+
+def test_wandb_receives_the_very_pixels(run: Path) -> None:
+    media = sorted((run / "wandb").glob("offline-run-*/files/media/images/samples_*.png"), key=lambda path: int(path.name.split("_")[1]))
+    grids = sorted((run / "samples").glob("0*.png"))
+    assert len(media) == len(grids) == 3
+    for one, other in zip(media, grids, strict=True):
+        pixels = np.asarray(Image.open(one))
+        assert np.array_equal(pixels, np.asarray(Image.open(other)))
+        assert pixels.std() > 0  # neither black nor white
+
+
+def test_every_row_has_its_images_seen(run: Path) -> None:
+    with (run / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["images_seen"] for row in rows] == ["80", "160"]
+    assert all(0 <= float(row["accuracy"]) <= 1 for row in rows)
+
+
+def test_the_run_folder_keeps_one_row_per_moment_and_widens(tmp_path: Path) -> None:
+    record = RunFolder(tmp_path)
+    record.log_metrics({"loss": 1.0}, 10)
+    record.log_metrics({"loss": 2.0}, 20)
+    record.log_metrics({"fd": 3.0}, 20)
+    record.log_metrics({"loss": 4.0}, 30)
+    with (tmp_path / "metrics.csv").open() as file:
+        assert list(csv.reader(file)) == [["images_seen", "loss", "fd"], ["10", "1.0", ""], ["20", "2.0", "3.0"], ["30", "4.0", ""]]
+
+
+def test_the_summary_is_json_whatever_happened(tmp_path: Path) -> None:
+    record = RunFolder(tmp_path)
+    record.summarize({"status": "running", "fd": float("nan")})
+    record.summarize({"status": "failed"})
+    assert json.loads((tmp_path / "summary.json").read_text()) == {"status": "failed", "fd": "nan"}
