@@ -6,6 +6,7 @@ import io
 import shutil
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,13 +27,9 @@ def idx(array: np.ndarray) -> bytes:
     return header + array.astype(np.uint8).tobytes()
 
 
-def mnist(root: str, kind: type[MNIST] = MNIST, **changes: object) -> MNIST:
-    return kind(
-        **(
-            {"root": root, "batch_size": 64, "image_size": 28, "channels": 1, "num_classes": 10, "num_images": None, "classes": None}
-            | changes
-        )
-    )  # type: ignore[arg-type]
+def mnist(root: str, kind: type[MNIST] = MNIST, **changes: Any) -> MNIST:
+    settings: dict[str, Any] = {"batch_size": 64, "image_size": 28, "channels": 1, "num_classes": 10, "num_images": None, "classes": None}
+    return kind(root=root, **settings | changes)
 
 
 def shapes(*overrides: str) -> ImageData:
