@@ -30,7 +30,7 @@ SYNTHETIC = [
     "logger=none",
     "precision=fp32",
 ]
-SMALL = [*SYNTHETIC, "model.generator.latent_size=8"]
+SMALL = [*SYNTHETIC, "trick=[]", "model.generator.latent_size=8"]
 WIDTHS = {
     "dcgan": ["model.generator.width=4", "model.discriminator.width=4"],
     "gan": ["model.generator.widths=[16,32]", "model.discriminator.widths=[32,16]"],
@@ -56,7 +56,7 @@ def composed(*overrides: str) -> DictConfig:
 
 
 def small(*overrides: str, model: str = "dcgan") -> DictConfig:
-    """A tiny game on made-up images."""
+    """A tiny game on made-up images, without tricks unless some are named."""
     return composed(f"model={model}", *SMALL, *WIDTHS[model], *overrides)
 
 

@@ -1,0 +1,38 @@
+"""What a machine cannot give is refused, and how a run is described."""
+
+import pytest
+import torch
+from conftest import composed, small
+
+from twoplayer.engine import resolve_precision
+from twoplayer.errors import ConfigurationError
+from twoplayer.training import _group, _tags, refuse
+
+
+def test_two_ranks_on_one_gpu_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(
+        ConfigurationError, match=r"trainer.devices=2: this machine has 1 of kind gpu; set trainer.devices=1, or trainer=cpu"
+    ):
+        refuse(composed("trainer.devices=2"))
+    refuse(composed("trainer=cpu", "trainer.devices=2"))
+
+
+def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(ConfigurationError, match="this machine has 0 of kind gpu"):
+        refuse(composed("trainer=gpu"))
+
+
+@pytest.mark.parametrize(("fast", "expected"), [(True, "bf16"), (False, "fp32")])
+def test_auto_precision_follows_the_instructions_of_the_device(fast: bool, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": fast})
+    assert resolve_precision("auto", torch.device("cpu")) == expected
+    assert resolve_precision("fp32", torch.device("cpu")) == "fp32"
+
+
+def test_runs_that_differ_by_their_seed_are_one_group() -> None:
+    one, other = (small("trick=[ema]", f"seed={seed}") for seed in (0, 1))
+    assert _group(one) == _group(other) == "dcgan_non_saturating_ema"
+    assert _tags(one)[1:] == ["dcgan", "non_saturating", "ema"]
