@@ -4,10 +4,10 @@ import re
 import shlex
 
 import pytest
-from conftest import PROJECT, composed
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from conftest import PROJECT, composed
 from twoplayer import CONF
 
 README = (PROJECT / "README.md").read_text()

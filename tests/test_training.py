@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from conftest import composed, small
 
+from conftest import composed, small
 from twoplayer.engine import resolve_precision
 from twoplayer.errors import ConfigurationError
 from twoplayer.training import _group, _tags, refuse

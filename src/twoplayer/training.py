@@ -23,7 +23,7 @@ from twoplayer.callbacks.stopwatch import Stopwatch
 from twoplayer.callbacks.summary import Summary, device_name
 from twoplayer.checkpoint_io import DurableCheckpoints
 from twoplayer.configuration import Budget, Checkpoint, check
-from twoplayer.engine import ENGINES, resolve_precision
+from twoplayer.engine import ENGINES, keep_freed_memory, resolve_precision
 from twoplayer.errors import ConfigurationError
 from twoplayer.game import Game
 from twoplayer.loggers.base import RunLogger
@@ -51,6 +51,7 @@ def train(config: DictConfig) -> dict[str, Any]:
     check(config)  # in a multirun this process has checked all jobs, but only here are numbers put into the form that is wanted
     resolved = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
     assert isinstance(resolved, DictConfig)
+    keep_freed_memory()
     with ranks.one_job(), _quiet():
         return _play(resolved, folder)
 
