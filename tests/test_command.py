@@ -21,6 +21,9 @@ MISTAKES = [
     (["loss.margn=1"], "loss.margn is not a setting"),
     (["optimizer.generator.rl=1"], "did you mean optimizer.generator.lr"),
     (["experiment=wgan"], "wgan is not a choice of experiment; did you mean gan or wgan_gp?"),
+    (["trick.r1.weight=3"], "choose it with 'trick=[r1]'"),
+    (["trick=[ema]", "trick.ema.half_lief=3"], "did you mean trick.ema.half_life?"),
+    (["model=gan", "model.generator.wdths=[3]"], "did you mean model.generator.widths or"),
     (["seed=one"], "seed=one: must be a whole number"),
     (["+budget.epochs=3"], "budget.epochs is not a setting"),
     (["trick=[ema"], "override"),
@@ -88,6 +91,8 @@ def test_a_run_leaves_what_it_promises(tmp_path: Path) -> None:
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["status"] == "finished"
     assert (summary["images_seen"], summary["iterations"], summary["seed"], summary["world_size"]) == (64, 4, 0, 1)
+    assert summary["fd"] is None
+    assert summary["fd_reason"] == "metric=none"
     assert summary["segments"] == [{"resumed_from": 0, "trained": 64}]
     assert summary["num_parameters"]["generator"] == sum((8 * 16 + 16, 16 * 32 + 32, 32 * 256 + 256))
     assert summary["images_per_second"] == pytest.approx(64 / summary["seconds"])
@@ -135,6 +140,15 @@ def test_not_finite_numbers_end_the_run_with_their_own_code(tmp_path: Path) -> N
     assert "Traceback" not in finished.errors
     assert json.loads((tmp_path / "here" / "summary.json").read_text())["status"] == "failed"
     assert not (tmp_path / "here" / "checkpoints" / "last.ckpt").exists()
+
+
+def test_a_folder_with_a_run_is_not_overwritten(tmp_path: Path) -> None:
+    assert commands.run("train.py", *TINY, "run=here", folder=tmp_path).code == 0
+    before = (tmp_path / "here" / "summary.json").read_text()
+    finished = commands.run("train.py", *TINY, "run=here", folder=tmp_path)
+    assert finished.code == 2
+    assert "there is a run in this folder already" in finished.errors
+    assert (tmp_path / "here" / "summary.json").read_text() == before
 
 
 def test_samples_of_a_finished_run(tmp_path: Path) -> None:

@@ -37,7 +37,8 @@ def test_yaml_file_and_class_share_their_name(path: Path) -> None:
     text = path.read_text()
     assert text.startswith("#"), "a yaml opens with what it is"
     content = yaml.safe_load(text) or {}
-    node = content.get("trick", {}).get(path.stem, content) if path.parent.name == "trick" else content
+    group = path.parent.name
+    node = content.get("trick", {}).get(path.stem, content) if group == "trick" else content.get(group, content)
     if path.parent.name in ("data", "model", "loss", "trick") and "_target_" in node:
         module, name = node["_target_"].rsplit(".", 1)
         assert module.rsplit(".", 1)[1] == path.stem
@@ -77,6 +78,11 @@ BAD = [
     ("+optimizer.generator.lrr=1", "optimizer.generator.lrr is not a setting; did you mean optimizer.generator.lr"),
     ("+sede=1", "sede is not a setting; did you mean seed"),
     ("~seed", "seed is missing"),
+    ("~model._target_", "model._target_ is missing"),
+    ("~optimizer.generator", "optimizer.generator._target_ is missing"),
+    ("budget=5", "budget=5: it has settings of its own, budget.images, budget.seconds"),
+    ("loss._target_=twoplayer.nothing.X", "there is no such class"),
+    ("logger.wandb._target_=pytorch_lightning.loggers.CSVLogger", "must be a subclass of twoplayer.loggers.base.RunLogger"),
     ("loss._target_=twoplayer.tricks.ema.EMA", "ema"),
     ("+trick.smooth._target_=twoplayer.losses.hinge.Hinge", "trick.smooth"),
 ]
@@ -93,6 +99,19 @@ def test_a_wrong_setting_is_told_in_one_line(override: str, message: str) -> Non
 def test_what_cannot_work_together_is_refused_with_the_remedy() -> None:
     with pytest.raises(ConfigurationError, match="label_smoothing: Wasserstein has no labels"):
         composed("loss=wasserstein", "trick=[label_smoothing]")
+
+
+@pytest.mark.parametrize("recipe", ["dcgan", "gan"])
+def test_a_trick_that_a_recipe_undoes_is_refused(recipe: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"two_learning_rates sets optimizer.generator.lr=0.001, but the recipe sets .*=0.0002"):
+        composed(f"experiment={recipe}", "trick=[two_learning_rates]")
+    rates = ["optimizer.generator.lr=1e-4", "optimizer.discriminator.lr=4e-4"]
+    assert composed(f"experiment={recipe}", "trick=[two_learning_rates]", *rates).optimizer.discriminator.lr == 4e-4
+
+
+def test_batch_normalization_does_not_go_with_a_slope_per_image() -> None:
+    with pytest.raises(ConfigurationError, match=r"wgan_gp: it does not go with model\.discriminator\.normalization=batch"):
+        composed("loss=wasserstein", "trick=[wgan_gp]", "model.discriminator.normalization=batch")
 
 
 def test_whole_numbers_may_be_written_as_1e6() -> None:

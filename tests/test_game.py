@@ -194,7 +194,7 @@ def test_accuracy_is_taken_at_the_boundary_of_the_loss() -> None:
 def test_numbers_are_the_tensors_that_their_owners_read(tmp_path: Path) -> None:
     config = small("trick=[r1]")
     game = build_game(config, CPU)
-    numbers = game.numbers()
+    numbers = game.numbers
     assert {"trick.r1.weight", "optimizer.discriminator.lr", "optimizer.generator.beta2"} <= set(numbers)
     before = weights(game.model.generator)
     numbers["optimizer.generator.lr"].fill_(0.0)

@@ -47,6 +47,9 @@ def test_opening_a_run_builds_no_foreign_class(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(text.replace("twoplayer.losses.non_saturating.NonSaturating", "os.system"))
     with pytest.raises(ConfigurationError, match="classes of twoplayer alone"):
         twoplayer.load(tmp_path)
+    (tmp_path / "config.yaml").write_text(text.replace("twoplayer.losses.non_saturating.NonSaturating", "twoplayer.saved.torch.load"))
+    with pytest.raises(ConfigurationError, match="classes of twoplayer alone"):
+        twoplayer.load(tmp_path)
 
 
 def test_opening_a_checkpoint_runs_no_code(tmp_path: Path) -> None:

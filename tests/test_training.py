@@ -34,5 +34,5 @@ def test_auto_precision_follows_the_instructions_of_the_device(fast: bool, expec
 
 def test_runs_that_differ_by_their_seed_are_one_group() -> None:
     one, other = (small("trick=[ema]", f"seed={seed}") for seed in (0, 1))
-    assert _group(one) == _group(other) == "dcgan_non_saturating_ema"
+    assert _group(one) == _group(other) == "synthetic_dcgan_non_saturating_ema"
     assert _tags(one)[1:] == ["dcgan", "non_saturating", "ema"]

@@ -5,20 +5,22 @@ import re
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from hydra import compose
+from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException, HydraException, InstantiationException, MissingConfigException, OverrideParseException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from twoplayer import CONF
-from twoplayer.errors import ConfigurationError, TwoplayerError
+from twoplayer.errors import ConfigurationError, NumericsError, TwoplayerError
 
 
 def run(main: Callable[[], Any]) -> None:
@@ -71,7 +73,8 @@ def report(error: Exception, debug: bool = False) -> int:
         error.reported = True  # type: ignore[attr-defined]
         if code == 1 or debug or "debug=true" in sys.argv:
             traceback.print_exception(error)
-        print(f"error: {explain(error)}", file=sys.stderr)
+        if not (isinstance(error, NumericsError) and os.environ.get("LOCAL_RANK", "0") != "0"):  # which all ranks meet alike
+            print(f"error: {explain(error)}", file=sys.stderr)
     return code
 
 
@@ -87,29 +90,29 @@ def explain(error: Exception) -> str:
     message = str(error)
     cause = f"{message}\n{error.__cause__ or ''}"
     if isinstance(error, ConfigCompositionException) and (key := re.search(r"full_key: (\S+)", cause)):
-        from twoplayer.configuration import unknown
-
-        return unknown(key[1], _known_settings(key[1]))
+        return _unknown_setting(key[1])
     if isinstance(error, OverrideParseException):
         return f"{message.splitlines()[0]} (an override is written name=value; quote it where it holds brackets or spaces)"
     return " ".join(message.split()) or type(error).__name__
 
 
-def _known_settings(near: str) -> list[str]:
-    """The names beside a mistyped one."""
-    from hydra import initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
+def _unknown_setting(name: str) -> str:
+    """One line about a setting that the present choices do not have."""
+    from twoplayer.configuration import unknown
 
     GlobalHydra.instance().clear()
+    words = [word for word in sys.argv[1:] if "," not in word and (CONF / re.split("[=@]", word)[0]).is_dir()]
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("train")
-    parent = OmegaConf.select(config, near.rpartition(".")[0]) if "." in near else config
-    prefix = f"{near.rpartition('.')[0]}." if "." in near else ""
-    return (
-        [prefix + str(key) for key in parent if not str(key).startswith("_")]
-        if isinstance(parent, DictConfig)
-        else [str(key) for key in config]
-    )
+        config = compose(Path(sys.argv[0]).stem, words)
+    group, _, choice = name.partition(".")
+    choice = choice.partition(".")[0]
+    if group == "trick" and choice not in config.trick and (CONF / group / f"{choice}.yaml").exists():
+        return f"{name}: this trick is not chosen; choose it with 'trick=[{choice}]'"
+    parent, prefix = config, ""
+    while "." in name.removeprefix(prefix) and isinstance(inner := parent.get(name.removeprefix(prefix).partition(".")[0]), DictConfig):
+        prefix += name.removeprefix(prefix).partition(".")[0] + "."
+        parent = inner
+    return unknown(name, [prefix + str(key) for key in parent if not str(key).startswith("_")])
 
 
 class Check(Callback):
@@ -119,6 +122,8 @@ class Check(Callback):
         """An ordinary exception here would only be a warning of Hydra's."""
         try:
             _check(config)
+            if os.environ.get("LOCAL_RANK", "0") == "0" and (Path(config.run) / "config.yaml").exists():
+                raise ConfigurationError(f"run={config.run}: there is a run in this folder already; name another")
         except Exception as error:
             sys.exit(report(error, config.get("debug", False)))
 

@@ -8,16 +8,18 @@ import dataclasses
 import difflib
 import inspect
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import pydantic
 from annotated_types import Ge, Gt
+from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from pydantic import ConfigDict, TypeAdapter
 
+from twoplayer import CONF
 from twoplayer.engine import EngineName, Precision
 from twoplayer.errors import ConfigurationError
 
@@ -79,6 +81,9 @@ def check(config: DictConfig) -> None:
     settings = {key: config._get_node(key) for key in config if key != "hydra"}
     hints = typing.get_type_hints(Experiment, include_extras=True)
     _check_names("", settings, hints, required=hints)
+    for path in ("data", "model", "loss", "optimizer.discriminator", "optimizer.generator"):
+        if "_target_" not in (OmegaConf.select(config, path) or {}):
+            raise ConfigurationError(f"{path}._target_ is missing: choose one of {path.partition('.')[0]}")
     targets = []
     for key, annotation in hints.items():
         targets += _check_value(config, key, key, annotation)
@@ -86,6 +91,32 @@ def check(config: DictConfig) -> None:
         refuse = getattr(target, "refuse", None)
         if refuse is not None:
             refuse(config)
+    _refuse_undone_tricks(config)
+
+
+def _refuse_undone_tricks(config: DictConfig) -> None:
+    """A trick that sets numbers elsewhere, where a recipe, which has the later word, has set them to something else."""
+    by_hand = {override.lstrip("+").partition("=")[0] for override in HydraConfig.get().overrides.task}
+    for name in map(str, config.trick):
+        path = CONF / "trick" / f"{name}.yaml"
+        content: Any = OmegaConf.load(path) if path.exists() else {}
+        if "trick" not in content:
+            continue
+        edits = {key: value for key, value in _leaves(content) if not key.startswith("trick.")}
+        for key, value in edits.items():
+            actual = OmegaConf.select(config, key)
+            if actual != value and key not in by_hand:
+                raise ConfigurationError(
+                    f"trick={name} sets {key}={value}, but the recipe sets {key}={actual}; say which on the command line"
+                )
+
+
+def _leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in node.items():
+        if OmegaConf.is_dict(value):
+            yield from _leaves(value, f"{path}{key}.")
+        else:
+            yield f"{path}{key}", value
 
 
 def check_call(node: DictConfig) -> None:
@@ -107,13 +138,19 @@ def _check_value(parent: DictConfig, key: str, path: str, annotation: Any) -> li
             return [found for name, hint in hints.items() for found in _check_value(value, name, f"{path}.{name}", hint)]
         if typing.get_origin(annotation) is dict:
             return [found for name in map(str, value) for found in _check_value(value, name, f"{path}.{name}", dict[str, Any])]
+    if dataclasses.is_dataclass(annotation):
+        names = ", ".join(f"{path}.{field.name}" for field in dataclasses.fields(annotation))
+        raise ConfigurationError(f"{path}={_written(value)}: it has settings of its own, {names}; set one of those")
     plain = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
     parent[key] = _validated(plain, annotation, path)
     return []
 
 
 def _check_target(node: DictConfig, path: str) -> list[tuple[str, Any]]:
-    target = get_object(node._target_)
+    try:
+        target = get_object(node._target_)
+    except Exception as error:
+        raise ConfigurationError(f"{path}._target_={node._target_}: there is no such class") from error
     _check_kind(path, target)
     parameters = inspect.signature(target).parameters
     hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target, include_extras=True)
@@ -183,9 +220,9 @@ def _written(value: Any) -> str:
 def _check_kind(path: str, target: Any) -> None:
     """A `_target_` has to be what its group is made of."""
     from pytorch_lightning import Callback
-    from pytorch_lightning.loggers import Logger
 
     from twoplayer.data.base import ImageData
+    from twoplayer.loggers.base import RunLogger
     from twoplayer.losses.base import Loss
     from twoplayer.metrics.base import Metric
     from twoplayer.models.base import Model
@@ -198,7 +235,7 @@ def _check_kind(path: str, target: Any) -> None:
         ("trick", 2): Trick,
         ("metric", 1): Metric,
         ("callbacks", 2): Callback,
-        ("logger", 2): Logger,
+        ("logger", 2): RunLogger,
     }
     parts = path.split(".")
     kind = kinds.get((parts[0], len(parts)))

@@ -73,7 +73,7 @@ class Game(LightningModule):
         clock = self.clock
         self.scalars = {}
         randomness.restart(self.seed, "iteration", clock.iteration, ranks.rank())
-        self.tricks.begin(clock.images_seen, self.numbers())
+        self.tricks.begin(clock.images_seen, self.numbers)
         discriminator_turns, generator_turns = clock.turns(self.tricks)
         with self.tricks.opponent("generator", clock.iteration):
             for turn in range(discriminator_turns):
@@ -153,8 +153,9 @@ class Game(LightningModule):
         ranks.average_in_place([cost, *gradients, *self._statistics()])
         norm = get_total_norm(gradients)
         self.finite.logical_and_(norm.isfinite())
+        spoiled = ~self.finite
         for gradient in gradients:
-            gradient.masked_fill_(~self.finite, 0.0)
+            gradient.masked_fill_(spoiled, 0.0)
         self.tricks.gradients(player, parameters)
         optimizer.step()
         return cost, real, fake, norm
@@ -185,10 +186,14 @@ class Game(LightningModule):
         generator.train(was_training)
         return images
 
+    @property
     def numbers(self) -> dict[str, Tensor]:
         """The settings that a schedule may change, by the name they have in the configuration, as the tensors that their owners read."""
         numbers = {
-            f"trick.{name}": buffer for name, buffer in self.tricks.chosen.named_buffers() if name.count(".") == 1 and buffer.ndim == 0
+            f"trick.{trick}.{name}": buffer
+            for trick, module in self.tricks.chosen.named_children()
+            for name, buffer in module.named_buffers(recurse=False)
+            if buffer.ndim == 0 and buffer.is_floating_point()
         }
         for player, optimizer in self.player_optimizers.items():
             for group in optimizer.param_groups:

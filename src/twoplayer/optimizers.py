@@ -28,11 +28,10 @@ def sgd(
     *,
     lr: Annotated[float, Gt(0)],
     momentum: Decay,
-    nesterov: bool,
     weight_decay: Annotated[float, Ge(0)],
 ) -> torch.optim.Optimizer:
     """Stochastic gradient descent."""
-    return torch.optim.SGD(parameters, lr=torch.tensor(lr), momentum=momentum, nesterov=nesterov, weight_decay=weight_decay, fused=True)
+    return torch.optim.SGD(parameters, lr=torch.tensor(lr), momentum=momentum, weight_decay=weight_decay, fused=True)
 
 
 def rmsprop(

@@ -50,8 +50,9 @@ def average_in_place(tensors: Sequence[Tensor]) -> None:
     """Replace floating-point tensors by their means over all ranks, in one all-reduce."""
     if world_size() == 1:
         return
-    flat = mean(_flatten_dense_tensors(tensors))
-    for tensor, average in zip(tensors, _unflatten_dense_tensors(flat, tensors), strict=True):
+    flat = _flatten_dense_tensors(tensors)
+    distributed.all_reduce(flat)
+    for tensor, average in zip(tensors, _unflatten_dense_tensors(flat.div_(world_size()), tensors), strict=True):
         tensor.copy_(average)
 
 
@@ -70,6 +71,10 @@ class GameStrategy(DDPStrategy):
         assert isinstance(self.model, nn.Module)
         with torch.no_grad():
             broadcast_in_place([tensor for _, tensor in self.lightning_module.shared_state()])  # type: ignore[union-attr, operator]
+
+    def on_exception(self, exception: BaseException) -> None:
+        """This rank has its own error to tell, and ends the others itself."""
+        release_children()
 
     def _configure_launcher(self) -> None:
         assert self.cluster_environment is not None
@@ -92,9 +97,24 @@ class _Launcher(_SubprocessScriptLauncher):
             "LOCAL_RANK": "0",
             "WORLD_SIZE": str(self.num_processes * self.num_nodes),
         }
-        self.procs = [
-            subprocess.Popen(child_command(), env=os.environ | {"LOCAL_RANK": str(rank)}) for rank in range(1, self.num_processes)
-        ]
+        commands = [(child_command(), os.environ | {"LOCAL_RANK": str(rank)}) for rank in range(1, self.num_processes)]
+        _children[:] = [subprocess.Popen(command, env=environment) for command, environment in commands]
+        self.procs = _children
+
+
+_children: list[subprocess.Popen[bytes]] = []
+"""The other local ranks of the present job. Lightning's observer, which kills this process where one of them fails, watches this very list."""
+
+
+def release_children(patience: float = 10.0) -> None:
+    """Wait for the other local ranks, and end those that do not end by themselves; from now on nobody watches them."""
+    children, _children[:] = list(_children), []
+    for child in children:
+        try:
+            child.wait(patience)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
 
 
 def child_command() -> list[str]:
@@ -116,12 +136,16 @@ def child_command() -> list[str]:
 @contextlib.contextmanager
 def one_job() -> Iterator[None]:
     """Leaves nothing of a data parallel job behind for the next job of a multirun, which may want another number of ranks."""
-    launched = "LOCAL_RANK" not in os.environ
+    launched, threads, variable = "LOCAL_RANK" not in os.environ, torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS")
     try:
         yield
     finally:
         if distributed.is_initialized():
             distributed.destroy_process_group()
+        release_children()
         if launched:
-            for name in RANK_VARIABLES:
+            for name in (*RANK_VARIABLES, "OMP_NUM_THREADS"):
                 os.environ.pop(name, None)
+            if variable is not None:
+                os.environ["OMP_NUM_THREADS"] = variable
+            torch.set_num_threads(threads)

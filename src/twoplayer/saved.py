@@ -1,10 +1,12 @@
 """A finished run, loaded back: its generator, for a notebook or for `src/sample.py`."""
 
+import inspect
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 from annotated_types import Ge, Gt
+from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import save_file
 from torch import Tensor
@@ -46,7 +48,8 @@ def load(run: str | Path) -> SavedGenerator:
     assert isinstance(config, DictConfig)
     for part in ("model", "loss", "trick", "optimizer"):
         refuse_foreign_targets(config[part])
-    game = build_game(config, torch.device("cpu"))
+    with torch.random.fork_rng(devices=[]):
+        game = build_game(config, torch.device("cpu"))
     try:
         checkpoint: dict[str, Any] = torch.load(checkpoint_file, map_location="cpu", weights_only=True)
         game.load_state_dict(checkpoint["state_dict"])
@@ -83,11 +86,19 @@ def write_samples(
         print(path.with_suffix(".safetensors"))
 
 
+def _is_ours(target: str) -> bool:
+    """Whether this names a class or function of this package itself, and not something that one of its modules imports."""
+    if not target.startswith("twoplayer."):
+        return False
+    found = get_object(target)
+    return inspect.isclass(found) or inspect.isfunction(found) if str(getattr(found, "__module__", "")).startswith("twoplayer.") else False
+
+
 def refuse_foreign_targets(config: Any) -> None:
     """A configuration that lies beside weights may build classes of this package, and nothing else."""
     if OmegaConf.is_dict(config):
         target = config.get("_target_")
-        if target is not None and not str(target).startswith("twoplayer."):
+        if target is not None and not _is_ours(str(target)):
             raise ConfigurationError(f"_target_={target}: a saved run may build classes of twoplayer alone")
     for value in config.values() if OmegaConf.is_dict(config) else config:
         if OmegaConf.is_config(value):

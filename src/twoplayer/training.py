@@ -98,9 +98,15 @@ def _play(config: DictConfig, folder: Path) -> dict[str, Any]:
         OmegaConf.save(config, folder / "config.yaml")
         _introduce(config, game, device)
     plain: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
-    for logger in loggers:
-        logger.begin(folder, folder.name, _group(config), _tags(config), plain)
-    trainer.fit(game, datamodule=instantiate(config.data))
+    try:
+        for logger in loggers:
+            logger.begin(folder, folder.name, _group(config), _tags(config), plain)
+        trainer.fit(game, datamodule=instantiate(config.data), weights_only=True)
+    except BaseException as error:
+        record.summarize({"status": "failed", "error": str(error) or type(error).__name__})
+        for logger in loggers:
+            logger.finalize("failed")
+        raise
     if ranks.is_first():
         _conclude(record.summary, folder)
     return record.summary
@@ -129,6 +135,8 @@ def _refuse_devices(config: DictConfig) -> None:
         raise ConfigurationError(
             f"trainer.devices={hardware.devices}: this machine has {available} of kind {kind}; set trainer.devices={max(available, 1)}, or trainer=cpu"
         )
+    if kind == "mps" and config.metric:
+        raise ConfigurationError("trainer.accelerator=mps: it has no float64, which scores need; set metric=none or trainer=cpu")
     if batch_size % world_size:
         raise ConfigurationError(
             f"data.batch_size={batch_size}: this is the batch of all {world_size} ranks together and does not divide by {world_size}; set a multiple of it"
@@ -143,7 +151,7 @@ def _accelerator(config: DictConfig) -> str:
 
 def _group(config: DictConfig) -> str:
     """What runs that differ by their seed alone have in common."""
-    return str(config.name).rpartition("_s")[0]
+    return "_".join(_tags(config))
 
 
 def _tags(config: DictConfig) -> list[str]:
@@ -171,7 +179,7 @@ def _introduce(config: DictConfig, game: Game, device: torch.device) -> None:
 def _conclude(summary: dict[str, Any], folder: Path) -> None:
     """A small table: the score beside its floor, the time, the speed; and where to look."""
     table = Table(show_header=False, box=None)
-    if "fd" in summary:
+    if summary["fd"] is not None:
         ratio = (
             f"{summary['fd'] / summary['fd_floor']:.1f} x its floor of {summary['fd_floor']:.2f} (untrained {summary['fd_untrained']:,.0f})"
         )

@@ -21,7 +21,9 @@ class Checkpoints(Callback):
         self._saved_at = time.perf_counter()
 
     def on_train_batch_end(self, trainer: Trainer, game: Game, outputs: Any, batch: Any, batch_index: int) -> None:  # type: ignore[override]
-        """At whichever comes first."""
+        """At whichever comes first; the last is left to the end."""
+        if trainer.should_stop:
+            return
         due = self.schedule.images is not None and game.clock.crossed(self.schedule.images)
         if self.schedule.seconds is not None:
             due = trainer.strategy.reduce_boolean_decision(due or time.perf_counter() - self._saved_at >= self.schedule.seconds, all=False)

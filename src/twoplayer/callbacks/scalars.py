@@ -65,6 +65,6 @@ def check_finite(game: Game) -> None:
     """Raise NumericsError where a gradient was not finite; the weights were kept from it."""
     if not bool(game.finite):
         raise NumericsError(
-            f"a gradient was not finite at some iteration before {game.clock.images_seen:,} images seen; the weights were kept from it, and checkpoints/last.ckpt is from before. "
+            f"a gradient was not finite at some iteration before {game.clock.images_seen:,} images seen; the weights were kept from it, and what is saved is from before. "
             "Try lower learning rates (optimizer.generator.lr, optimizer.discriminator.lr), precision=fp32, or a trick that bounds D's slope (r1)"
         )

@@ -27,6 +27,7 @@ class Scores(Callback):
     def on_train_start(self, trainer: Trainer, game: Game) -> None:  # type: ignore[override]
         """The floor, and the score of the untrained generator."""
         if self.metric is None:
+            self._summarize(trainer, {"fd_reason": "metric=none"})
             return
         name = self.metric.name
         reason = self.metric.prepare(trainer.datamodule, game.device)  # type: ignore[attr-defined]
@@ -35,7 +36,8 @@ class Scores(Callback):
             self._summarize(trainer, {f"{name}_reason": reason})
             self.metric = None
             return
-        self._summarize(trainer, {f"{name}_floor": self.metric.floor()})
+        weights = "raw" if game.tricks.sampler(game.model.generator) is game.model.generator else "averaged"
+        self._summarize(trainer, {f"{name}_floor": self.metric.floor(), f"{name}_protocol": {**self.metric.protocol(), "weights": weights}})
         if game.clock.iteration == 0:
             scores = self._score(game, "validation", "test")
             self._summarize(trainer, {f"{name}_untrained": scores["test"]})

@@ -31,6 +31,7 @@ class Summary(Callback):
             "device": device_name(game.device),
             "precision": game.precision,
             "world_size": trainer.world_size,
+            **dict.fromkeys(("fd", "fd_validation", "fd_floor", "fd_untrained")),
             "versions": {"python": platform.python_version(), **{package: version(package) for package in PACKAGES}},
         }
         summarize(trainer, {"status": "running", **self.settings, **facts, **self._progress(game)})

@@ -10,7 +10,9 @@ import subprocess
 import tarfile
 import tempfile
 import urllib.request
+import zlib
 from collections.abc import Callable, Mapping, Sequence
+from http.client import HTTPException
 from pathlib import Path
 
 from twoplayer.data.idx import read_bytes
@@ -33,7 +35,7 @@ def mirrors(addresses: Sequence[str]) -> Source:
         for address in addresses:
             try:
                 return {name: gzip.decompress(_download(f"{address.rstrip('/')}/{name}.gz")) for name in names}
-            except (OSError, EOFError) as error:
+            except (OSError, EOFError, HTTPException, zlib.error) as error:
                 reasons.append(str(getattr(error, "reason", error)))
         raise OSError("; ".join(dict.fromkeys(reasons)))
 
@@ -92,7 +94,7 @@ def find_or_fetch(title: str, root: Path, subfolder: str, checksums: Mapping[str
         log.info("fetching %s from %s", title, source)
         try:
             fetched = fetch(missing)
-        except (OSError, EOFError, KeyError, StopIteration, tarfile.TarError) as error:
+        except (OSError, EOFError, KeyError, StopIteration, tarfile.TarError, zlib.error) as error:
             reasons.append(f"{source}: {error}")
             continue
         wrong = [name for name in missing if _sha256(fetched[name]) != checksums[name]]

@@ -21,7 +21,7 @@ class RunLogger(Logger):
         """Add to what the run as a whole is described by."""
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """The configuration is given to the logger's constructor where it is wanted."""
+        """The configuration is given to `begin`."""
 
 
 def log_scalars(trainer: Trainer, values: dict[str, float], images_seen: int) -> None:

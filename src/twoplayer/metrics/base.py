@@ -1,7 +1,7 @@
 """What a metric is: a function of samples and of reference splits, usable with or without a trainer."""
 
 from collections.abc import Callable, Sequence
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -23,6 +23,10 @@ class Metric:
 
     def prepare(self, data: ImageData, device: torch.device) -> str | None:
         """Take in the real images of both reference splits; returns the reason where these data cannot be scored."""
+        raise NotImplementedError
+
+    def protocol(self) -> dict[str, Any]:
+        """What a score has to share with another to be comparable."""
         raise NotImplementedError
 
     def floor(self) -> float:

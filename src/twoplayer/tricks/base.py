@@ -136,6 +136,10 @@ class Tricks(nn.Module):
             for place, method in vars(Trick).items()
             if callable(method) and not place.startswith("_")
         }
+        if len(self._acting["judge_both"]) > 1:
+            raise ConfigurationError(
+                f"trick=[{','.join(self._acting['judge_both'])}]: each decides how D judges both sides; choose one of them"
+            )
         self.needs_real = any(trick.needs_real for trick in chosen.values())
         self.bounds_slope = any(trick.bounds_slope for trick in chosen.values())
         self._every = {name: trick.every for name, trick in chosen.items()}

@@ -19,7 +19,7 @@ class EMA(Trick):
     """Half of the average is younger than `half_life` images, or than `ramp_up` times the images seen if that is less.
 
     Batch-norm statistics are averaged as the weights are; other buffers, such as the vectors of spectral norm, belong to the present
-    weights and are copied. Training is not touched.
+    weights and are copied. Of several steps in one iteration the first is averaged. Training is not touched.
     """
 
     def __init__(self, *, half_life: Annotated[float, Gt(0)], ramp_up: Annotated[float, Gt(0)]) -> None:

@@ -15,5 +15,5 @@ class GeneratorSteps(Trick):
         self.steps = steps
 
     def turns(self, iteration: int, turns: Turns, costs: Costs | None) -> Turns:
-        """As many updates for each that G would have."""
+        """`steps` updates where G would have one."""
         return turns._replace(generator=turns.generator * self.steps)

@@ -4,8 +4,10 @@ from typing import Annotated
 
 import torch
 from annotated_types import Ge, Gt
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
+from twoplayer.errors import ConfigurationError
 from twoplayer.models.base import Example, Side
 from twoplayer.tricks.base import Judge, Trick
 from twoplayer.tricks.slopes import slopes
@@ -21,6 +23,14 @@ class WGANGP(Trick):
         self.every = every
         self.register_buffer("weight", torch.tensor(weight))
         self.weight: Tensor
+
+    @staticmethod
+    def refuse(config: DictConfig) -> None:
+        """Batch normalization in the critic, which makes the slope at one image depend on the others."""
+        if OmegaConf.select(config, "model.discriminator.normalization") == "batch":
+            raise ConfigurationError(
+                "trick=wgan_gp: it does not go with model.discriminator.normalization=batch; set layer, instance or none"
+            )
 
     def penalty(self, real: Side, fake: Side, judge: Judge) -> Tensor:
         """The mean over pairs."""
