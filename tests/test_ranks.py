@@ -93,3 +93,21 @@ def test_ranks_that_cannot_be_are_refused(setting: str, message: str, tmp_path: 
     assert finished.code == 2
     assert message in finished.errors
     assert not list(tmp_path.iterdir())
+
+
+def test_a_job_whose_ranks_fail_does_not_take_the_next_with_it(tmp_path: Path) -> None:
+    common = [
+        *SMALL,
+        *WIDTHS["gan"],
+        "model=gan",
+        "budget.images=64",
+        "sweep=here",
+        "trainer.devices=2",
+        "+callbacks.fail={_target_:rank_callbacks.Fail}",
+    ]
+    finished = commands.run("train.py", "-m", "loss=hinge,minimax", *common, folder=tmp_path, FAIL_ON_LOSS="Hinge")
+    assert finished.code == 1
+    statuses = [
+        json.loads((path / "summary.json").read_text())["status"] for path in sorted((tmp_path / "here").iterdir()) if path.is_dir()
+    ]
+    assert statuses == ["failed", "finished"]
