@@ -22,7 +22,7 @@ MISTAKES = [
     (["optimizer.generator.rl=1"], "did you mean optimizer.generator.lr"),
     (["experiment=wgan"], "wgan is not a choice of experiment; did you mean gan or wgan_gp?"),
     (["trick.r1.weight=3"], "choose it with 'trick=[r1]'"),
-    (["trick=[ema]", "trick.ema.half_lief=3"], "did you mean trick.ema.half_life?"),
+    (["trick=[ema]", "trick.ema.half_lief=3"], "did you mean trick.ema.half_life or"),
     (["model=gan", "model.generator.wdths=[3]"], "did you mean model.generator.widths or"),
     (["seed=one"], "seed=one: must be a whole number"),
     (["+budget.epochs=3"], "budget.epochs is not a setting"),
