@@ -22,20 +22,40 @@ class Finished(NamedTuple):
     errors: str
 
 
-def run(script: str, *arguments: str, folder: Path, timeout: float = 300, **environment: str) -> Finished:
+class Running:
+    """A command at work."""
+
+    def __init__(self, script: str, arguments: tuple[str, ...], folder: Path, environment: dict[str, str], label: str) -> None:
+        self.out, self.err = folder / f".stdout{label}", folder / f".stderr{label}"
+        self.process = _server.Process(target=_run, args=(script, arguments, str(folder), environment, str(self.out), str(self.err)))
+        self.process.start()
+
+    def send(self, number: int) -> None:
+        """A signal."""
+        assert self.process.pid is not None
+        os.kill(self.process.pid, number)
+
+    def finish(self, timeout: float = 300) -> Finished:
+        """Wait for its end."""
+        self.process.join(timeout)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+            raise TimeoutError(self.out.read_text() + self.err.read_text())
+        finished = Finished(self.process.exitcode or 0, self.out.read_text(), self.err.read_text())
+        self.out.unlink()
+        self.err.unlink()
+        return finished
+
+
+def start(script: str, *arguments: str, folder: Path, label: str = "", **environment: str) -> Running:
     """`python src/<script> <arguments>` in a folder."""
-    out, err = folder / ".stdout", folder / ".stderr"
-    process = _server.Process(target=_run, args=(script, arguments, str(folder), environment, str(out), str(err)))
-    process.start()
-    process.join(timeout)
-    if process.is_alive():
-        process.kill()
-        process.join()
-        raise TimeoutError(out.read_text() + err.read_text())
-    finished = Finished(process.exitcode or 0, out.read_text(), err.read_text())
-    out.unlink()
-    err.unlink()
-    return finished
+    return Running(script, arguments, folder, environment, label)
+
+
+def run(script: str, *arguments: str, folder: Path, timeout: float = 300, **environment: str) -> Finished:
+    """`python src/<script> <arguments>` in a folder, to its end."""
+    return start(script, *arguments, folder=folder, **environment).finish(timeout)
 
 
 def _run(script: str, arguments: tuple[str, ...], folder: str, environment: dict[str, str], out: str, err: str) -> None:

@@ -1,7 +1,12 @@
 """What tests share: composed configurations, small games, and commands run as a user would run them."""
 
+import hashlib
+import json
 import os
+from collections.abc import Callable
+from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,15 +14,15 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict, read_write
 from pytorch_lightning import Callback, Trainer
 
-from twoplayer import CONF
+from twoplayer import CONF, checkpoint_io
 from twoplayer.callbacks.stopwatch import Stopwatch
 from twoplayer.configuration import Budget, check
 from twoplayer.game import Game
 from twoplayer.ranks import RANK_VARIABLES
-from twoplayer.training import build_game
+from twoplayer.training import build_game, train
 
 PROJECT = CONF.parent
 SYNTHETIC = [
@@ -36,6 +41,7 @@ WIDTHS = {
     "gan": ["model.generator.widths=[16,32]", "model.discriminator.widths=[32,16]"],
 }
 CPU = torch.device("cpu")
+SEED = 0  # of what the tests themselves draw: moments of kills, bits that turn
 
 torch.set_num_threads(1)  # tiny networks gain nothing from more, and the processes of a test do not fight for cores
 
@@ -77,6 +83,44 @@ def fit(config: DictConfig, folder: Path, iterations: int, *callbacks: Callback,
     return game
 
 
+def play(folder: Path, *overrides: str, model: str = "gan") -> dict[str, Any]:
+    """A small run in this process, with all that surrounds it; returns its summary."""
+    config = small(f"run='{folder}'", *overrides, model=model)
+    folder.mkdir(parents=True, exist_ok=True)
+    with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
+        config.hydra.runtime.output_dir = str(folder)
+    HydraConfig.instance().set_config(config)
+    with open_dict(config):
+        del config["hydra"]
+    return train(config)
+
+
+def state_sha256(run: Path) -> str:
+    """Of all that the newest checkpoint of a run holds of the game: players, optimizers, loss, tricks, counters, sums of scalars, scores."""
+    _, checkpoint = checkpoint_io.newest(run) or pytest.fail(f"nothing is saved in {run}")
+    game = {name: checkpoint[name] for name in ("state_dict", "optimizer_states", "per_rank")}
+    callbacks = {
+        name: state for name, state in checkpoint["callbacks"].items() if name not in ("Stopwatch", "Summary")
+    }  # wall-clock time, processes
+    digest = hashlib.sha256()
+
+    def add(value: Any, path: str) -> None:
+        if isinstance(value, dict):
+            for key in sorted(value, key=str):
+                add(value[key], f"{path}.{key}")
+        elif isinstance(value, list | tuple):
+            for index, part in enumerate(value):
+                add(part, f"{path}.{index}")
+        elif isinstance(value, torch.Tensor):
+            digest.update(f"{path} {value.dtype} {tuple(value.shape)}".encode())
+            digest.update(value.contiguous().numpy().tobytes())
+        else:
+            digest.update(f"{path} {value!r}".encode())
+
+    add([game, callbacks, checkpoint["run"]["images_seen"]], "")
+    return digest.hexdigest()
+
+
 def weights(module: torch.nn.Module) -> list[torch.Tensor]:
     """A copy of all parameters."""
     return [parameter.detach().clone() for parameter in module.parameters()]
@@ -92,6 +136,34 @@ def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test sees the ranks of another."""
     for name in RANK_VARIABLES:
         monkeypatch.delenv(name, raising=False)
+
+
+Record = Callable[[str, str, int, int], None]
+
+
+@pytest.fixture
+def record(request: pytest.FixtureRequest) -> Record:
+    """Notes what was tried for a promise, and how often it held, for RELIABILITY.md: `record("P2", "kills", tried, held)`."""
+
+    def note(promise: str, what: str, tried: int, held: int) -> None:
+        folder = PROJECT / "outputs" / "reliability"
+        folder.mkdir(parents=True, exist_ok=True)
+        slow = request.node.get_closest_marker("slow") is not None
+        content = {
+            "promise": promise,
+            "what": what,
+            "tried": tried,
+            "held": held,
+            "test": request.node.name,
+            "full": slow,
+            "seed": SEED,
+            "date": date.today().isoformat(),
+        }
+        (folder / f"{promise}-{what.replace(' ', '-').replace('/', '-')}-{'full' if slow else 'everyday'}.json").write_text(
+            json.dumps(content, indent=2) + "\n"
+        )
+
+    return note
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -16,11 +17,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException, HydraException, InstantiationException, MissingConfigException, OverrideParseException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from twoplayer import CONF
-from twoplayer.errors import ConfigurationError, NumericsError, TwoplayerError
+from twoplayer.errors import ConfigurationError, RankError, ResourceError, TwoplayerError, out_of_resources, unknown
 
 
 def run(main: Callable[[], Any]) -> None:
@@ -28,19 +29,22 @@ def run(main: Callable[[], Any]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing, so that the printing is ours
     try:
         main()
+    except KeyboardInterrupt:  # before there was anything to save
+        sys.exit(128 + signal.SIGINT)
     except Exception as error:
         sys.exit(report(error))
 
 
 def job(config: DictConfig) -> None:
     """Train. An error ends a single run at once; in a multirun it is told when it happens, and Hydra goes on with the next job."""
+    from twoplayer.interruptions import Interruption
     from twoplayer.training import train
 
     try:
         train(config)
     except Exception as error:
         code = report(error, config.debug)
-        if HydraConfig.get().mode == RunMode.MULTIRUN:
+        if HydraConfig.get().mode == RunMode.MULTIRUN and not isinstance(error, Interruption):
             raise
         sys.exit(code)
 
@@ -60,8 +64,10 @@ def call(config: DictConfig) -> None:
 
 def report(error: Exception, debug: bool = False) -> int:
     """Print what a user needs of an error, once, and return its exit code."""
+    reported = error
     if isinstance(error, InstantiationException) and isinstance(error.__cause__, TwoplayerError):
         error = error.__cause__
+    error = (not isinstance(error, TwoplayerError) and out_of_resources(error)) or error
     code = (
         error.exit_code
         if isinstance(error, TwoplayerError)
@@ -69,20 +75,24 @@ def report(error: Exception, debug: bool = False) -> int:
         if isinstance(error, HydraException | OmegaConfBaseException)
         else 1
     )
-    if not getattr(error, "reported", False):
-        error.reported = True  # type: ignore[attr-defined]
-        if code == 1 or debug or "debug=true" in sys.argv:
-            traceback.print_exception(error)
-        if not (isinstance(error, NumericsError) and os.environ.get("LOCAL_RANK", "0") != "0"):  # which all ranks meet alike
-            print(f"error: {explain(error)}", file=sys.stderr)
+    if not getattr(reported, "reported", False):
+        reported.reported = True  # type: ignore[attr-defined]
+        if (code == 1 and not isinstance(error, TwoplayerError)) or debug or "debug=true" in sys.argv:
+            traceback.print_exception(reported)
+        # What is wrong with a configuration, the data or the game all ranks meet alike, and one of them says it.
+        if _is_first() or not isinstance(error, TwoplayerError) or isinstance(error, ResourceError | RankError):
+            print(f"error: {explain(error)}", file=sys.stderr, flush=True)
     return code
+
+
+def _is_first() -> bool:
+    """Whether this process speaks for all ranks; told by what has started it, before anything is imported that knows better."""
+    return next((os.environ[name] for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK") if name in os.environ), "0") == "0"
 
 
 def explain(error: Exception) -> str:
     """One line about an error of ours or of Hydra's."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        from twoplayer.configuration import unknown
-
         group, _, name = error.missing_cfg_file.rpartition("/")
         return f"{group}={name}: " + unknown(
             name, error.options or (path.stem for path in (CONF / group).glob("*.yaml")), kind=f"choice of {group}"
@@ -98,8 +108,6 @@ def explain(error: Exception) -> str:
 
 def _unknown_setting(name: str) -> str:
     """One line about a setting that the present choices do not have."""
-    from twoplayer.configuration import unknown
-
     GlobalHydra.instance().clear()
     words = [word for word in sys.argv[1:] if "," not in word and (CONF / re.split("[=@]", word)[0]).is_dir()]
     with initialize_config_dir(str(CONF), version_base="1.3"):
@@ -122,28 +130,66 @@ class Check(Callback):
         """An ordinary exception here would only be a warning of Hydra's."""
         try:
             _check(config)
-            if os.environ.get("LOCAL_RANK", "0") == "0" and (Path(config.run) / "config.yaml").exists():
-                raise ConfigurationError(f"run={config.run}: there is a run in this folder already; name another")
+            self._plan(config)
         except Exception as error:
             sys.exit(report(error, config.get("debug", False)))
+
+    def _plan(self, config: DictConfig) -> None:
+        """Hydra is led into the folder in which the run goes on."""
+        from twoplayer import lock, ranks
+        from twoplayer.training import prepare
+
+        named = any(override.lstrip("+").startswith("run=") for override in config.hydra.overrides.task)
+        if ranks.launched_by_others() and not named:
+            raise ConfigurationError(
+                "run is missing: where several processes are started by torchrun or SLURM, name the folder that they share with run=<folder>"
+            )
+        if named and _is_first() and Path(config.run).exists():
+            lock.acquire(Path(config.run))  # first of all: what another process is about to write is not to be read
+        planned = prepare(config, Path(config.run), named)
+        if planned.finished:
+            print(f"{planned.folder} has been played to its end already; a larger budget would continue it")
+            sys.exit(0)
+        if _is_first() and planned.folder.exists():
+            lock.acquire(planned.folder)
+        config.run = str(planned.folder)
 
     def on_multirun_start(self, config: DictConfig, config_name: str, **kwargs: Any) -> None:
         """The sweep's own expansion of its overrides, composed one by one."""
         try:
             overrides = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
             batches = BasicSweeper.split_arguments(overrides, max_batch_size=None)
-            _check(*(compose(config_name, overrides=job, return_hydra_config=True) for jobs in batches for job in jobs))
+            jobs = [compose(config_name, overrides=job, return_hydra_config=True) for jobs in batches for job in jobs]
+            _check(*jobs)
+            self._plan_sweep(config, jobs)
         except Exception as error:
             sys.exit(report(error, config.get("debug", False)))
+
+    def _plan_sweep(self, config: DictConfig, jobs: list[DictConfig]) -> None:
+        """Jobs that have been begun go on in their folders, or are refused, before the first begins."""
+        from twoplayer.training import prepare
+
+        if config.resume not in (None, "auto"):
+            raise ConfigurationError(
+                f"resume={config.resume}: a checkpoint is of one run; continue a sweep with sweep=<its folder> resume=auto"
+            )
+        if config.resume == "auto" and not any(override.startswith("sweep=") for override in config.hydra.overrides.task):
+            raise ConfigurationError("resume=auto: name the sweep to continue with sweep=<its folder>")
+        for number, job in enumerate(jobs):
+            with read_write(job.hydra.job):
+                job.hydra.job.num = number
+            HydraConfig.instance().set_config(job)
+            prepare(job, Path(config.sweep) / str(job.hydra.sweep.subdir), named=True)
 
 
 def _check(*configs: DictConfig) -> None:
     """All configurations first, then the data, which may have to be fetched."""
     # Imported here: --help and a mistyped name do not wait for torch.
-    from twoplayer.training import prepare_data, refuse
+    from twoplayer.training import open_data, refuse
 
     for config in configs:
         HydraConfig.instance().set_config(config)  # which a name is made of
         refuse(config)
     for config in configs:
-        prepare_data(config)
+        if _is_first():
+            open_data(config)

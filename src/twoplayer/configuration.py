@@ -5,7 +5,6 @@ has to be kept. A class may also define `refuse(config)` for combinations that c
 """
 
 import dataclasses
-import difflib
 import inspect
 import typing
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,7 +20,7 @@ from pydantic import ConfigDict, TypeAdapter
 
 from twoplayer import CONF
 from twoplayer.engine import EngineName, Precision
-from twoplayer.errors import ConfigurationError
+from twoplayer.errors import ConfigurationError, unknown
 
 
 @dataclass
@@ -56,6 +55,8 @@ class Experiment:
     name: str
     run: str
     sweep: str
+    resume: str | None
+    init_from: str | None
     seed: Annotated[int, Ge(0)]
     budget: Budget
     checkpoint: Checkpoint
@@ -173,13 +174,6 @@ def _check_names(path: str, given: Iterable[Any], known: Mapping[str, Any], requ
     for name in required:
         if name not in given:
             raise ConfigurationError(f"{prefix}{name} is missing: it has to be set")
-
-
-def unknown(name: str, known: Iterable[str], kind: str = "setting") -> str:
-    """One line about a name that does not exist, with the nearest that do."""
-    known = list(known)
-    near = difflib.get_close_matches(name, known, n=2, cutoff=0.5)
-    return f"{name} is not a {kind}; " + (f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(sorted(known))}")
 
 
 def _validated(value: Any, annotation: Any, path: str) -> Any:

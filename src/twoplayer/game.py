@@ -1,7 +1,7 @@
 """The two-player game: the only LightningModule, with the training step that all losses, tricks and models share."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from pytorch_lightning import LightningModule
@@ -10,6 +10,7 @@ from torch.nn.utils import get_total_norm
 
 from twoplayer import randomness, ranks
 from twoplayer.engine import Eager, Precision, autocast
+from twoplayer.errors import ConfigurationError
 from twoplayer.losses.base import Loss
 from twoplayer.models.base import Batch, Example, Model, Side
 from twoplayer.tricks.base import Player, Trick, Tricks
@@ -203,14 +204,44 @@ class Game(LightningModule):
 
     def shared_state(self) -> Iterator[tuple[str, Tensor]]:
         """All state that is the same on every rank, by name: parameters, and all buffers but those that a trick declares its rank's own."""
-        own = {f"tricks.chosen.{name}.{buffer}" for name, trick in self.tricks.chosen.items() for buffer in cast(Trick, trick).per_rank}
+        own = self.rank_state()
         yield from (
             (name, tensor) for name, tensor in self.state_dict(keep_vars=True).items() if isinstance(tensor, Tensor) and name not in own
         )
 
+    def rank_state(self) -> dict[str, Tensor]:
+        """The buffers that tricks declare each rank's own, by name."""
+        return {
+            f"tricks.chosen.{name}.{buffer}": trick.get_buffer(buffer)
+            for name, trick in self.tricks.chosen.items()
+            for buffer in sorted(cast(Trick, trick).per_rank)
+        }
+
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """The raw optimizers, so that Lightning saves them; the game steps them itself."""
         return list(self.player_optimizers.values())
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """What each rank has of its own is kept by rank; all ranks take part."""
+        own = [ranks.gather(tensor) for tensor in self.rank_state().values()]
+        checkpoint["per_rank"] = [dict(zip(self.rank_state(), tensors, strict=True)) for tensors in zip(*own, strict=True)]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Each rank gets its own back."""
+        if checkpoint["per_rank"]:
+            checkpoint["state_dict"] |= checkpoint["per_rank"][ranks.rank()]
+
+    def begin_from(self, state: Mapping[str, Tensor]) -> None:
+        """Before the first iteration: the players' weights are those of another game. Raises ConfigurationError where they do not fit."""
+        own = {name.removeprefix("model."): tensor for name, tensor in state.items() if name.startswith("model.")}
+        try:
+            self.model.load_state_dict(own)
+        except RuntimeError as error:
+            detail = " ".join(str(error).split(":", 1)[-1].split())[:200]
+            raise ConfigurationError(
+                f"init_from: the weights there are of another model ({detail}); choose the model that they are of"
+            ) from error
+        self.tricks.ready(self.model.generator, self.model.discriminator)
 
     def report(self) -> dict[str, Tensor]:
         """What there is to log besides `scalars`."""

@@ -1,6 +1,10 @@
 """From a configuration to a finished run."""
 
+import functools
+import json
 import logging
+import os
+import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,19 +19,22 @@ from pytorch_lightning import Callback, Trainer
 from rich.console import Console
 from rich.table import Table
 
-from twoplayer import randomness, ranks
+from twoplayer import checkpoint_io, interruptions, lock, randomness, ranks
 from twoplayer.callbacks import samples
 from twoplayer.callbacks.checkpoints import Checkpoints
 from twoplayer.callbacks.scores import Scores
 from twoplayer.callbacks.stopwatch import Stopwatch
-from twoplayer.callbacks.summary import Summary, device_name
+from twoplayer.callbacks.summary import Summary, device_name, ending
 from twoplayer.checkpoint_io import DurableCheckpoints
 from twoplayer.configuration import Budget, Checkpoint, check
+from twoplayer.data.base import ImageData
 from twoplayer.engine import ENGINES, keep_freed_memory, resolve_precision
 from twoplayer.errors import ConfigurationError
 from twoplayer.game import Game
-from twoplayer.loggers.base import RunLogger
-from twoplayer.loggers.run_folder import RunFolder
+from twoplayer.interruptions import Interruption
+from twoplayer.loggers.base import History, RunLogger
+from twoplayer.loggers.run_folder import RunFolder, read_rows
+from twoplayer.resuming import Plan, identity, plain, plan
 from twoplayer.tricks.base import Tricks
 
 log = logging.getLogger(__name__)
@@ -39,21 +46,49 @@ def refuse(config: DictConfig) -> None:
     _refuse_devices(config)
 
 
-def prepare_data(config: DictConfig) -> None:
-    """Fetch and verify the data, before a run has a folder. Raises DataError."""
-    if ranks.is_first():
-        instantiate(config.data).prepare_data()
+def open_data(config: DictConfig) -> ImageData:
+    """The data, fetched and verified; the jobs of a sweep share them. Raises DataError."""
+    return _open_data(json.dumps(OmegaConf.to_container(config.data, resolve=True), sort_keys=True))
+
+
+@functools.lru_cache(maxsize=4)
+def _open_data(node: str) -> ImageData:
+    data: ImageData = instantiate(OmegaConf.create(json.loads(node)))
+    data.prepare_data()
+    return data
+
+
+def prepare(config: DictConfig, folder: Path, named: bool) -> Plan:
+    """What this configuration, which has been checked, means for a run in `folder`: from where it goes on, if it does. Writes nothing.
+
+    Raises ConfigurationError or DataError where it cannot go on, or cannot begin from the weights that it names.
+    """
+    planned = plan(config, folder, named, open_data(config).sha256, ranks.is_first())
+    if config.init_from is not None and planned.checkpoint is None:
+        _begin_from(build_game(config, torch.device("cpu")), config)
+    return planned
 
 
 def train(config: DictConfig) -> dict[str, Any]:
     """Play the game that the configuration describes, in the folder that Hydra has made for it. Returns the summary."""
     folder = Path(HydraConfig.get().runtime.output_dir)
     check(config)  # in a multirun this process has checked all jobs, but only here are numbers put into the form that is wanted
-    resolved = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
-    assert isinstance(resolved, DictConfig)
+    planned = prepare(config, folder, named=True)
+    if planned.finished:
+        log.info("%s has been played to its end already", folder)
+        summary: dict[str, Any] = json.loads((folder / "summary.json").read_text())
+        return summary
+    if ranks.is_first():
+        lock.acquire(folder)
     keep_freed_memory()
-    with ranks.one_job(), _quiet():
-        return _play(resolved, folder)
+    try:
+        with interruptions.listening(at_once=ranks.end_children), ranks.one_job(), _quiet():
+            summary = _play(OmegaConf.create(plain(config)), planned)
+            if number := interruptions.received():
+                raise Interruption(number, f"a signal came when the run had ended; {folder} is complete")
+    finally:
+        lock.release(folder)
+    return summary
 
 
 def build_game(config: DictConfig, device: torch.device) -> Game:
@@ -72,10 +107,24 @@ def build_game(config: DictConfig, device: torch.device) -> Game:
     )
 
 
-def _play(config: DictConfig, folder: Path) -> dict[str, Any]:
+def _begin_from(game: Game, config: DictConfig) -> None:
+    """The weights of another game: of its newest checkpoint where a run is named."""
+    path = Path(config.init_from)
+    found = checkpoint_io.newest(path) if path.is_dir() else (path, checkpoint_io.read(path)) if path.exists() else None
+    if found is None:
+        raise ConfigurationError(f"init_from={path}: there is no checkpoint; name a run folder or a checkpoint file")
+    game.begin_from(found[1]["state_dict"])
+
+
+def _play(config: DictConfig, planned: Plan) -> dict[str, Any]:
+    folder = planned.folder
     accelerator = _accelerator(config)
     device = torch.device("cuda" if accelerator == "gpu" else accelerator)
     game = build_game(config, device)
+    if config.init_from is not None and planned.checkpoint is None:
+        _begin_from(game, config)
+    data = open_data(config)
+    history = _history(planned)
     record = RunFolder(folder)
     loggers: list[RunLogger] = [record, *(instantiate(node) for node in config.logger.values())]
     distributed = config.trainer.devices * config.trainer.num_nodes > 1
@@ -83,8 +132,8 @@ def _play(config: DictConfig, folder: Path) -> dict[str, Any]:
         accelerator=accelerator,
         devices=config.trainer.devices,
         num_nodes=config.trainer.num_nodes,
-        strategy=ranks.GameStrategy() if distributed else "auto",
-        callbacks=_callbacks(config),
+        strategy=ranks.GameStrategy(planned.checkpoint) if distributed else "auto",
+        callbacks=_callbacks(config, identity(config, data.sha256), history),
         logger=loggers,
         plugins=[DurableCheckpoints()],
         max_epochs=-1,
@@ -94,25 +143,52 @@ def _play(config: DictConfig, folder: Path) -> dict[str, Any]:
         enable_model_summary=False,
         default_root_dir=folder,
     )
+    # Its handlers would speak to the other ranks from inside a signal; ours only take note.
+    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
     if ranks.is_first():
-        OmegaConf.save(config, folder / "config.yaml")
-        _introduce(config, game, device)
-    plain: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
+        _save_config(config, folder)
+        _introduce(config, game, device, planned)
     try:
         for logger in loggers:
-            logger.begin(folder, folder.name, _group(config), _tags(config), plain)
-        trainer.fit(game, datamodule=instantiate(config.data), weights_only=True)
+            logger.begin(folder, folder.name, _group(config), _tags(config), plain(config), history)
+        trainer.fit(game, datamodule=data, ckpt_path=planned.checkpoint, weights_only=True)
     except BaseException as error:
-        record.summarize({"status": "failed", "error": str(error) or type(error).__name__})
+        cause = ranks.explain_loss(error) or error
+        record.summarize(ending(cause))
         for logger in loggers:
             logger.finalize("failed")
+        if cause is not error:
+            raise cause from error
         raise
     if ranks.is_first():
         _conclude(record.summary, folder)
     return record.summary
 
 
-def _callbacks(config: DictConfig) -> list[Callback]:
+def _save_config(config: DictConfig, folder: Path) -> None:
+    temporary = folder / "config.yaml.new"
+    OmegaConf.save(config, temporary)
+    os.replace(temporary, folder / "config.yaml")
+
+
+def _history(planned: Plan) -> History | None:
+    """What loggers go on from. A run that goes on in another folder takes the rows and grids along, and is a run of its own to others."""
+    if planned.checkpoint is None:
+        return None
+    home = planned.checkpoint.resolve().parents[1]
+    elsewhere = home != planned.folder.resolve()
+    folder = planned.folder / samples.FOLDER
+    if elsewhere and ranks.is_first() and (home / samples.FOLDER).is_dir():
+        folder.mkdir(exist_ok=True)
+        for path in samples.grids(home / samples.FOLDER, planned.images_seen).values():
+            shutil.copy2(path, folder)
+    memories = {} if elsewhere else checkpoint_io.read(planned.checkpoint)["run"]["loggers"]
+    return History(
+        planned.images_seen, read_rows(home, planned.images_seen), list(samples.grids(folder, planned.images_seen).items()), memories
+    )
+
+
+def _callbacks(config: DictConfig, same: dict[str, Any], history: History | None) -> list[Callback]:
     """In the order of their work: what others read comes first."""
     stopwatch = Stopwatch(Budget(**config.budget))
     chosen: list[Callback] = [instantiate(node) for node in config.callbacks.values()]
@@ -122,7 +198,7 @@ def _callbacks(config: DictConfig) -> list[Callback]:
     return [
         stopwatch,
         *chosen,
-        Checkpoints(Checkpoint(**config.checkpoint)),
+        Checkpoints(Checkpoint(**config.checkpoint), same, dict(history.memories) if history else {}),
         Summary(stopwatch, {"name": config.name, "seed": config.seed}),
     ]
 
@@ -130,6 +206,10 @@ def _callbacks(config: DictConfig) -> list[Callback]:
 def _refuse_devices(config: DictConfig) -> None:
     hardware, batch_size, kind = config.trainer, config.data.batch_size, _accelerator(config)
     world_size = hardware.devices * hardware.num_nodes
+    if ranks.launched_by_others() and ranks.launched_world_size() != world_size:
+        raise ConfigurationError(
+            f"trainer.devices={hardware.devices} trainer.num_nodes={hardware.num_nodes}: {ranks.launched_world_size()} processes have been started; make the product that"
+        )
     available = {"gpu": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}.get(kind)
     if available is not None and hardware.devices > available:
         raise ConfigurationError(
@@ -159,7 +239,7 @@ def _tags(config: DictConfig) -> list[str]:
     return [*families, *map(str, config.trick)]
 
 
-def _introduce(config: DictConfig, game: Game, device: torch.device) -> None:
+def _introduce(config: DictConfig, game: Game, device: torch.device, planned: Plan) -> None:
     """Say what is about to happen, the chosen tricks included, which `trick=` on the command line has replaced as a whole."""
     data, model, loss, *tricks = _tags(config)
     sizes = ", ".join(
@@ -170,6 +250,10 @@ def _introduce(config: DictConfig, game: Game, device: torch.device) -> None:
     where = f"{device_name(device)}{f' x {ranks_}' if ranks_ > 1 else ''}, {game.precision}, engine {config.engine}"
     log.info("model %s (%s parameters)   loss %s   data %s   tricks %s", model, sizes, loss, data, ", ".join(tricks) or "none")
     log.info("on %s   seed %s   up to %s images", where, config.seed, f"{config.budget.images:,}")
+    if planned.checkpoint is not None:
+        log.info("going on from %s images seen (%s)", f"{planned.images_seen:,}", planned.checkpoint)
+    elif config.resume == "auto":
+        log.info("there is nothing to go on from in %s: beginning", planned.folder)
     if game.loss.needs_bounded_slope and not game.tricks.bounds_slope:
         log.warning(
             "loss=%s without anything that bounds D's slope does not approximate a distance and may run away: add trick=[wgan_gp]", loss

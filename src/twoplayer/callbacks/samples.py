@@ -64,14 +64,14 @@ class Samples(Callback):
 
     def _tell(self, folder: Path, num_images: int) -> Path:
         """Write progress.gif and progress.png, from the grids that are there, those of earlier segments included."""
-        paths = sorted(folder.glob("[0-9]*.png"))
+        paths = list(grids(folder).values())
         labels = [f"{int(path.stem):,} images\n{int(path.stem) / num_images:.2f} epochs" for path in paths]
-        grids = [Image.open(path).convert("RGB") for path in paths]
+        frames = [Image.open(path).convert("RGB") for path in paths]
         pictures.animate(
-            [pictures.caption(grid, label.replace("\n", ", ")) for grid, label in zip(grids, labels, strict=True)], folder / "progress.gif"
+            [pictures.caption(grid, label.replace("\n", ", ")) for grid, label in zip(frames, labels, strict=True)], folder / "progress.gif"
         )
         chosen = log_spaced([int(path.stem) for path in paths], MAX_ROWS)
-        strip = pictures.filmstrip([(labels[index], self._first_rows(grids[index])) for index in chosen])
+        strip = pictures.filmstrip([(labels[index], self._first_rows(frames[index])) for index in chosen])
         strip.save(folder / "progress.png")
         return folder / "progress.png"
 
@@ -84,6 +84,12 @@ class Samples(Callback):
         for index, part in enumerate(parts):
             canvas.paste(part, (index * grid.width, 0))
         return canvas
+
+
+def grids(folder: Path, images_seen: int | None = None) -> dict[int, Path]:
+    """The grids in a folder, by images seen, up to this moment."""
+    moments = {int(path.stem): path for path in sorted(folder.glob("[0-9]*.png")) if path.stem.isdigit()}
+    return {moment: path for moment, path in moments.items() if images_seen is None or moment <= images_seen}
 
 
 def log_spaced(moments: list[int], num: int) -> list[int]:

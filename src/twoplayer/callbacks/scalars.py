@@ -34,18 +34,19 @@ class Scalars(Callback):
             self._counts[name] = self._counts.get(name, 0) + 1
         if game.clock.iteration % self.every == 0:
             self._log(trainer, game)
+            self._sums, self._counts, self._since = {}, {}, (time.perf_counter(), game.clock.images_seen)
 
     def on_train_end(self, trainer: Trainer, game: Game) -> None:  # type: ignore[override]
-        """Log what is left."""
+        """Log what is left. It stays in the sums: a run that is continued later logs what it would have logged without this end."""
         if self._sums:
             self._log(trainer, game)
 
     def state_dict(self) -> dict[str, Any]:
-        """What has been added up since the last row."""
-        return {"sums": self._sums, "counts": self._counts}
+        """What has been added up since the last row, by all ranks."""
+        return {"sums": {name: ranks.mean(total) for name, total in self._sums.items()}, "counts": dict(self._counts)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue from a checkpoint."""
+        """Continue from a checkpoint; speed is measured anew."""
         self._sums, self._counts = state_dict["sums"], state_dict["counts"]
 
     def _log(self, trainer: Trainer, game: Game) -> None:
@@ -54,11 +55,9 @@ class Scalars(Callback):
             zip(means, ranks.mean(torch.stack([value.float().to(game.device) for value in means.values()])).tolist(), strict=True)
         )
         check_finite(game)
-        assert self._since is not None
-        now = time.perf_counter()
-        values["images_per_second"] = (game.clock.images_seen - self._since[1]) / (now - self._since[0])
+        if self._since is not None:
+            values["images_per_second"] = (game.clock.images_seen - self._since[1]) / (time.perf_counter() - self._since[0])
         log_scalars(trainer, values, game.clock.images_seen)
-        self._sums, self._counts, self._since = {}, {}, (now, game.clock.images_seen)
 
 
 def check_finite(game: Game) -> None:

@@ -21,27 +21,29 @@ class Scores(Callback):
     def __init__(self, *, every: Annotated[int, Gt(0)]) -> None:
         self.every = every
         self.metric: Metric | None = None
-        self.summary: dict[str, Any] = {}
+        self._untrained: float | None = None
         self._best: float | None = None
+        self.best_at: int | None = None
 
     def on_train_start(self, trainer: Trainer, game: Game) -> None:  # type: ignore[override]
         """The floor, and the score of the untrained generator."""
         if self.metric is None:
-            self._summarize(trainer, {"fd_reason": "metric=none"})
+            summarize(trainer, {"fd_reason": "metric=none"})
             return
         name = self.metric.name
         reason = self.metric.prepare(trainer.datamodule, game.device)  # type: ignore[attr-defined]
         if reason is not None:
             log.info("%s is not computed: %s", name, reason)
-            self._summarize(trainer, {f"{name}_reason": reason})
+            summarize(trainer, {f"{name}_reason": reason})
             self.metric = None
             return
         weights = "raw" if game.tricks.sampler(game.model.generator) is game.model.generator else "averaged"
-        self._summarize(trainer, {f"{name}_floor": self.metric.floor(), f"{name}_protocol": {**self.metric.protocol(), "weights": weights}})
+        summarize(trainer, {f"{name}_floor": self.metric.floor(), f"{name}_protocol": {**self.metric.protocol(), "weights": weights}})
         if game.clock.iteration == 0:
             scores = self._score(game, "validation", "test")
-            self._summarize(trainer, {f"{name}_untrained": scores["test"]})
+            self._untrained = scores["test"]
             self._log(trainer, game, scores["validation"])
+        summarize(trainer, {f"{name}_untrained": self._untrained})
 
     def on_train_batch_end(self, trainer: Trainer, game: Game, outputs: Any, batch: Any, batch_index: int) -> None:  # type: ignore[override]
         """The curve; the last point is left to the end."""
@@ -53,7 +55,7 @@ class Scores(Callback):
         if self.metric is not None:
             scores = self._score(game, "validation", "test")
             self._log(trainer, game, scores["validation"])
-            self._summarize(
+            summarize(
                 trainer,
                 {
                     self.metric.name: scores["test"],
@@ -63,12 +65,12 @@ class Scores(Callback):
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """The best score so far."""
-        return {"best": self._best, "summary": self.summary}
+        """The best validation score so far, and when it was."""
+        return {"best": self._best, "best_at": self.best_at, "untrained": self._untrained}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue from a checkpoint."""
-        self._best, self.summary = state_dict["best"], state_dict["summary"]
+        self._best, self.best_at, self._untrained = state_dict["best"], state_dict["best_at"], state_dict["untrained"]
 
     def _score(self, game: Game, *references: Reference) -> dict[Reference, float]:
         def sample(num: int, chunk: int) -> Tensor:
@@ -80,9 +82,6 @@ class Scores(Callback):
 
     def _log(self, trainer: Trainer, game: Game, score: float) -> None:
         assert self.metric is not None
-        self._best = score if self._best is None else min(self._best, score)
+        if self._best is None or score < self._best:
+            self._best, self.best_at = score, game.clock.images_seen
         log_scalars(trainer, {f"{self.metric.name}_validation": score}, game.clock.images_seen)
-
-    def _summarize(self, trainer: Trainer, values: dict[str, Any]) -> None:
-        self.summary |= values
-        summarize(trainer, values)

@@ -5,6 +5,7 @@ from typing import Any
 
 from pytorch_lightning import Callback, Trainer
 
+from twoplayer import ranks
 from twoplayer.configuration import Budget
 from twoplayer.game import Game
 
@@ -16,11 +17,17 @@ class Stopwatch(Callback):
         self.budget = budget
         self._before = 0.0
         self._started: float | None = None
+        self._vote = ranks.Vote()
 
     @property
     def seconds(self) -> float:
         """Up to now."""
         return self._before + (0.0 if self._started is None else time.perf_counter() - self._started)
+
+    def on_train_start(self, trainer: Trainer, game: Game) -> None:  # type: ignore[override]
+        """A run that was played to its end and lacks only its score has no iteration to play."""
+        spent = self.budget.seconds is not None and self.seconds >= self.budget.seconds
+        trainer.should_stop |= game.clock.images_seen >= self.budget.images or spent
 
     def on_train_batch_start(self, trainer: Trainer, game: Game, batch: Any, batch_index: int) -> None:  # type: ignore[override]
         """The first iteration of this process starts the clock."""
@@ -29,10 +36,10 @@ class Stopwatch(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, game: Game, outputs: Any, batch: Any, batch_index: int) -> None:  # type: ignore[override]
         """All ranks stop at the same iteration."""
-        spent = game.clock.images_seen >= self.budget.images
         if self.budget.seconds is not None:
-            spent = trainer.strategy.reduce_boolean_decision(spent or self.seconds >= self.budget.seconds, all=False)
-        trainer.should_stop |= spent
+            (late,) = self._vote.cast(self.seconds >= self.budget.seconds)
+            trainer.should_stop |= bool(late)
+        trainer.should_stop |= game.clock.images_seen >= self.budget.images
 
     def on_train_end(self, trainer: Trainer, game: Game) -> None:  # type: ignore[override]
         """What follows, such as the final score, does not count."""

@@ -9,6 +9,7 @@ from pytorch_lightning import Callback, Trainer
 
 from twoplayer.callbacks.stopwatch import Stopwatch
 from twoplayer.game import Game
+from twoplayer.interruptions import Interruption
 from twoplayer.loggers.base import summarize
 
 PACKAGES = ("twoplayer", "torch", "pytorch-lightning", "torchmetrics", "hydra-core", "wandb")
@@ -20,9 +21,11 @@ class Summary(Callback):
     def __init__(self, stopwatch: Stopwatch, settings: dict[str, Any]) -> None:
         self.stopwatch, self.settings = stopwatch, settings
         self.segments: list[dict[str, int]] = []
+        self._game: Game
 
     def on_fit_start(self, trainer: Trainer, game: Game) -> None:  # type: ignore[override]
         """What is running."""
+        self._game = game
         self.segments = [*self.segments, {"resumed_from": game.clock.images_seen, "trained": 0}]
         facts = {
             "num_parameters": {
@@ -34,7 +37,8 @@ class Summary(Callback):
             **dict.fromkeys(("fd", "fd_validation", "fd_floor", "fd_untrained")),
             "versions": {"python": platform.python_version(), **{package: version(package) for package in PACKAGES}},
         }
-        summarize(trainer, {"status": "running", **self.settings, **facts, **self._progress(game)})
+        resumed = {"resumed_from": game.clock.images_seen, "error": None}
+        summarize(trainer, {"status": "running", **resumed, **self.settings, **facts, **self._progress(game)})
 
     def on_train_end(self, trainer: Trainer, game: Game) -> None:  # type: ignore[override]
         """How far it came."""
@@ -42,11 +46,12 @@ class Summary(Callback):
 
     def on_exception(self, trainer: Trainer, game: Game, exception: BaseException) -> None:  # type: ignore[override]
         """Why it ended early."""
-        summarize(trainer, {"status": "failed", "error": str(exception) or type(exception).__name__, **self._progress(game)})
+        summarize(trainer, {**ending(exception), **self._progress(game)})
 
     def state_dict(self) -> dict[str, Any]:
-        """The segments so far."""
-        return {"segments": self.segments}
+        """The segments so far, the present one as far as it is."""
+        self._progress(self._game)
+        return {"segments": [dict(segment) for segment in self.segments]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue from a checkpoint."""
@@ -63,6 +68,11 @@ class Summary(Callback):
             "images_per_second": clock.images_seen / seconds if seconds else None,
             "segments": self.segments,
         }
+
+
+def ending(error: BaseException) -> dict[str, str]:
+    """How a run that did not reach its end is described."""
+    return {"status": "interrupted" if isinstance(error, Interruption) else "failed", "error": str(error) or type(error).__name__}
 
 
 def device_name(device: torch.device) -> str:

@@ -1,6 +1,7 @@
 """Images in memory: a data set is held as uint8 on the training device, and its batches are drawn there."""
 
 import functools
+import hashlib
 import itertools
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, NamedTuple
@@ -112,6 +113,15 @@ class ImageData(LightningDataModule):
                 train = Split(train.images[: self.num_images], train.labels[: self.num_images])
             self._splits = Splits(train, validation, test)
         return self._splits
+
+    @functools.cached_property
+    def sha256(self) -> str:
+        """Of the training images and labels, as they are used."""
+        digest = hashlib.sha256()
+        for part in self.splits.train:
+            digest.update(repr(tuple(part.shape)).encode())
+            digest.update(part.contiguous().numpy().data)
+        return digest.hexdigest()
 
     def prepare_data(self) -> None:
         """Fetch and verify, so that what is wrong with the data is known before a run begins."""

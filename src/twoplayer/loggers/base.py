@@ -1,18 +1,34 @@
 """What a logger of ours can do besides Lightning's: keep pictures and a summary. The step of everything is images seen."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from pytorch_lightning import Trainer
 from pytorch_lightning.loggers import Logger
 
 
+class History(NamedTuple):
+    """What has been logged of a run that goes on: up to `images_seen`, the rows of metrics.csv, the grids of samples, and what each logger
+    has asked to remember.
+    """
+
+    images_seen: int
+    rows: list[dict[str, Any]]
+    pictures: list[tuple[int, Path]]
+    memories: dict[str, dict[str, Any]]
+
+
 class RunLogger(Logger):
     """A logger of one run."""
 
-    def begin(self, folder: Path, name: str, group: str, tags: list[str], config: dict[str, Any]) -> None:
-        """Start, once the run has a folder."""
+    def begin(self, folder: Path, name: str, group: str, tags: list[str], config: dict[str, Any], history: History | None) -> None:
+        """Start, once the run has a folder; go on where there is a history."""
+
+    @property
+    def memory(self) -> dict[str, Any]:
+        """What this logger has to know when the run goes on, as plain values."""
+        return {}
 
     def log_picture(self, name: str, path: Path, images_seen: int) -> None:
         """Show a PNG file."""

@@ -9,7 +9,9 @@ from typing import Any
 
 from pytorch_lightning.utilities import rank_zero_only
 
-from twoplayer.loggers.base import RunLogger
+from twoplayer.loggers.base import History, RunLogger
+
+FILE = "metrics.csv"
 
 
 class RunFolder(RunLogger):
@@ -21,6 +23,18 @@ class RunFolder(RunLogger):
         self.summary: dict[str, Any] = {}
         self._columns: list[str] = ["images_seen"]
         self._rows: list[dict[str, Any]] = []
+
+    @rank_zero_only
+    def begin(self, folder: Path, name: str, group: str, tags: list[str], config: dict[str, Any], history: History | None) -> None:
+        """Leave out what was logged after the moment from which the run goes on: it will be logged again."""
+        if history is not None:
+            self._rows = history.rows
+            self._columns = list(dict.fromkeys(["images_seen", *(column for row in history.rows for column in row)]))
+            self._write()
+            if (folder / "summary.json").exists():
+                self.summary = json.loads((folder / "summary.json").read_text())
+        else:
+            (folder / FILE).unlink(missing_ok=True)
 
     @property
     def name(self) -> str:
@@ -42,17 +56,19 @@ class RunFolder(RunLogger):
         row.update(metrics)
         new = [name for name in metrics if name not in self._columns]
         self._columns += new
-        path = self.folder / "metrics.csv"
         if new or again:
-            temporary = path.with_suffix(".csv.new")
-            with temporary.open("w", newline="") as file:
-                writer = csv.DictWriter(file, self._columns)
-                writer.writeheader()
-                writer.writerows(self._rows)
-            os.replace(temporary, path)
+            self._write()
         else:
-            with path.open("a", newline="") as file:
+            with (self.folder / FILE).open("a", newline="") as file:
                 csv.DictWriter(file, self._columns).writerow(row)
+
+    def _write(self) -> None:
+        temporary = self.folder / f"{FILE}.new"
+        with temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, self._columns)
+            writer.writeheader()
+            writer.writerows(self._rows)
+        os.replace(temporary, self.folder / FILE)
 
     @rank_zero_only
     def summarize(self, values: dict[str, Any]) -> None:
@@ -61,6 +77,29 @@ class RunFolder(RunLogger):
         temporary = self.folder / "summary.json.new"
         temporary.write_text(json.dumps(_plain(self.summary), indent=2) + "\n")
         os.replace(temporary, self.folder / "summary.json")
+
+
+def read_rows(folder: Path, images_seen: int) -> list[dict[str, Any]]:
+    """The rows of a run's metrics.csv up to this moment, without empty cells; a row that a killed process has left half is left out."""
+    rows: list[dict[str, Any]] = []
+    path = folder / FILE
+    if path.exists():
+        with path.open(newline="") as file:
+            for row in csv.DictReader(file):
+                moment = row["images_seen"]
+                if not moment.isdigit() or int(moment) > images_seen or (rows and int(moment) <= rows[-1]["images_seen"]):
+                    continue
+                rows.append(
+                    {"images_seen": int(moment)} | {name: _number(cell) for name, cell in row.items() if cell and name != "images_seen"}
+                )
+    return rows
+
+
+def _number(cell: str) -> float | str:
+    try:
+        return float(cell)
+    except ValueError:
+        return cell
 
 
 def _plain(value: Any) -> Any:

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 from pytorch_lightning.utilities import rank_zero_only
 
-from twoplayer.loggers.base import RunLogger
+from twoplayer.loggers.base import History, RunLogger
 
 
 class TensorBoard(RunLogger):
@@ -18,11 +18,11 @@ class TensorBoard(RunLogger):
         self.writer: Any = None
 
     @rank_zero_only
-    def begin(self, folder: Path, name: str, group: str, tags: list[str], config: dict[str, Any]) -> None:
-        """Open the event file."""
+    def begin(self, folder: Path, name: str, group: str, tags: list[str], config: dict[str, Any], history: History | None) -> None:
+        """Open an event file; what an earlier one holds of later moments is to be ignored."""
         from torch.utils.tensorboard import SummaryWriter
 
-        self.writer = SummaryWriter(folder / "tensorboard")
+        self.writer = SummaryWriter(folder / "tensorboard", purge_step=None if history is None else history.images_seen + 1)
 
     @property
     def name(self) -> str:

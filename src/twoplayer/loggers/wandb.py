@@ -10,11 +10,15 @@ from omegaconf import DictConfig
 from pytorch_lightning.utilities import rank_zero_only
 
 from twoplayer.errors import ConfigurationError
-from twoplayer.loggers.base import RunLogger
+from twoplayer.loggers.base import History, RunLogger
 
 
 class WeightsAndBiases(RunLogger):
-    """Scalars and pictures over images seen. `mode` is offline (files in the run folder, no account) or online."""
+    """Scalars and pictures over images seen. `mode` is offline (files in the run folder, no account) or online.
+
+    A run that goes on is the same W&B run. Offline, W&B cannot add to what an earlier process has written, and an upload replaces what was
+    uploaded under the same id: so the present process first writes again what was logged before, and its folder alone is the whole run.
+    """
 
     def __init__(self, *, project: str, entity: str | None, mode: Literal["offline", "online"]) -> None:
         super().__init__()
@@ -30,16 +34,36 @@ class WeightsAndBiases(RunLogger):
             )
 
     @rank_zero_only
-    def begin(self, folder: Path, name: str, group: str, tags: list[str], config: dict[str, Any]) -> None:
-        """Start the W&B run."""
+    def begin(self, folder: Path, name: str, group: str, tags: list[str], config: dict[str, Any], history: History | None) -> None:
+        """Start the W&B run, or go on with it."""
         import wandb
 
         quiet = wandb.Settings(silent=True, console="off")
+        same = {"id": history.memories[type(self).__name__]["id"]} if history and type(self).__name__ in history.memories else {}
+        online = self.settings["mode"] == "online"
+        if same and online:
+            same["resume"] = "allow"
         self.run = wandb.init(
-            dir=folder, name=name, group=group, tags=tags, config=config, reinit="create_new", settings=quiet, **self.settings
+            dir=folder, name=name, group=group, tags=tags, config=config, reinit="create_new", settings=quiet, **self.settings, **same
         )
         self.run.define_metric("images_seen", hidden=True)
         self.run.define_metric("*", step_metric="images_seen")
+        if history and not (same and online):
+            self._replay(history)
+
+    @property
+    def memory(self) -> dict[str, Any]:
+        """The id of the run."""
+        return {} if self.run is None else {"id": self.run.id}
+
+    def _replay(self, history: History) -> None:
+        """What was logged before, in the order in which it was."""
+        entries: list[tuple[int, Any]] = [(row["images_seen"], row) for row in history.rows] + list(history.pictures)
+        for moment, entry in sorted(entries, key=lambda item: item[0]):
+            if isinstance(entry, Path):
+                self.log_picture("samples", entry, moment)
+            else:
+                self.log_metrics(entry, moment)
 
     @property
     def name(self) -> str:
@@ -53,15 +77,15 @@ class WeightsAndBiases(RunLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Scalars at one moment."""
-        self.run.log({**metrics, "images_seen": step})
+        """Scalars at one moment. W&B drops what comes a second time for a moment that is past."""
+        self.run.log({**metrics, "images_seen": step}, step=step)
 
     @rank_zero_only
     def log_picture(self, name: str, path: Path, images_seen: int) -> None:
         """A PNG file, under a name that has a slider over the moments."""
         import wandb
 
-        self.run.log({name: wandb.Image(str(path), caption=f"{images_seen:,} images seen"), "images_seen": images_seen})
+        self.run.log({name: wandb.Image(str(path), caption=f"{images_seen:,} images seen"), "images_seen": images_seen}, step=images_seen)
 
     @rank_zero_only
     def summarize(self, values: dict[str, Any]) -> None:

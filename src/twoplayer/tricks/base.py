@@ -56,7 +56,7 @@ class Trick(nn.Module):
         """Second round: change modules that exist."""
 
     def ready(self, generator: nn.Module, discriminator: nn.Module) -> None:
-        """Third round: both players are as they will be trained."""
+        """Third round: both players are as they will be trained. Once more if their weights are replaced before training."""
 
     def begin(self, images_seen: int, numbers: Mapping[str, Tensor]) -> None:
         """At the start of an iteration, outside any graph. `numbers` maps the name of a setting (`optimizer.discriminator.lr`,
@@ -147,8 +147,13 @@ class Tricks(nn.Module):
 
     def attach(self, generator: nn.Module, discriminator: nn.Module) -> None:
         """The three rounds over all tricks, so that their order does not matter."""
-        for place in ("build", "wrap", "ready"):
+        for place in ("build", "wrap"):
             self._notify(place, generator, discriminator)
+        self.ready(generator, discriminator)
+
+    def ready(self, generator: nn.Module, discriminator: nn.Module) -> None:
+        """The last of the three rounds; once more where the players' weights are replaced before the first iteration."""
+        self._notify("ready", generator, discriminator)
 
     def begin(self, images_seen: int, numbers: Mapping[str, Tensor]) -> None:
         self._notify("begin", images_seen, numbers)

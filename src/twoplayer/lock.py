@@ -1,0 +1,38 @@
+"""One process at a time works on a run folder."""
+
+import os
+import socket
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from twoplayer.errors import ConfigurationError
+
+FILE = ".lock"
+_held: dict[Path, FileLock] = {}
+
+
+def acquire(folder: Path) -> None:
+    """Take the folder until this process ends or releases it; the system gives it back when the process dies, however it dies.
+
+    Raises ConfigurationError where another process works in it.
+    """
+    folder = folder.resolve()
+    if folder in _held:
+        return
+    lock = FileLock(folder / FILE, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        owner = (folder / f"{FILE}.owner").read_text() if (folder / f"{FILE}.owner").exists() else "another process"
+        raise ConfigurationError(f"run={folder}: {owner} is at work in this folder; wait for it, or name another folder") from None
+    (folder / f"{FILE}.owner").write_text(f"process {os.getpid()} on {socket.gethostname()}")
+    _held[folder] = lock
+
+
+def release(folder: Path) -> None:
+    """Give it back."""
+    lock = _held.pop(folder.resolve(), None)
+    if lock is not None:
+        (folder / f"{FILE}.owner").unlink(missing_ok=True)
+        lock.release()

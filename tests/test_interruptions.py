@@ -1,0 +1,174 @@
+"""A run cannot be lost: it is killed, signalled, spoiled and run twice, and goes on as if nothing had been."""
+
+import json
+import random
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+import commands
+from conftest import SEED, SMALL, WIDTHS, Record, choices, play, state_sha256
+from twoplayer import checkpoint_io
+from twoplayer.errors import NumericsError
+
+TRICKS = f"trick=[{','.join(name for name in choices('trick') if name != 'two_learning_rates')}]"
+IMAGES = 3200  # 200 iterations
+SETTINGS = [
+    *["model=gan", *SMALL, *WIDTHS["gan"], TRICKS, "loss=non_saturating"],
+    *["trick.pretrain_discriminator.images=64", "trick.instance_noise.images=4000"],
+    *[f"budget.images={IMAGES}", "run=run", "resume=auto"],
+]
+SLOW = ["+callbacks.slow={_target_:interruption_callbacks.Slow,seconds:0.004}"]
+
+
+def begin(folder: Path, *settings: str) -> commands.Running:
+    return commands.start("train.py", *SETTINGS, *SLOW, *settings, folder=folder)
+
+
+def saved_moment(folder: Path) -> int:
+    """Images seen of the newest checkpoint; 0 where there is none."""
+    return next((generation.images_seen for generation in checkpoint_io.generations(folder / "run")), 0)
+
+
+def wait_until(running: commands.Running, condition: Callable[[], bool]) -> None:
+    """Fails where the command ends before, or takes a minute."""
+    until = time.monotonic() + 60
+    while not condition():
+        assert running.process.is_alive(), running.err.read_text()
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def has_begun(folder: Path, run: str = "run") -> Callable[[], bool]:
+    """Whether the first iteration is about to begin."""
+    return lambda: any(folder.glob(f"{run}/samples/00000000.png"))
+
+
+def wait_for_progress(running: commands.Running, folder: Path, beyond: int) -> None:
+    """Until the run has saved something newer than this, or ends."""
+    wait_until(running, lambda: saved_moment(folder) > beyond)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The state at the end of a run that nobody disturbs."""
+    folder = tmp_path_factory.mktemp("whole")
+    assert begin(folder).finish().code == 0
+    return state_sha256(folder / "run")
+
+
+@pytest.mark.parametrize("kills", [10, pytest.param(100, marks=pytest.mark.slow)])
+def test_kills_lose_nothing(kills: int, whole: str, tmp_path: Path, record: Record) -> None:
+    """Each resume is from a real checkpoint; five kills to a run."""
+    draw, held = random.Random(SEED), 0
+    for number in range(kills // 5):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        for _ in range(5):
+            before = saved_moment(folder)
+            running = begin(folder, "checkpoint.images=160")
+            wait_for_progress(running, folder, before)
+            time.sleep(draw.uniform(0, 0.15))
+            assert running.process.is_alive(), running.err.read_text()
+            running.send(signal.SIGKILL)
+            running.finish()
+            assert saved_moment(folder) > before
+        finished = begin(folder, "checkpoint.images=160").finish()
+        assert finished.code == 0, finished.errors
+        segments = json.loads((folder / "run" / "summary.json").read_text())["segments"]
+        assert len(segments) == 6
+        assert all(segment["resumed_from"] > 0 for segment in segments[1:])
+        assert sum(segment["trained"] for segment in segments) == IMAGES
+        held += 5 * (state_sha256(folder / "run") == whole)
+    record("P2", "kill -9 at random moments", kills, held)
+    assert held == kills
+
+
+@pytest.mark.parametrize("trials", [4, pytest.param(50, marks=pytest.mark.slow)])
+def test_signals_save_and_end(trials: int, whole: str, tmp_path: Path, record: Record) -> None:
+    draw, held = random.Random(SEED), 0
+    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP]
+    for trial in range(trials):
+        folder, number = tmp_path / str(trial), numbers[trial % 4]
+        folder.mkdir()
+        running = begin(folder)
+        wait_until(running, has_begun(folder))
+        time.sleep(draw.uniform(0, 0.5))
+        running.send(number)
+        finished = running.finish(60)
+        summary = json.loads((folder / "run" / "summary.json").read_text())
+        good = finished.code == 128 + number and f"ended by {number.name}" in finished.errors and len(finished.errors.splitlines()) == 1
+        good = good and summary["status"] == "interrupted" and 0 < summary["images_seen"] == saved_moment(folder) < IMAGES
+        assert begin(folder).finish().code == 0
+        held += good and state_sha256(folder / "run") == whole
+    record("P6", "signals at random moments", trials, held)
+    assert held == trials
+
+
+def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
+    running = commands.start("train.py", *SETTINGS, "+callbacks.slow={_target_:interruption_callbacks.Slow,seconds:60}", folder=tmp_path)
+    wait_until(running, has_begun(tmp_path))
+    time.sleep(0.5)
+    running.send(signal.SIGTERM)
+    time.sleep(0.2)
+    running.send(signal.SIGTERM)
+    started = time.monotonic()
+    assert running.finish(30).code == 128 + signal.SIGTERM
+    assert time.monotonic() - started < 5
+
+
+def test_a_signal_ends_a_sweep(tmp_path: Path) -> None:
+    settings = [setting for setting in SETTINGS if not setting.startswith("run=")]
+    sweep = ["-m", *settings, "sweep=sweep", "seed=0,1"]
+    running = commands.start("train.py", *sweep, *SLOW, folder=tmp_path)
+    wait_until(running, has_begun(tmp_path, "sweep/0_*"))
+    time.sleep(0.3)
+    running.send(signal.SIGTERM)
+    assert running.finish(60).code == 128 + signal.SIGTERM
+    assert not list(tmp_path.glob("sweep/1_*"))
+    finished = commands.run("train.py", *sweep, *SLOW, folder=tmp_path)
+    assert finished.code == 0, finished.errors
+    summaries = [json.loads(path.read_text()) for path in sorted(tmp_path.glob("sweep/*/summary.json"))]
+    assert [summary["status"] for summary in summaries] == ["finished", "finished"]
+    assert [len(summary["segments"]) for summary in summaries] == [2, 1]
+    first = next(tmp_path.glob("sweep/0_*/checkpoints"))
+    before = sorted(path.stat().st_mtime_ns for path in first.iterdir())
+    assert commands.run("train.py", *sweep, *SLOW, folder=tmp_path).code == 0
+    assert sorted(path.stat().st_mtime_ns for path in first.iterdir()) == before
+
+
+def test_a_folder_takes_one_run_at_a_time(tmp_path: Path) -> None:
+    running = begin(tmp_path)
+    wait_until(running, has_begun(tmp_path))
+    second = commands.start("train.py", *SETTINGS, *SLOW, folder=tmp_path, label="second").finish()
+    assert second.code == 2
+    assert "is at work in this folder" in second.errors
+    assert len(second.errors.splitlines()) == 1
+    running.send(signal.SIGKILL)
+    running.finish()
+    assert begin(tmp_path).finish().code == 0  # the dead hold nothing
+
+
+@pytest.mark.parametrize("player", ["discriminator", "generator"])
+@pytest.mark.parametrize("what", ["cost", "gradient", "weight"])
+def test_not_finite_numbers_reach_neither_weights_nor_disk(what: str, player: str, tmp_path: Path, record: Record) -> None:
+    spoil = f"+callbacks.spoil={{_target_:interruption_callbacks.Spoil,what:{what},player:{player},iteration:9}}"
+    with pytest.raises(NumericsError) as error:
+        play(tmp_path / "run", "trick=[ema]", "checkpoint.images=16", "callbacks.scalars.every=1000", "budget.images=1600", spoil)
+    assert error.value.exit_code == 4
+    _, checkpoint = checkpoint_io.newest(tmp_path / "run") or pytest.fail("nothing saved")
+    assert checkpoint["run"]["images_seen"] == 9 * 16  # the last before it; nothing of later is on the disk
+    assert all(bool(tensor.isfinite().all()) for tensor in checkpoint["state_dict"].values() if isinstance(tensor, torch.Tensor))
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "failed"
+    record("P7", f"NaN in the {what} of the {player}", 1, 1)
+
+
+def test_a_weight_beyond_what_a_float_holds_is_not_saved(tmp_path: Path) -> None:
+    overflow = "+callbacks.overflow={_target_:interruption_callbacks.Overflow,iteration:3}"
+    with pytest.raises(NumericsError, match=r"model.generator.* is not finite at 48 images seen"):
+        play(tmp_path / "run", "checkpoint.images=16", "budget.images=1600", overflow)
+    assert saved_moment(tmp_path) == 32

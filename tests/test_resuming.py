@@ -1,0 +1,270 @@
+"""A run that goes on is the run that would have been."""
+
+import csv
+import json
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from conftest import SEED, Record, choices, play, small, state_sha256
+from twoplayer import checkpoint_io
+from twoplayer.errors import ConfigurationError, DataError
+from twoplayer.resuming import differences
+
+BATCH = 16
+END = 30  # iterations: two and a half epochs of the made-up data
+SHORT = [
+    "trick.pretrain_discriminator.images=64",
+    "trick.discriminator_steps.steps=3",
+    "trick.r1.every=4",
+    "trick.instance_noise.images=400",
+]
+ALL_TRICKS = f"trick=[{','.join(choices('trick'))}]"
+OTHER_LOSSES = {"wgan_gp": "loss=wasserstein"}
+
+
+def settings(trick: str) -> list[str]:
+    """A trick with its moments inside the few images of a test."""
+    return [
+        f"trick=[{trick}]",
+        OTHER_LOSSES.get(trick, "loss=non_saturating"),
+        *(short for short in SHORT if short.startswith(f"trick.{trick}.")),
+    ]
+
+
+YAMLS = {**{f"loss/{name}": [f"loss={name}"] for name in choices("loss")}, **{f"trick/{name}": settings(name) for name in choices("trick")}}
+EVERYTHING = [ALL_TRICKS, *SHORT, "loss=non_saturating"]
+
+
+def interrupted(folder: Path, stop: int, end: int, *overrides: str, model: str = "gan") -> list[dict[str, int]]:
+    """A run that ends after `stop` iterations and goes on to `end`; the segments of the second part."""
+    play(folder, *overrides, f"budget.images={stop * BATCH}", model=model)
+    summary = play(folder, *overrides, f"budget.images={end * BATCH}", "resume=auto", model=model)
+    segments: list[dict[str, int]] = summary["segments"]
+    return segments
+
+
+@pytest.mark.parametrize("name", YAMLS)
+def test_every_loss_and_trick_resumes_exactly(name: str, tmp_path: Path) -> None:
+    play(tmp_path / "whole", *YAMLS[name], f"budget.images={17 * BATCH}")
+    segments = interrupted(tmp_path / "parts", 7, 17, *YAMLS[name])
+    assert segments == [{"resumed_from": 0, "trained": 7 * BATCH}, {"resumed_from": 7 * BATCH, "trained": 10 * BATCH}]
+    assert state_sha256(tmp_path / "parts") == state_sha256(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("points", [4, pytest.param(END - 1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("model", ["dcgan", "gan"])
+def test_resume_is_exact_from_any_moment(points: int, model: str, tmp_path: Path, record: Record) -> None:
+    play(tmp_path / "whole", *EVERYTHING, f"budget.images={END * BATCH}", model=model)
+    expected = state_sha256(tmp_path / "whole")
+    held = 0
+    for stop in sorted(random.Random(SEED).sample(range(1, END), points)):
+        folder = tmp_path / f"parts{stop}"
+        segments = interrupted(folder, stop, END, *EVERYTHING, model=model)
+        assert segments[-1]["resumed_from"] == stop * BATCH > 0
+        held += state_sha256(folder) == expected
+        shutil.rmtree(folder)
+    record("P1", f"save points of {model} with every trick", points, held)
+    assert held == points
+
+
+def test_two_resumes_are_as_good_as_one(tmp_path: Path) -> None:
+    play(tmp_path / "whole", *EVERYTHING, f"budget.images={END * BATCH}")
+    for stop in (5, 6, 13, END):
+        play(tmp_path / "parts", *EVERYTHING, f"budget.images={stop * BATCH}", "resume=auto")
+    assert state_sha256(tmp_path / "parts") == state_sha256(tmp_path / "whole")
+
+
+def test_what_is_logged_has_no_hole_and_no_double(tmp_path: Path) -> None:
+    often = ["callbacks.scalars.every=3", "callbacks.samples.every=64", "callbacks.samples.first=32"]
+    play(tmp_path / "whole", *EVERYTHING, *often, f"budget.images={END * BATCH}")
+    # As a killed process leaves it: a checkpoint, and rows and grids from after it, the last row cut short.
+    play(tmp_path / "parts", *EVERYTHING, *often, f"budget.images={11 * BATCH}")
+    (saved,) = (tmp_path / "parts" / "checkpoints").glob("0*")
+    shutil.copy2(saved, tmp_path / saved.name)
+    play(tmp_path / "parts", *EVERYTHING, *often, f"budget.images={20 * BATCH}", "resume=auto")
+    shutil.rmtree(tmp_path / "parts" / "checkpoints")
+    (tmp_path / "parts" / "checkpoints").mkdir()
+    shutil.copy2(tmp_path / saved.name, saved)
+    text = (tmp_path / "parts" / "metrics.csv").read_text()
+    (tmp_path / "parts" / "metrics.csv").write_text(text[:-30])
+    play(tmp_path / "parts", *EVERYTHING, *often, f"budget.images={END * BATCH}", "resume=auto")
+
+    def rows(name: str) -> list[dict[str, str]]:
+        with (tmp_path / name / "metrics.csv").open() as file:
+            return [{key: cell for key, cell in row.items() if key != "images_per_second" and cell} for row in csv.DictReader(file)]
+
+    parts = {row["images_seen"]: row for row in rows("parts")}
+    assert len(parts) == len(rows("parts"))
+    for row in rows("whole"):
+        assert parts.pop(row["images_seen"]) == row
+    assert set(parts) == {str(11 * BATCH)}  # the last row of the first part, which ended there
+    grids = {path.name for path in (tmp_path / "whole" / "samples").glob("0*")}
+    assert grids <= {path.name for path in (tmp_path / "parts" / "samples").glob("0*")}
+    for name in grids:
+        assert (tmp_path / "parts" / "samples" / name).read_bytes() == (tmp_path / "whole" / "samples" / name).read_bytes()
+
+
+def test_more_budget_continues_a_finished_run_and_the_same_budget_does_nothing(tmp_path: Path) -> None:
+    play(tmp_path / "run", "budget.images=64")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*") if path.name != ".lock"}
+    assert play(tmp_path / "run", "budget.images=64", "resume=auto")["segments"] == [{"resumed_from": 0, "trained": 64}]
+    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*") if path.name != ".lock"}
+    summary = play(tmp_path / "run", "budget.images=96", "resume=auto")
+    assert summary["segments"] == [{"resumed_from": 0, "trained": 64}, {"resumed_from": 64, "trained": 32}]
+    assert summary["resumed_from"] == 64
+
+
+def test_a_run_that_lacks_only_its_end_plays_no_further_iteration(tmp_path: Path) -> None:
+    play(tmp_path / "run", "budget.images=64")
+    expected = state_sha256(tmp_path / "run")
+    summary_file = tmp_path / "run" / "summary.json"
+    summary_file.write_text(summary_file.read_text().replace('"finished"', '"running"'))
+    summary = play(tmp_path / "run", "budget.images=64", "resume=auto")
+    assert summary["status"] == "finished"
+    assert summary["images_seen"] == 64
+    assert state_sha256(tmp_path / "run") == expected
+
+
+def test_nothing_there_means_from_zero_in_that_folder(tmp_path: Path) -> None:
+    assert play(tmp_path / "run", "budget.images=32", "resume=auto")["resumed_from"] == 0
+    assert (tmp_path / "run" / "config.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("seed=1", "seed is 1, was 0"),
+        ("loss=hinge", "loss._target_ is twoplayer.losses.hinge.Hinge"),
+        ("data.batch_size=32", "data.batch_size is 32, was 16"),
+        ("trick=[ema]", "trick.ema"),
+        ("optimizer.generator.lr=0.1", "optimizer.generator.lr is 0.1"),
+        ("callbacks.scalars.every=7", "callbacks.scalars.every is 7"),
+        ("data.num_images=100", "data.num_images is 100, was None"),
+    ],
+)
+def test_another_game_is_refused(change: str, message: str, tmp_path: Path) -> None:
+    play(tmp_path / "run", "budget.images=32")
+    with pytest.raises(ConfigurationError, match="goes on with the game that it began") as refusal:
+        play(tmp_path / "run", "budget.images=64", change, "resume=auto")
+    assert message in str(refusal.value)
+    assert "init_from=" in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("part", ["data_sha256", "versions"])
+def test_other_data_or_another_version_are_refused(part: str, tmp_path: Path) -> None:
+    play(tmp_path / "run", "budget.images=32")
+    path, checkpoint = checkpoint_io.newest(tmp_path / "run") or pytest.fail("nothing saved")
+    checkpoint["run"][part] = {"data_sha256": "0" * 64, "versions": {**checkpoint["run"]["versions"], "torch": "1.0"}}[part]
+    checkpoint_io.DurableCheckpoints().save_checkpoint(checkpoint, path.with_name("00000032.ckpt"))
+    path.unlink()
+    with pytest.raises(
+        ConfigurationError, match={"data_sha256": "training images are not the same", "versions": "torch is .*, was 1.0"}[part]
+    ):
+        play(tmp_path / "run", "budget.images=64", "resume=auto")
+
+
+def test_what_is_free_to_change(tmp_path: Path) -> None:
+    play(tmp_path / "run", "budget.images=32")
+    free = [
+        "budget.images=64",
+        "budget.seconds=1000",
+        "checkpoint.seconds=7",
+        "logger=csv",
+        "debug=true",
+        "callbacks.progress.seconds_between_lines=3",
+    ]
+    assert play(tmp_path / "run", *free, "resume=auto")["resumed_from"] == 32
+
+
+def test_a_file_continues_its_own_run_only_if_nothing_newer_would_be_lost(tmp_path: Path) -> None:
+    play(tmp_path / "run", "budget.images=32")
+    play(tmp_path / "run", "budget.images=64", "resume=auto")
+    older, newer = sorted((tmp_path / "run" / "checkpoints").glob("0*"))
+    with pytest.raises(ConfigurationError, match="is newer and would be lost"):
+        play(tmp_path / "run", "budget.images=96", f"resume='{older}'")
+    summary = play(tmp_path / "branch", "budget.images=96", f"resume='{older}'")
+    assert summary["segments"] == [{"resumed_from": 0, "trained": 32}, {"resumed_from": 32, "trained": 64}]
+    play(tmp_path / "run", "budget.images=96", f"resume='{newer}'")
+    assert state_sha256(tmp_path / "branch") == state_sha256(tmp_path / "run")
+    assert [path.name for path in sorted((tmp_path / "branch" / "samples").glob("0*"))] == ["00000000.png", "00000032.png", "00000096.png"]
+    with (tmp_path / "branch" / "metrics.csv").open() as file:
+        assert [row["images_seen"] for row in csv.DictReader(file)] == ["32", "96"]
+    with pytest.raises(ConfigurationError, match="there is another run in this folder"):
+        play(tmp_path / "branch", "budget.images=96", f"resume='{newer}'")
+    with pytest.raises(ConfigurationError, match="there is no such file"):
+        play(tmp_path / "new", "resume=nothing.ckpt")
+
+
+def test_the_newest_two_and_the_best_are_kept(tmp_path: Path) -> None:
+    play(tmp_path / "run", "budget.images=160", "checkpoint.images=32")
+    assert [path.name[:8] for path in sorted((tmp_path / "run" / "checkpoints").iterdir())] == ["00000128", "00000160"]
+    first = next((tmp_path / "run" / "checkpoints").glob("00000128*"))
+    checkpoint_io.keep(tmp_path / "run", first)
+    play(tmp_path / "run", "budget.images=256", "checkpoint.images=32", "resume=auto")
+    names = [path.name.rpartition("-")[0] for path in sorted((tmp_path / "run" / "checkpoints").iterdir())]
+    assert names == ["00000224", "00000256", "best-00000128"]
+
+
+def test_weights_can_be_taken_on_purpose(tmp_path: Path) -> None:
+    play(tmp_path / "one", "budget.images=64", "trick=[ema]")
+    _, saved = checkpoint_io.newest(tmp_path / "one") or pytest.fail("nothing saved")
+    still = ["optimizer.generator.lr=1e-30", "optimizer.discriminator.lr=1e-30", "budget.images=16"]
+    for tricks in ("[]", "[ema,r1]"):
+        folder = tmp_path / f"two{tricks}"
+        summary = play(folder, f"init_from='{tmp_path / 'one'}'", f"trick={tricks}", "loss=hinge", "seed=5", *still)
+        assert summary["resumed_from"] == 0
+        _, begun = checkpoint_io.newest(folder) or pytest.fail("nothing saved")
+        for name, tensor in saved["state_dict"].items():
+            if name.startswith("model."):
+                assert torch.allclose(begun["state_dict"][name], tensor, atol=1e-6), name
+                if "ema" in tricks and name.startswith("model.generator."):
+                    average = begun["state_dict"][name.replace("model.generator.", "tricks.chosen.ema.generator.")]
+                    assert torch.allclose(average, tensor, atol=1e-6), name
+    with pytest.raises(ConfigurationError, match="init_from: the weights there are of another model"):
+        play(tmp_path / "three", f"init_from='{tmp_path / 'one'}'", "model.generator.widths=[8,8]")
+    with pytest.raises(ConfigurationError, match="there is no checkpoint"):
+        play(tmp_path / "four", f"init_from='{tmp_path / 'four'}'")
+
+
+def test_a_resume_that_begins_anew_goes_on_from_the_given_weights_only_once(tmp_path: Path) -> None:
+    play(tmp_path / "one", "budget.images=64")
+    again = [f"init_from='{tmp_path / 'one'}'", "resume=auto"]
+    assert play(tmp_path / "two", "budget.images=32", *again)["resumed_from"] == 0
+    assert play(tmp_path / "two", "budget.images=64", *again)["resumed_from"] == 32
+
+
+def test_broken_files_are_never_taken_for_none(tmp_path: Path) -> None:
+    play(tmp_path / "run", "budget.images=32")
+    for path in (tmp_path / "run" / "checkpoints").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(DataError, match="none of the 1 checkpoints is whole"):
+        play(tmp_path / "run", "budget.images=64", "resume=auto")
+
+
+def test_differences_name_the_settings() -> None:
+    one, other = ({"loss": {"margin": margin}, "budget": {"images": margin}, "run": str(margin), "trick": {}} for margin in (1, 2))
+    assert differences(one, other) == ["loss.margin is 2, was 1"]
+    assert differences({"trick": {}}, {"trick": {"ema": {"half_life": 3}}}) == [
+        "trick is absent, was {}",
+        "trick.ema.half_life is 3, was absent",
+    ]
+    config = OmegaConf.to_container(small(), resolve=False)
+    assert isinstance(config, dict)
+    assert differences(config, config) == []  # type: ignore[arg-type]
+
+
+def test_a_killed_segment_is_told_of(tmp_path: Path) -> None:
+    play(tmp_path / "run", "budget.images=160", "checkpoint.images=48")
+    last = next((tmp_path / "run" / "checkpoints").glob("00000160*"))
+    last.unlink()  # as if it had been killed before the end
+    summary_file = tmp_path / "run" / "summary.json"
+    summary = json.loads(summary_file.read_text())
+    summary_file.write_text(json.dumps({**summary, "status": "running"}))
+    segments = play(tmp_path / "run", "budget.images=160", "checkpoint.images=48", "resume=auto")["segments"]
+    assert segments == [{"resumed_from": 0, "trained": 144}, {"resumed_from": 144, "trained": 16}]
