@@ -66,6 +66,9 @@ def _run(script: str, arguments: tuple[str, ...], folder: str, environment: dict
     sys.path[:0] = [str(PROJECT / "src"), str(PROJECT / "tests")]
     sys.argv = [str(PROJECT / "src" / script), *arguments]
     import torch
+    from pytorch_lightning.utilities import rank_zero_only
 
+    # Imported before the environment told which rank this is.
+    rank_zero_only.rank = int(environment.get("RANK", environment.get("SLURM_PROCID", "0")))  # type: ignore[attr-defined]
     torch.set_num_threads(1)
     runpy.run_path(sys.argv[0], run_name="__main__")

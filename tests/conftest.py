@@ -21,7 +21,7 @@ from twoplayer import CONF, checkpoint_io
 from twoplayer.callbacks.stopwatch import Stopwatch
 from twoplayer.configuration import Budget, check
 from twoplayer.game import Game
-from twoplayer.ranks import RANK_VARIABLES
+from twoplayer.launch import RANK_VARIABLES
 from twoplayer.training import build_game, train
 
 PROJECT = CONF.parent
@@ -118,6 +118,8 @@ def state_sha256(run: Path) -> str:
             digest.update(f"{path} {value!r}".encode())
 
     add([game, callbacks, checkpoint["run"]["images_seen"]], "")
+    grid = run / "samples" / f"{checkpoint['run']['images_seen']:08}.png"  # which shows what samples are drawn from, saved or not
+    digest.update(grid.read_bytes() if grid.exists() else b"")
     return digest.hexdigest()
 
 

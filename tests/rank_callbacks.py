@@ -8,6 +8,7 @@ import torch
 from pytorch_lightning import Callback
 
 from twoplayer import ranks
+from twoplayer.tricks.base import Trick
 
 
 class Dump(Callback):
@@ -40,3 +41,25 @@ class Fail(Callback):
     def on_train_batch_end(self, trainer: Any, game: Any, *others: Any) -> None:
         if os.environ.get("FAIL_ON_RANK") == str(ranks.rank()) or os.environ.get("FAIL_ON_LOSS") == type(game.loss).__name__:
             raise RuntimeError("this run fails on purpose")
+
+
+class Memory(Trick):
+    """Remembers something that each rank has of its own, and lets the game depend on it."""
+
+    per_rank = frozenset({"store"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("store", torch.zeros(4))
+        self.store: torch.Tensor
+
+    def view(self, images: torch.Tensor) -> torch.Tensor:
+        self.store.add_(torch.randn(4))
+        return images + self.store.mean() * 0.01
+
+
+class RankNoise(Callback):
+    """Draws from the global stream outside the game, differently on each rank: nothing may depend on it."""
+
+    def on_train_batch_end(self, *arguments: Any) -> None:
+        torch.randn(1 + ranks.rank())

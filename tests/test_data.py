@@ -13,7 +13,7 @@ import pytest
 import torch
 from hydra.utils import instantiate
 
-from conftest import CPU, SYNTHETIC, composed
+from conftest import CPU, SYNTHETIC, Record, composed
 from twoplayer.data import sources
 from twoplayer.data.base import Batches, ImageData, Split, resize, to_unit_range
 from twoplayer.data.fashion_mnist import FashionMNIST
@@ -203,3 +203,32 @@ def test_images_and_labels_stay_together() -> None:
 
 def test_synthetic_classes_can_be_chosen() -> None:
     assert shapes("data.classes=[1,2]").splits.train.labels.unique().tolist() == [1, 2]
+
+
+DAMAGES: dict[str, Any] = {
+    "truncated": lambda content: content[: len(content) // 2],
+    "with another magic number": lambda content: b"\0\0\x09" + content[3:],
+    "empty": lambda content: b"",
+    "a text": lambda content: b"not an image",
+    "with one bit turned": lambda content: content[:-1] + bytes([content[-1] ^ 1]),
+}
+
+
+def test_a_broken_file_is_named(tmp_path: Path, data_root: str, record: Record) -> None:
+    tried = held = 0
+    for name in MNIST.checksums:
+        for kind, damage in DAMAGES.items():
+            folder = tmp_path / f"{name}{kind}"
+            folder.mkdir()
+            for other in MNIST.checksums:
+                (folder / other).symlink_to(Path(data_root).resolve() / MNIST.folder / other)
+            content = (folder / name).read_bytes()
+            (folder / name).unlink()
+            (folder / name).write_bytes(damage(content))
+            tried += 1
+            with pytest.raises(DataError) as error:
+                mnist(str(folder)).prepare_data()
+            held += name in str(error.value) and "\n" not in str(error.value) and error.value.exit_code == 3
+            shutil.rmtree(folder)
+    record("P9", "broken data files", tried, held)
+    assert held == tried == 20

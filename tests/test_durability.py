@@ -63,7 +63,8 @@ def test_a_kill_during_a_save_leaves_nothing_unreadable(kills: int, tmp_path: Pa
         process = _server.Process(target=save_for_ever, args=(str(tmp_path), str(other_file_system)))
         process.start()
         assert process.pid is not None
-        while not any((tmp_path / "checkpoints").glob(".*.part")) and process.is_alive():
+        until = time.monotonic() + 5
+        while not any((tmp_path / "checkpoints").glob(".*.part")) and time.monotonic() < until:
             pass  # it is about to write
         time.sleep(draw.uniform(0, 0.03))
         os.kill(process.pid, signal.SIGKILL)

@@ -1,6 +1,9 @@
 """Two ranks on one CPU: the same shared state, different noise, the right world size in every job of a multirun."""
 
 import json
+import os
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -8,19 +11,18 @@ import pytest
 import torch
 
 import commands
-from conftest import SMALL, WIDTHS, choices
+import pairs
+from conftest import SMALL, WIDTHS, Record, choices, play, state_sha256
+from test_resuming import EVERYTHING, YAMLS
+from twoplayer import checkpoint_io
 
 DUMP = "+callbacks.dump={_target_:rank_callbacks.Dump}"
 TRICKS = ",".join(choices("trick"))
 
 
-def play(folder: Path, *overrides: str, model: str = "dcgan") -> list[dict[str, Any]]:
-    """What each rank left at the end of a small run."""
-    finished = commands.run(
-        "train.py", f"model={model}", *SMALL, *WIDTHS[model], "budget.images=160", DUMP, f"run={folder / 'run'}", *overrides, folder=folder
-    )
-    assert finished.code == 0, finished.errors
-    return [torch.load(path, weights_only=True) for path in sorted((folder / "run").glob("rank*.pt"))]
+def dumps(folder: Path) -> list[dict[str, Any]]:
+    """What each rank left at the end of a run."""
+    return [torch.load(path, weights_only=True) for path in sorted(folder.glob("rank*.pt"))]
 
 
 def differences(ranks: list[dict[str, Any]]) -> list[str]:
@@ -29,33 +31,47 @@ def differences(ranks: list[dict[str, Any]]) -> list[str]:
     return [name for name in one if not torch.equal(one[name], two[name])]
 
 
-def test_ranks_share_all_shared_state_and_draw_their_own_noise(tmp_path: Path) -> None:
-    ranks = play(
-        tmp_path, "trainer.devices=2", f"trick=[{TRICKS}]", "trick.pretrain_discriminator.images=32", "trick.discriminator_steps.steps=2"
-    )
+SGD = ["optimizer@optimizer.generator=sgd", "optimizer@optimizer.discriminator=sgd"]  # Adam amplifies rounding
+RUNS = {
+    "tricks": ("dcgan", f"trick=[{TRICKS}]", "trick.pretrain_discriminator.images=32", "trick.discriminator_steps.steps=2"),
+    "apart": ("dcgan", "+callbacks.no_reduce={_target_:rank_callbacks.NoReduce}"),
+    "two": ("gan", "model.discriminator.dropout=0.0", "trick=[ema,r1]", *SGD),
+    "undisturbed": ("gan", "trick=[ema]", "budget.images=3200", "checkpoint.images=64"),
+}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs of two ranks, all by one pair."""
+    folder = tmp_path_factory.mktemp("runs")
+    last = "apart"  # it takes the all-reduce out for good
+    order = sorted(RUNS, key=lambda name: name == last)
+    pairs.walk([(pairs.play, (str(folder / name), RUNS[name][0], "budget.images=160", *RUNS[name][1:], DUMP)) for name in order])
+    return folder
+
+
+def test_ranks_share_all_shared_state_and_draw_their_own_noise(runs: Path) -> None:
+    ranks = dumps(runs / "tricks")
     assert [rank["world_size"] for rank in ranks] == [2, 2]
     assert any("running_mean" in name for name in ranks[0]["shared"])
     assert differences(ranks) == []
     assert not torch.equal(ranks[0]["noise"], ranks[1]["noise"])
     assert not torch.equal(ranks[0]["images"], ranks[1]["images"])
-    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    summary = json.loads((runs / "tricks" / "summary.json").read_text())
     assert (summary["world_size"], summary["images_seen"], summary["status"]) == (2, 160, "finished")
 
 
-def test_without_the_all_reduce_ranks_drift_apart(tmp_path: Path) -> None:
-    assert differences(play(tmp_path, "trainer.devices=2", "+callbacks.no_reduce={_target_:rank_callbacks.NoReduce}"))
+def test_without_the_all_reduce_ranks_drift_apart(runs: Path) -> None:
+    assert differences(dumps(runs / "apart"))
 
 
-def test_two_ranks_play_the_game_of_one(tmp_path: Path) -> None:
-    sgd = ["optimizer@optimizer.generator=sgd", "optimizer@optimizer.discriminator=sgd"]  # Adam amplifies rounding
-    settings = ["model.discriminator.dropout=0.0", "trick=[ema,r1]", *sgd]
-    (tmp_path / "one").mkdir()
-    (tmp_path / "two").mkdir()
-    (one,) = play(tmp_path / "one", *settings, model="gan")
-    two = play(tmp_path / "two", *settings, "trainer.devices=2", model="gan")
+def test_two_ranks_play_the_game_of_one(runs: Path, tmp_path: Path, record: Record) -> None:
+    play(tmp_path / "one", *RUNS["two"][1:], "budget.images=160", DUMP)
+    (one,), two = dumps(tmp_path / "one"), dumps(runs / "two")
     assert torch.equal(one["images"], torch.cat([rank["images"] for rank in two], 1))
-    for name, tensor in one["shared"].items():
-        assert torch.allclose(tensor.float(), two[0]["shared"][name].float(), atol=1e-6), name
+    equal = [torch.allclose(tensor.float(), two[0]["shared"][name].float(), atol=1e-6) for name, tensor in one["shared"].items()]
+    record("P13", "tensors of two ranks equal to those of one", len(equal), sum(equal))
+    assert all(equal)
 
 
 def test_a_multirun_gives_every_job_its_ranks_and_one_folder(tmp_path: Path) -> None:
@@ -111,3 +127,133 @@ def test_a_job_whose_ranks_fail_does_not_take_the_next_with_it(tmp_path: Path) -
         json.loads((path / "summary.json").read_text())["status"] for path in sorted((tmp_path / "here").iterdir()) if path.is_dir()
     ]
     assert statuses == ["failed", "finished"]
+
+
+def test_two_ranks_resume_exactly_with_every_yaml(tmp_path: Path, record: Record) -> None:
+    both = {**YAMLS, "everything": [*EVERYTHING, "+callbacks.rank_noise={_target_:rank_callbacks.RankNoise}"]}
+    runs: list[Any] = []
+    for name, overrides in both.items():
+        whole, parts = str(tmp_path / name / "whole"), str(tmp_path / name / "parts")
+        runs += [(pairs.play, (whole, "gan", *overrides, "budget.images=176"))]
+        runs += [(pairs.play, (parts, "gan", *overrides, f"budget.images={images}", "resume=auto")) for images in (96, 176)]
+    pairs.walk(runs)
+    held = 0
+    for name in both:
+        summary = json.loads((tmp_path / name / "parts" / "summary.json").read_text())
+        assert (summary["world_size"], summary["resumed_from"]) == (2, 96)
+        held += state_sha256(tmp_path / name / "parts") == state_sha256(tmp_path / name / "whole")
+    record("P1", "resumes of two ranks, one of each yaml", len(both), held)
+    assert held == len(both)
+
+
+def test_what_a_rank_has_of_its_own_comes_back_to_it(tmp_path: Path) -> None:
+    trick = "+trick.memory={_target_:rank_callbacks.Memory}"
+    whole, parts = str(tmp_path / "whole"), str(tmp_path / "parts")
+    pairs.walk(
+        [
+            (pairs.play, (whole, "gan", trick, "budget.images=96")),
+            (pairs.play, (parts, "gan", trick, "budget.images=48")),
+            (pairs.play, (parts, "gan", trick, "budget.images=96", "resume=auto")),
+        ]
+    )
+    _, checkpoint = checkpoint_io.newest(tmp_path / "parts") or pytest.fail("nothing saved")
+    one, two = (state["tricks.chosen.memory.store"] for state in checkpoint["per_rank"])
+    assert not torch.equal(one, two)
+    assert state_sha256(tmp_path / "parts") == state_sha256(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL])
+def test_a_rank_that_is_killed_or_signalled_takes_the_run_down_and_it_resumes(
+    number: signal.Signals, runs: Path, tmp_path: Path, record: Record
+) -> None:
+    settings = [
+        "model=gan",
+        *SMALL,
+        *WIDTHS["gan"],
+        "trainer.devices=2",
+        "trick=[ema]",
+        "budget.images=3200",
+        "checkpoint.images=64",
+        "resume=auto",
+    ]
+    slow = "+callbacks.slow={_target_:interruption_callbacks.Slow,seconds:0.01}"
+    running = commands.start("train.py", *settings, slow, "run=parts", folder=tmp_path)
+    until = time.monotonic() + 60
+    while not any(tmp_path.glob("parts/checkpoints/0*")):
+        assert running.process.is_alive(), running.err.read_text()
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    (child,) = (int(path.parent.name) for path in Path("/proc").glob("[0-9]*/stat") if _parent(path) == running.process.pid)
+    os.kill(child, number)
+    started = time.monotonic()
+    finished = running.finish(60)
+    assert time.monotonic() - started < 20
+    expected = {signal.SIGTERM: (143, "ended by SIGTERM"), signal.SIGKILL: (5, "rank 1 was killed")}[number]
+    assert finished.code == expected[0], finished.errors
+    assert expected[1] in finished.errors
+    assert "Traceback" not in finished.errors
+    again = commands.run("train.py", *settings, slow, "run=parts", folder=tmp_path)
+    assert again.code == 0, again.errors
+    assert json.loads((tmp_path / "parts" / "summary.json").read_text())["resumed_from"] > 0
+    same = state_sha256(tmp_path / "parts") == state_sha256(runs / "undisturbed")
+    record("P13", f"{number.name} to one of two ranks, then resume", 1, int(same))
+    assert same
+
+
+def _parent(stat: Path) -> int:
+    try:
+        return int(stat.read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return -1
+
+
+SHARED = ["model=gan", *SMALL, *WIDTHS["gan"], "trainer.devices=2", "budget.images=64", DUMP]
+
+
+@pytest.mark.parametrize("launcher", ["torchrun", "slurm"])
+def test_ranks_may_be_started_by_others(launcher: str, tmp_path: Path) -> None:
+    port = str(pairs.free_port())
+    for images, resumed_from in ((64, 0), (96, 64)):
+        environments = [
+            {
+                "RANK": str(rank),
+                "LOCAL_RANK": str(rank),
+                "WORLD_SIZE": "2",
+                "LOCAL_WORLD_SIZE": "2",
+                "GROUP_RANK": "0",
+                "TORCHELASTIC_RUN_ID": "x",
+            }
+            if launcher == "torchrun"
+            else {
+                "SLURM_PROCID": str(rank),
+                "SLURM_LOCALID": str(rank),
+                "SLURM_NODEID": "0",
+                "SLURM_NTASKS": "2",
+                "SLURM_NTASKS_PER_NODE": "2",
+                "SLURM_JOB_ID": "7",
+                "SLURM_JOB_NAME": "gan",
+            }
+            for rank in range(2)
+        ]
+        ranks = [
+            commands.start(
+                "train.py", *SHARED, f"budget.images={images}", "run=run", "resume=auto", folder=tmp_path, label=str(rank),
+                MASTER_ADDR="127.0.0.1", MASTER_PORT=port, **environment,
+            )
+            for rank, environment in enumerate(environments)
+        ]  # fmt: skip
+        ends = [rank.finish(60) for rank in ranks]
+        assert [end.code for end in ends] == [0, 0], [end.errors for end in ends]
+        summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+        assert (summary["world_size"], summary["images_seen"], summary["resumed_from"]) == (2, images, resumed_from)
+    assert differences(dumps(tmp_path / "run")) == []
+
+
+def test_ranks_of_others_need_a_folder_that_they_share(tmp_path: Path) -> None:
+    environment: Any = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "x"}
+    finished = commands.run("train.py", *SHARED, folder=tmp_path, **environment)
+    assert finished.code == 2
+    assert "name the folder that they share with run=" in finished.errors
+    wrong = commands.run("train.py", *SHARED, "trainer.devices=1", "run=run", folder=tmp_path, **environment)
+    assert wrong.code == 2
+    assert "2 processes have been started" in wrong.errors

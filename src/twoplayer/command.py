@@ -20,7 +20,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from twoplayer import CONF
+from twoplayer import CONF, launch
 from twoplayer.errors import ConfigurationError, RankError, ResourceError, TwoplayerError, out_of_resources, unknown
 
 
@@ -80,14 +80,9 @@ def report(error: Exception, debug: bool = False) -> int:
         if (code == 1 and not isinstance(error, TwoplayerError)) or debug or "debug=true" in sys.argv:
             traceback.print_exception(reported)
         # What is wrong with a configuration, the data or the game all ranks meet alike, and one of them says it.
-        if _is_first() or not isinstance(error, TwoplayerError) or isinstance(error, ResourceError | RankError):
+        if launch.is_first() or not isinstance(error, TwoplayerError) or isinstance(error, ResourceError | RankError):
             print(f"error: {explain(error)}", file=sys.stderr, flush=True)
     return code
-
-
-def _is_first() -> bool:
-    """Whether this process speaks for all ranks; told by what has started it, before anything is imported that knows better."""
-    return next((os.environ[name] for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK") if name in os.environ), "0") == "0"
 
 
 def explain(error: Exception) -> str:
@@ -136,21 +131,21 @@ class Check(Callback):
 
     def _plan(self, config: DictConfig) -> None:
         """Hydra is led into the folder in which the run goes on."""
-        from twoplayer import lock, ranks
+        from twoplayer import lock
         from twoplayer.training import prepare
 
         named = any(override.lstrip("+").startswith("run=") for override in config.hydra.overrides.task)
-        if ranks.launched_by_others() and not named:
+        if launch.by_others() and not named:
             raise ConfigurationError(
                 "run is missing: where several processes are started by torchrun or SLURM, name the folder that they share with run=<folder>"
             )
-        if named and _is_first() and Path(config.run).exists():
+        if named and launch.is_first() and Path(config.run).exists():
             lock.acquire(Path(config.run))  # first of all: what another process is about to write is not to be read
         planned = prepare(config, Path(config.run), named)
         if planned.finished:
             print(f"{planned.folder} has been played to its end already; a larger budget would continue it")
             sys.exit(0)
-        if _is_first() and planned.folder.exists():
+        if launch.is_first() and planned.folder.exists():
             lock.acquire(planned.folder)
         config.run = str(planned.folder)
 
@@ -191,5 +186,5 @@ def _check(*configs: DictConfig) -> None:
         HydraConfig.instance().set_config(config)  # which a name is made of
         refuse(config)
     for config in configs:
-        if _is_first():
+        if launch.is_first():
             open_data(config)

@@ -20,13 +20,11 @@ from hydra.core.hydra_config import HydraConfig
 from lightning_fabric.utilities.distributed import _set_num_threads_if_needed
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
-from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor, distributed, nn
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 
+from twoplayer import launch
 from twoplayer.errors import RankError
-
-RANK_VARIABLES = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PL_GLOBAL_SEED", "PL_SEED_WORKERS")
 
 
 def world_size() -> int:
@@ -37,11 +35,6 @@ def world_size() -> int:
 def rank() -> int:
     """This process among all ranks; 0 without a process group."""
     return distributed.get_rank() if distributed.is_initialized() else 0
-
-
-def is_first() -> bool:
-    """Whether this is the process that speaks and writes for all; known before there is a process group."""
-    return bool(rank_zero_only.rank == 0)  # type: ignore[attr-defined]
 
 
 def mean(value: Tensor) -> Tensor:
@@ -247,24 +240,12 @@ def _quoted(path: Path) -> str:
     return "'" + str(path.resolve()).replace("\\", "\\\\").replace("'", r"\'") + "'"
 
 
-def launched_world_size() -> int:
-    """The number of processes that torchrun or SLURM has started together with this one; 1 where neither has."""
-    if "TORCHELASTIC_RUN_ID" in os.environ:
-        return int(os.environ["WORLD_SIZE"])
-    return int(os.environ.get("SLURM_NTASKS", "1")) if "SLURM_PROCID" in os.environ else 1
-
-
-def launched_by_others() -> bool:
-    """Whether torchrun or SLURM has started this process as one of several."""
-    return launched_world_size() > 1
-
-
 @contextlib.contextmanager
 def one_job() -> Iterator[None]:
     """Leaves nothing of a data parallel job behind for the next job of a multirun, which may want another number of ranks."""
     _casualties.clear()
     launched, threads, variable = (
-        "LOCAL_RANK" not in os.environ and not launched_by_others(),
+        "LOCAL_RANK" not in os.environ and not launch.by_others(),
         torch.get_num_threads(),
         os.environ.get("OMP_NUM_THREADS"),
     )
@@ -275,7 +256,7 @@ def one_job() -> Iterator[None]:
             distributed.destroy_process_group()
         release_children()
         if launched:
-            for name in (*RANK_VARIABLES, "OMP_NUM_THREADS"):
+            for name in (*launch.RANK_VARIABLES, "OMP_NUM_THREADS"):
                 os.environ.pop(name, None)
             if variable is not None:
                 os.environ["OMP_NUM_THREADS"] = variable

@@ -1,6 +1,7 @@
 """A finished run, loaded back: its generator, for a notebook or for `src/sample.py`."""
 
 import inspect
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,13 +9,16 @@ import torch
 from annotated_types import Ge, Gt
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
-from safetensors.torch import save_file
-from torch import Tensor
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
-from twoplayer import pictures
+from twoplayer import checkpoint_io, pictures
 from twoplayer.errors import ConfigurationError, DataError
 from twoplayer.game import Game
+from twoplayer.resuming import saved_config
 from twoplayer.training import build_game
+
+EXPORTED = "generator.safetensors"
 
 
 class SavedGenerator:
@@ -34,28 +38,71 @@ class SavedGenerator:
 
 
 def load(run: str | Path) -> SavedGenerator:
-    """The generator of a run folder. Raises ConfigurationError where this is not a run, DataError where its checkpoint is broken.
+    """The generator of a run folder (of its newest whole checkpoint), of one checkpoint file, or of a folder that `src/export.py` wrote.
 
     Only classes of this package are built, and only tensors and plain values are read: opening a run executes nothing of it.
+
+    Raises ConfigurationError where there is nothing of that kind, DataError where what there is cannot be read.
     """
-    folder = Path(run)
-    config_file, checkpoint_file = folder / "config.yaml", folder / "checkpoints" / "last.ckpt"
-    if not config_file.exists():
-        raise ConfigurationError(f"run={run}: there is no config.yaml in this folder, so it is not a run; name a folder in outputs/")
-    if not checkpoint_file.exists():
-        raise ConfigurationError(f"run={run}: there is no checkpoints/last.ckpt; the run has not been saved yet")
-    config = OmegaConf.load(config_file)
-    assert isinstance(config, DictConfig)
+    path = Path(run)
+    if (path / EXPORTED).is_file():
+        return _load_exported(path)
+    found = (path, checkpoint_io.read(path)) if path.is_file() else checkpoint_io.newest(path)
+    if found is None:
+        raise ConfigurationError(
+            f"run={run}: there is no checkpoint in this folder; name a run in outputs/ that has been saved, or a checkpoint file"
+        )
+    file, checkpoint = found
+    config = _own_config(checkpoint.get("run", {}).get("config"), file)
+    game = _build(config)
+    try:
+        game.load_state_dict(checkpoint["state_dict"])
+    except RuntimeError as error:
+        raise DataError(f"{file} is not of the game that it says it is: {' '.join(str(error).split())[:200]}") from error
+    return SavedGenerator(game, config)
+
+
+def _load_exported(folder: Path) -> SavedGenerator:
+    config = _own_config(saved_config(folder), folder / "config.yaml")
+    game = _build(config)
+    try:
+        sampling_generator(game).load_state_dict(load_file(folder / EXPORTED))
+    except Exception as error:
+        raise DataError(f"{folder / EXPORTED} cannot be loaded: {' '.join(str(error).split())[:200]}") from error
+    return SavedGenerator(game, config)
+
+
+def sampling_generator(game: Game) -> nn.Module:
+    """The generator that samples are drawn from: averaged where the game averages."""
+    return game.tricks.sampler(game.model.generator)
+
+
+def _build(config: DictConfig) -> Game:
+    with torch.random.fork_rng(devices=[]):
+        return build_game(config, torch.device("cpu"))
+
+
+def _own_config(content: Any, where: Path) -> DictConfig:
+    """A configuration that came with weights: plain values, and classes of this package."""
+    if not isinstance(content, dict) or any(
+        not isinstance(content.get(part), dict) for part in ("model", "loss", "trick", "optimizer", "data")
+    ):
+        raise DataError(f"{where} does not say which game it is of")
+    if any("${" in text for text in _texts(content)):
+        raise ConfigurationError(f"{where}: a saved configuration holds values, and no references such as ${{...}}")
+    config = OmegaConf.create(content)
     for part in ("model", "loss", "trick", "optimizer"):
         refuse_foreign_targets(config[part])
-    with torch.random.fork_rng(devices=[]):
-        game = build_game(config, torch.device("cpu"))
-    try:
-        checkpoint: dict[str, Any] = torch.load(checkpoint_file, map_location="cpu", weights_only=True)
-        game.load_state_dict(checkpoint["state_dict"])
-    except Exception as error:
-        raise DataError(f"{checkpoint_file} cannot be loaded: {' '.join(str(error).split())[:300]}") from error
-    return SavedGenerator(game, config)
+    return config
+
+
+def _texts(node: Any) -> Iterator[str]:
+    if isinstance(node, dict | list):
+        for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+            yield str(key)
+            yield from _texts(value)
+    elif isinstance(node, str):
+        yield node
 
 
 def write_samples(
@@ -70,7 +117,7 @@ def write_samples(
 ) -> None:
     """Samples of a run as one grid, and on request as single PNG files and as one .safetensors of uint8 (N, C, H, W)."""
     images = pictures.to_uint8(load(run)(num, seed))
-    folder = Path(output or Path(run) / "generated")
+    folder = Path(output or (Path(run) if Path(run).is_dir() else Path(run).resolve().parents[1]) / "generated")
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"seed{seed}_{num}.png"
     pictures.grid(images, columns).save(path)

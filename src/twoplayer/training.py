@@ -19,7 +19,7 @@ from pytorch_lightning import Callback, Trainer
 from rich.console import Console
 from rich.table import Table
 
-from twoplayer import checkpoint_io, interruptions, lock, randomness, ranks
+from twoplayer import checkpoint_io, interruptions, launch, lock, randomness, ranks
 from twoplayer.callbacks import samples
 from twoplayer.callbacks.checkpoints import Checkpoints
 from twoplayer.callbacks.scores import Scores
@@ -63,7 +63,7 @@ def prepare(config: DictConfig, folder: Path, named: bool) -> Plan:
 
     Raises ConfigurationError or DataError where it cannot go on, or cannot begin from the weights that it names.
     """
-    planned = plan(config, folder, named, open_data(config).sha256, ranks.is_first())
+    planned = plan(config, folder, named, open_data(config).sha256, launch.is_first())
     if config.init_from is not None and planned.checkpoint is None:
         _begin_from(build_game(config, torch.device("cpu")), config)
     return planned
@@ -78,7 +78,7 @@ def train(config: DictConfig) -> dict[str, Any]:
         log.info("%s has been played to its end already", folder)
         summary: dict[str, Any] = json.loads((folder / "summary.json").read_text())
         return summary
-    if ranks.is_first():
+    if launch.is_first():
         lock.acquire(folder)
     keep_freed_memory()
     try:
@@ -145,7 +145,7 @@ def _play(config: DictConfig, planned: Plan) -> dict[str, Any]:
     )
     # Its handlers would speak to the other ranks from inside a signal; ours only take note.
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
-    if ranks.is_first():
+    if launch.is_first():
         _save_config(config, folder)
         _introduce(config, game, device, planned)
     try:
@@ -160,7 +160,7 @@ def _play(config: DictConfig, planned: Plan) -> dict[str, Any]:
         if cause is not error:
             raise cause from error
         raise
-    if ranks.is_first():
+    if launch.is_first():
         _conclude(record.summary, folder)
     return record.summary
 
@@ -178,7 +178,7 @@ def _history(planned: Plan) -> History | None:
     home = planned.checkpoint.resolve().parents[1]
     elsewhere = home != planned.folder.resolve()
     folder = planned.folder / samples.FOLDER
-    if elsewhere and ranks.is_first() and (home / samples.FOLDER).is_dir():
+    if elsewhere and launch.is_first() and (home / samples.FOLDER).is_dir():
         folder.mkdir(exist_ok=True)
         for path in samples.grids(home / samples.FOLDER, planned.images_seen).values():
             shutil.copy2(path, folder)
@@ -206,9 +206,9 @@ def _callbacks(config: DictConfig, same: dict[str, Any], history: History | None
 def _refuse_devices(config: DictConfig) -> None:
     hardware, batch_size, kind = config.trainer, config.data.batch_size, _accelerator(config)
     world_size = hardware.devices * hardware.num_nodes
-    if ranks.launched_by_others() and ranks.launched_world_size() != world_size:
+    if launch.by_others() and launch.world_size() != world_size:
         raise ConfigurationError(
-            f"trainer.devices={hardware.devices} trainer.num_nodes={hardware.num_nodes}: {ranks.launched_world_size()} processes have been started; make the product that"
+            f"trainer.devices={hardware.devices} trainer.num_nodes={hardware.num_nodes}: {launch.world_size()} processes have been started; make the product that"
         )
     available = {"gpu": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}.get(kind)
     if available is not None and hardware.devices > available:

@@ -42,12 +42,14 @@ class Scalars(Callback):
             self._log(trainer, game)
 
     def state_dict(self) -> dict[str, Any]:
-        """What has been added up since the last row, by all ranks."""
-        return {"sums": {name: ranks.mean(total) for name, total in self._sums.items()}, "counts": dict(self._counts)}
+        """What each rank has added up since the last row; all ranks take part."""
+        sums = ranks.gather(torch.stack(list(self._sums.values()))) if self._sums else []
+        return {"names": list(self._sums), "sums": sums, "counts": dict(self._counts)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue from a checkpoint; speed is measured anew."""
-        self._sums, self._counts = state_dict["sums"], state_dict["counts"]
+        own = state_dict["sums"][ranks.rank()].unbind() if state_dict["sums"] else ()
+        self._sums, self._counts = dict(zip(state_dict["names"], own, strict=True)), state_dict["counts"]
 
     def _log(self, trainer: Trainer, game: Game) -> None:
         means = {name: total / self._counts[name] for name, total in self._sums.items()} | game.report()

@@ -1,0 +1,15 @@
+"""Write a generator on its own: `python src/export.py run=<run folder>`."""
+
+import hydra
+from omegaconf import DictConfig
+
+from twoplayer import command
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="export")
+def main(config: DictConfig) -> None:
+    command.call(config)
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,53 @@
+"""Two ranks, forked from a process that has everything imported, as torchrun would start them; they walk through many small runs."""
+
+import os
+import random
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import commands
+
+
+def free_port() -> int:
+    """Below the ports that the system gives to connections of its own, so that it is still free when it is used."""
+    for port in random.sample(range(15000, 30000), 100):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)):
+                return port
+    raise OSError("there is no free port")
+
+
+def walk(plays: list[tuple[Callable[..., None], tuple[object, ...]]], timeout: float = 300) -> None:
+    """Call each of these functions on both ranks, each with a rendezvous of its own."""
+    first = free_port()
+    ports = [first + index for index in range(len(plays))]
+    processes = [commands._server.Process(target=_rank, args=(rank, plays, ports)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(timeout)
+    codes = [process.exitcode for process in processes]
+    for process in processes:
+        process.kill()
+    assert codes == [0, 0]
+
+
+def _rank(rank: int, plays: list[tuple[Callable[..., None], tuple[object, ...]]], ports: list[int]) -> None:
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "0"}
+    os.environ |= {"TORCHELASTIC_RUN_ID": "test", "MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": "1"}
+    import torch
+    from pytorch_lightning.utilities import rank_zero_only
+
+    rank_zero_only.rank = rank  # type: ignore[attr-defined]
+    torch.set_num_threads(1)
+    for (function, arguments), port in zip(plays, ports, strict=True):
+        os.environ["MASTER_PORT"] = str(port)
+        function(*arguments)
+
+
+def play(folder: str, model: str, *overrides: str) -> None:
+    """One run."""
+    import conftest
+
+    conftest.play(Path(folder), *overrides, "trainer.devices=2", model=model)
