@@ -1,4 +1,4 @@
-"""Draw samples from a finished run: `python src/sample.py run=<run folder> num=64`."""
+"""Draw samples from a run: `python src/sample.py run=<run folder> num=64`."""
 
 import hydra
 from omegaconf import DictConfig

@@ -172,3 +172,35 @@ def test_a_weight_beyond_what_a_float_holds_is_not_saved(tmp_path: Path) -> None
     with pytest.raises(NumericsError, match=r"model.generator.* is not finite at 48 images seen"):
         play(tmp_path / "run", "checkpoint.images=16", "budget.images=1600", overflow)
     assert saved_moment(tmp_path) == 32
+
+
+LOOKING = {
+    "nothing logged": ["~callbacks.scalars", "metric=none", "~callbacks.samples"],
+    "every iteration logged": ["callbacks.scalars.every=1", "metric=none", "callbacks.samples.every=16"],
+    "every third iteration logged, and scores": ["callbacks.scalars.every=3", "metric.num_samples=64", "callbacks.scores.every=48"],
+    "every iteration logged, and scores": ["callbacks.scalars.every=1", "metric.num_samples=64", "callbacks.scores.every=32"],
+}
+
+
+def test_looking_at_a_run_never_changes_it(tmp_path: Path, data_root: str, record: Record) -> None:
+    real = [
+        "data._target_=twoplayer.data.mnist.MNIST",
+        f"++data.root='{data_root}'",
+        "data.num_classes=10",
+        "data.image_size=28",
+        "data.batch_size=16",
+        "data.num_images=512",
+    ]
+    states: dict[str, dict[str, torch.Tensor]] = {}
+    for index, (name, settings) in enumerate({"as it is": ["metric=none"], "as it is, again": ["metric=none"], **LOOKING}.items()):
+        play(tmp_path / str(index), TRICKS, "metric=fd", *real, *settings, "budget.images=320")
+        _, checkpoint = checkpoint_io.newest(tmp_path / str(index)) or pytest.fail("nothing saved")
+        states[name] = checkpoint["state_dict"]
+    first = states.pop("as it is")
+    equal = {
+        name: all(torch.equal(tensor, state[key]) for key, tensor in first.items() if isinstance(tensor, torch.Tensor))
+        for name, state in states.items()
+    }
+    record("P10", "runs of the same seed", 1, int(equal.pop("as it is, again")))
+    record("P3", "ways of looking at a run", len(equal), sum(equal.values()))
+    assert all(equal.values()), equal

@@ -99,3 +99,36 @@ def test_the_summary_is_json_whatever_happened(tmp_path: Path) -> None:
     record.summarize({"status": "running", "fd": float("nan")})
     record.summarize({"status": "failed"})
     assert json.loads((tmp_path / "summary.json").read_text()) == {"status": "failed", "fd": "nan"}
+
+
+def history(offline: Path) -> list[dict[str, Any]]:
+    """The rows of an offline run as W&B's own tool reads them."""
+    command = [str(Path(sys.executable).parent / "wandb"), "leet", "inspect", "--json", str(offline)]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    return [record for record in map(json.loads, lines) if record["type"] == "history"]
+
+
+def test_a_run_that_goes_on_is_the_same_wandb_run_and_its_last_folder_is_whole(tmp_path: Path) -> None:
+    settings = ["model=gan", *SMALL, *WIDTHS["gan"], "logger=wandb", "callbacks.scalars.every=5", "callbacks.samples.every=80", "run=run"]
+    for images in (160, 320):
+        finished = commands.run("train.py", *settings, f"budget.images={images}", "resume=auto", folder=tmp_path)
+        assert finished.code == 0, finished.errors
+    first, second = sorted((tmp_path / "run" / "wandb").glob("offline-run-*"))
+    assert first.name.split("-")[-1] == second.name.split("-")[-1]
+    moments = [row["history"]["item"]["images_seen"] for row in history(second)]
+    assert sorted(set(moments)) == moments
+    assert {0, 80, 160, 240, 320} <= set(moments)
+    assert len(list((second / "files" / "media" / "images").glob("samples_*.png"))) == 5
+
+
+def test_tensorboard_forgets_what_will_be_logged_again(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    settings = ["model=gan", *SMALL, *WIDTHS["gan"], "logger=tensorboard", "callbacks.scalars.every=5", "checkpoint.images=80", "run=run"]
+    for images in (160, 320):
+        if images == 320:  # as if it had been killed before the last save
+            for path in (tmp_path / "run" / "checkpoints").glob("00000160*"):
+                path.unlink()
+        assert commands.run("train.py", *settings, f"budget.images={images}", "resume=auto", folder=tmp_path).code == 0
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    assert [event.step for event in events.Scalars("accuracy")] == [80, 160, 240, 320]
