@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 PROJECT = Path(__file__).parents[1]
 RECORDS = PROJECT / "outputs" / "reliability"
@@ -35,12 +36,18 @@ uv run pytest -m 'slow or not slow' && uv run python .ci/reliability.py
 
 def main() -> None:
     records = [json.loads(path.read_text()) for path in sorted(RECORDS.glob("*.json"))]
-    latest: dict[tuple[str, str], dict[str, object]] = {}
+    latest: dict[tuple[str, str], dict[str, Any]] = {}
     for record in sorted(records, key=lambda record: record["full"]):  # the full counts have the last word
         latest[record["promise"], record["what"]] = record
+    lines_of: dict[tuple[str, str], dict[str, Any]] = {}
+    for (promise, what), record in latest.items():  # the variants of one trial, named in brackets, are one line
+        line = lines_of.setdefault((promise, what.partition(" (")[0]), {**record, "held": 0, "tried": 0})
+        line["held"] += record["held"]
+        line["tried"] += record["tried"]
+        line["what"] = what.partition(" (")[0]
     lines = [HEAD]
     for promise, text in PROMISES.items():
-        rows = [record for (name, _), record in latest.items() if name == promise]
+        rows = [line for (name, _), line in lines_of.items() if name == promise]
         if not rows:
             continue
         lines += [

@@ -1,7 +1,10 @@
 """Callbacks for tests of runs that are killed, signalled, or spoiled."""
 
+import os
 import shutil
+import signal
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,6 +31,22 @@ class FullDisk(Callback):
         if game.clock.iteration == self.iteration:
             usage = shutil.disk_usage("/")
             shutil.disk_usage = lambda path: usage._replace(free=0)  # type: ignore[assignment]
+
+
+class EndWandb(Callback):
+    """Kills the process in which W&B works, after one iteration."""
+
+    def __init__(self, iteration: int) -> None:
+        self.iteration = iteration
+
+    def on_train_batch_end(self, trainer: Any, game: Any, *others: Any) -> None:
+        if game.clock.iteration == self.iteration:
+            for path in Path("/proc").glob("[0-9]*/stat"):
+                name, _, rest = path.read_text().partition("(")[2].rpartition(")")
+                if name.startswith("wandb-core") and int(rest.split()[1]) == os.getpid():
+                    os.kill(int(path.parent.name), signal.SIGKILL)
+                    return
+            raise AssertionError("there is no process of W&B's")
 
 
 class Overflow(Callback):

@@ -30,7 +30,7 @@ ONE = {
     "+budget.epochs=3": "budget.epochs is not a setting",
     "trick=[ema": "override",
     "seed": "override",
-    "model=gna": "gna is not a choice of model; did you mean gan?",
+    "model=gna": "gna is not a choice of model; did you mean gan",
     "data=mnst": "mnst is not a choice of data; did you mean mnist?",
     "logger=wanb": "wanb is not a choice of logger; did you mean wandb",
     "metric=fid": "fid is not a choice of metric; did you mean fd?",
@@ -71,7 +71,7 @@ ONE = {
     "resume=nothing.ckpt": "resume=nothing.ckpt: there is no such file",
     "init_from=nothing": "init_from=nothing: there is no checkpoint",
     "loss._target_=os.system": "must be a subclass of twoplayer.losses.base.Loss",
-    "~loss": "loss._target_ is missing",
+    "~loss": "loss is missing",
     "callbacks.samples.num=0": "callbacks.samples.num=0: must be greater than or equal to 1",
     "run=null": "run=null: must be text",
 }  # fmt: skip

@@ -199,7 +199,7 @@ def test_running_out_is_explained(error: Exception, message: str, record: Record
     assert explained is not None
     assert message in str(explained)
     assert explained.exit_code == 5
-    record("P14", f"{type(error).__name__} explained", 1, 1)
+    record("P14", f"errors of memory and disk explained ({type(error).__name__})", 1, 1)
 
 
 def test_other_errors_are_not_mistaken_for_it() -> None:

@@ -132,3 +132,12 @@ def test_tensorboard_forgets_what_will_be_logged_again(tmp_path: Path) -> None:
         assert commands.run("train.py", *settings, f"budget.images={images}", "resume=auto", folder=tmp_path).code == 0
     events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
     assert [event.step for event in events.Scalars("accuracy")] == [80, 160, 240, 320]
+
+
+def test_a_run_goes_on_without_wandb(tmp_path: Path) -> None:
+    end = "+callbacks.end={_target_:interruption_callbacks.EndWandb,iteration:4}"
+    settings = ["model=gan", *SMALL, *WIDTHS["gan"], "logger=wandb", "callbacks.scalars.every=1", "budget.images=160", "run=run"]
+    finished = commands.run("train.py", *settings, end, folder=tmp_path, timeout=100)
+    assert finished.code == 0, finished.errors
+    assert "W&B has ended" in finished.output
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "finished"

@@ -196,7 +196,7 @@ def test_a_rank_that_is_killed_or_signalled_takes_the_run_down_and_it_resumes(
     assert again.code == 0, again.errors
     assert json.loads((tmp_path / "parts" / "summary.json").read_text())["resumed_from"] > 0
     same = state_sha256(tmp_path / "parts") == state_sha256(runs / "undisturbed")
-    record("P13", f"{number.name} to one of two ranks, then resume", 1, int(same))
+    record("P13", f"a signal to one of two ranks, then resume ({number.name})", 1, int(same))
     assert same
 
 

@@ -10,10 +10,11 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from conftest import SEED, Record, choices, play, small, state_sha256
+import commands
+from conftest import SEED, SMALL, WIDTHS, Record, choices, play, small, state_sha256
 from twoplayer import checkpoint_io
 from twoplayer.errors import ConfigurationError, DataError
-from twoplayer.resuming import differences
+from twoplayer.resuming import differences, plan
 
 BATCH = 16
 END = 30  # iterations: two and a half epochs of the made-up data
@@ -156,16 +157,24 @@ def test_another_game_is_refused(change: str, message: str, tmp_path: Path) -> N
     assert "\n" not in str(refusal.value)
 
 
-@pytest.mark.parametrize("part", ["data_sha256", "versions"])
+@pytest.mark.parametrize("part", ["data_sha256", "versions", "computed"])
 def test_other_data_or_another_version_are_refused(part: str, tmp_path: Path) -> None:
     play(tmp_path / "run", "budget.images=32")
     path, checkpoint = checkpoint_io.newest(tmp_path / "run") or pytest.fail("nothing saved")
-    checkpoint["run"][part] = {"data_sha256": "0" * 64, "versions": {**checkpoint["run"]["versions"], "torch": "1.0"}}[part]
+    values = {
+        "data_sha256": "0" * 64,
+        "versions": {**checkpoint["run"]["versions"], "torch": "1.0"},
+        "computed": {"device": "cuda", "precision": "fp32"},
+    }
+    messages = {
+        "data_sha256": "training images are not the same",
+        "versions": r"torch is .*, was 1\.0",
+        "computed": "device is cpu, was cuda",
+    }
+    checkpoint["run"][part] = values[part]
     checkpoint_io.DurableCheckpoints().save_checkpoint(checkpoint, path.with_name("00000032.ckpt"))
     path.unlink()
-    with pytest.raises(
-        ConfigurationError, match={"data_sha256": "training images are not the same", "versions": "torch is .*, was 1.0"}[part]
-    ):
+    with pytest.raises(ConfigurationError, match=messages[part]):
         play(tmp_path / "run", "budget.images=64", "resume=auto")
 
 
@@ -195,7 +204,7 @@ def test_a_file_continues_its_own_run_only_if_nothing_newer_would_be_lost(tmp_pa
     assert [path.name for path in sorted((tmp_path / "branch" / "samples").glob("0*"))] == ["00000000.png", "00000032.png", "00000096.png"]
     with (tmp_path / "branch" / "metrics.csv").open() as file:
         assert [row["images_seen"] for row in csv.DictReader(file)] == ["32", "96"]
-    with pytest.raises(ConfigurationError, match="there is another run in this folder"):
+    with pytest.raises(ConfigurationError, match="there is a run in this folder already"):
         play(tmp_path / "branch", "budget.images=96", f"resume='{newer}'")
     with pytest.raises(ConfigurationError, match="there is no such file"):
         play(tmp_path / "new", "resume=nothing.ckpt")
@@ -268,3 +277,30 @@ def test_a_killed_segment_is_told_of(tmp_path: Path) -> None:
     summary_file.write_text(json.dumps({**summary, "status": "running"}))
     segments = play(tmp_path / "run", "budget.images=160", "checkpoint.images=48", "resume=auto")["segments"]
     assert segments == [{"resumed_from": 0, "trained": 144}, {"resumed_from": 144, "trained": 16}]
+
+
+def test_without_a_folder_the_newest_run_of_this_configuration_goes_on(tmp_path: Path) -> None:
+    settings = ["model=gan", *SMALL, *WIDTHS["gan"], "resume=auto"]
+    for loss in ("hinge", "minimax"):
+        assert commands.run("train.py", *settings, f"loss={loss}", "budget.images=32", folder=tmp_path).code == 0
+    (run,) = tmp_path.glob("outputs/*/*hinge*")
+    assert commands.run("export.py", f"run='{run}'", "onnx=false", folder=tmp_path).code == 0
+    (tmp_path / "outputs" / "torn").mkdir()
+    for name in ("config.yaml", "summary.json"):
+        (tmp_path / "outputs" / "torn" / name).write_text("{")
+    finished = commands.run("train.py", *settings, "loss=hinge", "budget.images=64", folder=tmp_path)
+    assert finished.code == 0, finished.errors
+    assert json.loads((run / "summary.json").read_text())["resumed_from"] == 32
+    assert len(list(tmp_path.glob("outputs/*/*/summary.json"))) == 2
+    nothing = commands.run("train.py", *settings, "loss=relativistic", "budget.images=32", folder=tmp_path)
+    assert nothing.code == 0, nothing.errors
+    assert "nothing to go on from" in nothing.output
+
+
+def test_a_file_that_lies_in_no_run_needs_a_folder(tmp_path: Path) -> None:
+    play(tmp_path / "run", "budget.images=32")
+    (saved,) = (tmp_path / "run" / "checkpoints").iterdir()
+    shutil.copy2(saved, tmp_path / "mine.ckpt")
+    with pytest.raises(ConfigurationError, match="lies in no run"):
+        plan(small(f"resume='{tmp_path / 'mine.ckpt'}'"), tmp_path / "new", False, checkpoint_io.read(saved)["run"], True)
+    assert play(tmp_path / "new", "budget.images=64", f"resume='{tmp_path / 'mine.ckpt'}'")["resumed_from"] == 32

@@ -70,6 +70,8 @@ def test_a_hostile_checkpoint_runs_nothing(place: str, run: Path, tmp_path: Path
 
 
 TARGETS = [
+    "twoplayer.data.sources._run",
+    "twoplayer.saved.write_samples",
     "os.system",
     "subprocess.run",
     "builtins.eval",

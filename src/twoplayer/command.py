@@ -21,7 +21,7 @@ from omegaconf import DictConfig, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from twoplayer import CONF, launch
-from twoplayer.errors import ConfigurationError, RankError, ResourceError, TwoplayerError, out_of_resources, unknown
+from twoplayer.errors import ConfigurationError, NumericsError, TwoplayerError, out_of_resources, unknown
 
 
 def run(main: Callable[[], Any]) -> None:
@@ -79,9 +79,10 @@ def report(error: Exception, debug: bool = False) -> int:
         reported.reported = True  # type: ignore[attr-defined]
         if (code == 1 and not isinstance(error, TwoplayerError)) or debug or "debug=true" in sys.argv:
             traceback.print_exception(reported)
-        # What is wrong with a configuration, the data or the game all ranks meet alike, and one of them says it.
-        if launch.is_first() or not isinstance(error, TwoplayerError) or isinstance(error, ResourceError | RankError):
+        if launch.is_first():
             print(f"error: {explain(error)}", file=sys.stderr, flush=True)
+        elif code != NumericsError.exit_code and code < 128:  # which all ranks meet alike, and the first tells
+            print(f"error of another rank: {explain(error)}", file=sys.stderr, flush=True)
     return code
 
 
@@ -127,7 +128,7 @@ class Check(Callback):
             _check(config)
             self._plan(config)
         except Exception as error:
-            sys.exit(report(error, config.get("debug", False)))
+            sys.exit(report(error, config.get("debug") is True))
 
     def _plan(self, config: DictConfig) -> None:
         """Hydra is led into the folder in which the run goes on."""
@@ -158,7 +159,7 @@ class Check(Callback):
             _check(*jobs)
             self._plan_sweep(config, jobs)
         except Exception as error:
-            sys.exit(report(error, config.get("debug", False)))
+            sys.exit(report(error, config.get("debug") is True))
 
     def _plan_sweep(self, config: DictConfig, jobs: list[DictConfig]) -> None:
         """Jobs that have been begun go on in their folders, or are refused, before the first begins."""
@@ -170,6 +171,10 @@ class Check(Callback):
             )
         if config.resume == "auto" and not any(override.startswith("sweep=") for override in config.hydra.overrides.task):
             raise ConfigurationError("resume=auto: name the sweep to continue with sweep=<its folder>")
+        if launch.by_others():
+            raise ConfigurationError(
+                "a multirun cannot be played by ranks that torchrun or SLURM has started, as each would start all of it; start its jobs one by one"
+            )
         for number, job in enumerate(jobs):
             with read_write(job.hydra.job):
                 job.hydra.job.num = number

@@ -59,7 +59,7 @@ def out_of_resources(error: BaseException) -> ResourceError | None:
             f"{error.filename or 'the disk'}: {error.strerror}; free some space, or name a folder on another disk with run="
         )
     if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return ResourceError(f"{error.filename}: {error.strerror}; change its permissions, or name another folder with run=")
+        return ResourceError(f"{error.filename or 'a file'}: {error.strerror}; change its permissions, or name another folder with run=")
     remedy = "lower data.batch_size, or the widths of the model"
     if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported for this
         sizes = re.search(r"Tried to allocate ([\d.]+ \w+).*?of which ([\d.]+ \w+) is free", message)

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from twoplayer.errors import TwoplayerError
-from twoplayer.saved import EXPORTED, SavedGenerator, load, sampling_generator
+from twoplayer.saved import EXPORTED, SavedGenerator, home, load, sampling_generator
 
 ONNX = "generator.onnx"
 TOLERANCE = 1e-4  # of pixels in [-1, 1]: another runtime adds in another order
@@ -36,7 +36,7 @@ def write_export(*, run: str, output: str | None, onnx: bool) -> None:
     Raises TwoplayerError where what was written gives other images.
     """
     saved = load(run)
-    folder = Path(output or Path(run) / "export")
+    folder = Path(output or home(run) / "export")
     folder.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(saved.config, folder / "config.yaml")
     save_file({name: tensor.contiguous() for name, tensor in sampling_generator(saved.game).state_dict().items()}, folder / EXPORTED)

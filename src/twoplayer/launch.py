@@ -6,16 +6,22 @@ RANK_VARIABLES = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTE
 """What a data parallel job leaves in the environment of the process that has started its ranks."""
 
 
+def manager() -> str | None:
+    """Who starts the ranks of this job, if not we: torchrun, or SLURM outside of an interactive shell."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        return "torchrun"
+    return "SLURM" if "SLURM_NTASKS" in os.environ and os.environ.get("SLURM_JOB_NAME") not in ("bash", "interactive") else None
+
+
 def is_first() -> bool:
     """Whether this is the process that speaks and writes for all."""
-    return next((os.environ[name] for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK") if name in os.environ), "0") == "0"
+    names = ("RANK", "SLURM_PROCID", "LOCAL_RANK") if manager() == "SLURM" else ("RANK", "LOCAL_RANK")
+    return next((os.environ[name] for name in names if name in os.environ), "0") == "0"
 
 
 def world_size() -> int:
     """The number of processes that torchrun or SLURM has started together with this one; 1 where neither has."""
-    if "TORCHELASTIC_RUN_ID" in os.environ:
-        return int(os.environ["WORLD_SIZE"])
-    return int(os.environ.get("SLURM_NTASKS", "1")) if "SLURM_PROCID" in os.environ else 1
+    return int(os.environ[{"torchrun": "WORLD_SIZE", "SLURM": "SLURM_NTASKS"}[name]]) if (name := manager()) else 1
 
 
 def by_others() -> bool:

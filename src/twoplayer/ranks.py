@@ -154,7 +154,10 @@ class _Launcher(_SubprocessScriptLauncher):
             "LOCAL_RANK": "0",
             "WORLD_SIZE": str(self.num_processes * self.num_nodes),
         }
-        commands = [(child_command(self.checkpoint), os.environ | {"LOCAL_RANK": str(rank)}) for rank in range(1, self.num_processes)]
+        commands = [
+            (child_command(self.checkpoint), os.environ | {"LOCAL_RANK": str(rank), "RANK": str(rank)})
+            for rank in range(1, self.num_processes)
+        ]
         _children[:] = [subprocess.Popen(command, env=environment) for command, environment in commands]
         self.procs = _children
 
@@ -191,9 +194,10 @@ def end_children() -> None:
 def release_children(patience: float = 10.0) -> None:
     """Wait for the other local ranks, and end those that do not end by themselves; from now on nobody watches them."""
     children, _children[:] = list(_children), []
+    until = time.monotonic() + patience
     for rank, child in enumerate(children, 1):
         try:
-            if child.wait(patience):
+            if child.wait(max(0.0, until - time.monotonic())):
                 _casualties.append((rank, child.returncode))
         except subprocess.TimeoutExpired:
             child.kill()
@@ -206,7 +210,8 @@ def explain_loss(error: BaseException) -> RankError | None:
         return None
     if _casualties:
         return explain_death(*_casualties[0])
-    return RankError(f"rank {rank()} has lost the connection to the others; one of them has ended, and says why", exit_code=1)
+    detail = " ".join(str(error).split())[:160]
+    return RankError(f"rank {rank()} has lost the connection to the others, one of which may say why ({detail})", exit_code=1)
 
 
 def explain_death(rank: int, code: int) -> RankError:

@@ -1,15 +1,22 @@
 """Whether a run begins or goes on, in which folder, and from which checkpoint."""
 
-import json
+import logging
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 
 from twoplayer import checkpoint_io
+from twoplayer.data.base import ImageData
+from twoplayer.engine import resolve_precision
 from twoplayer.errors import ConfigurationError
+from twoplayer.loggers.run_folder import read_summary
+
+log = logging.getLogger(__name__)
 
 FREE = ("budget", "checkpoint", "name", "run", "sweep", "resume", "logger", "callbacks.progress", "debug", "data.root")
 """What may differ when a run goes on: it decides how long, where and before whose eyes the game is played, and not what is played."""
@@ -19,19 +26,23 @@ BINDING_PACKAGES = ("twoplayer", "torch", "pytorch-lightning")
 
 
 class Plan(NamedTuple):
-    """Where a run is played, and what it goes on from: nothing, if `checkpoint` is None. A `finished` one has reached its budget."""
+    """Where a run is played, and what it goes on from: nothing, if `checkpoint` is None. A `finished` one has reached its budget;
+    `memories` is what its loggers have asked to remember.
+    """
 
     folder: Path
     checkpoint: Path | None = None
     images_seen: int = 0
     finished: bool = False
+    memories: Mapping[str, dict[str, Any]] = MappingProxyType({})
 
 
-def identity(config: DictConfig, data_sha256: str) -> dict[str, Any]:
-    """What a checkpoint has to share with a run that goes on from it, as plain values."""
+def identity(config: DictConfig, data: ImageData, device: torch.device) -> dict[str, Any]:
+    """What a checkpoint has to share with a run that goes on from it, as plain values; `auto` means what it has come to here."""
     return {
         "config": plain(config),
-        "data_sha256": data_sha256,
+        "data_sha256": data.sha256,
+        "computed": {"device": device.type, "precision": resolve_precision(config.precision, device)},
         "versions": {package: version(package) for package in BINDING_PACKAGES},
     }
 
@@ -43,14 +54,13 @@ def plain(config: DictConfig) -> dict[str, Any]:
     return content
 
 
-def plan(config: DictConfig, folder: Path, named: bool, data_sha256: str, first: bool) -> Plan:
-    """What `resume=` means for a run in `folder`; `named` says that the user has named that folder. Nothing is written.
+def plan(config: DictConfig, folder: Path, named: bool, ours: dict[str, Any], first: bool) -> Plan:
+    """What `resume=` means for a run of identity `ours` in `folder`; `named` says that the user has named that folder. Nothing is written.
 
     `first` is whether this process is the one that writes for all ranks: the others may find what it has begun.
 
     Raises ConfigurationError where the run is not the same game, DataError where no checkpoint is whole.
     """
-    ours = identity(config, data_sha256)
     if config.resume is None:
         if first and (folder / "config.yaml").exists():
             raise ConfigurationError(
@@ -73,7 +83,7 @@ def _go_on(config: DictConfig, folder: Path, ours: dict[str, Any], first: bool) 
         return Plan(folder)
     path, checkpoint = found
     _refuse_another_game(_record(checkpoint, path), ours, f"run={folder}")
-    return Plan(folder, path, images_seen(checkpoint), _is_finished(folder, config))
+    return Plan(folder, path, images_seen(checkpoint), _is_finished(folder, config), checkpoint["run"]["loggers"])
 
 
 def _go_on_from(config: DictConfig, path: Path, folder: Path | None, ours: dict[str, Any], first: bool) -> Plan:
@@ -82,18 +92,23 @@ def _go_on_from(config: DictConfig, path: Path, folder: Path | None, ours: dict[
         raise ConfigurationError(f"resume={path}: there is no such file; name a checkpoint, or write resume=auto")
     checkpoint = checkpoint_io.read(path)
     _refuse_another_game(_record(checkpoint, path), ours, f"resume={path}")
-    home = path.resolve().parents[1]
-    if folder is None:
-        folder = home
-    if folder.resolve() == home:
+    own = path.resolve().parent
+    home = own.parent if own.name == checkpoint_io.FOLDER else None
+    if folder is None and home is None:
+        raise ConfigurationError(f"resume={path}: this file lies in no run; say with run= in which folder the run goes on")
+    folder = folder or home
+    assert folder is not None
+    if home is not None and folder.resolve() == home:
         newest = checkpoint_io.newest(home)
         if newest is not None and images_seen(newest[1]) > images_seen(checkpoint):
             raise ConfigurationError(
                 f"resume={path}: {newest[0].name} in the same folder is newer and would be lost; name a new folder with run=, or write resume=auto"
             )
     elif first and (folder / "config.yaml").exists():
-        raise ConfigurationError(f"run={folder}: there is another run in this folder; name a new one for what goes on from {path}")
-    return Plan(folder, path, images_seen(checkpoint))
+        raise ConfigurationError(
+            f"run={folder}: there is a run in this folder already; go on with it with resume=auto, or name a new folder for what goes on from {path}"
+        )
+    return Plan(folder, path, images_seen(checkpoint), memories=checkpoint["run"]["loggers"] if folder.resolve() == home else {})
 
 
 def images_seen(checkpoint: Mapping[str, Any]) -> int:
@@ -111,8 +126,7 @@ def _record(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
 
 def _is_finished(folder: Path, config: DictConfig) -> bool:
     """Whether the run has been played and scored to the end that this configuration asks for."""
-    path = folder / "summary.json"
-    summary = json.loads(path.read_text()) if path.exists() else {}
+    summary = read_summary(folder)
     spent = summary.get("images_seen", 0) >= config.budget.images
     if config.budget.seconds is not None:
         spent = spent or summary.get("seconds", 0.0) >= config.budget.seconds
@@ -120,11 +134,23 @@ def _is_finished(folder: Path, config: DictConfig) -> bool:
 
 
 def _newest_equal(folder: Path, config: dict[str, Any]) -> Path | None:
-    """The newest run folder of an equal configuration beside the one that would be made: in outputs/<date>/, of any date, or in a sweep there."""
+    """The run of an equal configuration that was begun or continued last, among those beside the folder that would be made: in outputs/, in a day's
+    folder there, or in a sweep.
+    """
     outputs = folder.parents[1]
-    # The folders are named by the moment at which they were made.
-    candidates = sorted((path.parent for pattern in ("*/*", "*/*/*") for path in outputs.glob(f"{pattern}/config.yaml")), reverse=True)
-    return next((path for path in candidates if not differences(saved_config(path), config)), None)
+    found = [
+        path
+        for pattern in ("*", "*/*", "*/*/*")
+        for path in outputs.glob(f"{pattern}/config.yaml")
+        if (path.parent / "summary.json").exists()
+    ]
+    for path in sorted(found, key=lambda path: path.stat().st_mtime_ns, reverse=True):
+        try:
+            if not differences(saved_config(path.parent), config):
+                return path.parent
+        except ConfigurationError as error:
+            log.warning("%s; passed over", error)
+    return None
 
 
 def saved_config(run: Path) -> dict[str, Any]:
@@ -144,11 +170,10 @@ def _refuse_another_game(theirs: dict[str, Any], ours: dict[str, Any], what: str
     if "data_sha256" in theirs:
         if theirs["data_sha256"] != ours["data_sha256"]:
             different.append("the training images are not the same")
-        different += [
-            f"{package} is {now}, was {theirs['versions'].get(package)}"
-            for package, now in ours["versions"].items()
-            if now != theirs["versions"].get(package)
-        ]
+        for part in ("computed", "versions"):
+            different += [
+                f"{name} is {now}, was {theirs[part].get(name)}" for name, now in ours[part].items() if now != theirs[part].get(name)
+            ]
     if different:
         raise ConfigurationError(
             f"{what}: a run goes on with the game that it began, and {'; '.join(different)}. To start from its weights on purpose: init_from=<its folder>"

@@ -53,7 +53,8 @@ def load(run: str | Path) -> SavedGenerator:
             f"run={run}: there is no checkpoint in this folder; name a run in outputs/ that has been saved, or a checkpoint file"
         )
     file, checkpoint = found
-    config = _own_config(checkpoint.get("run", {}).get("config"), file)
+    record = checkpoint.get("run")
+    config = _own_config(record.get("config") if isinstance(record, dict) else None, file)
     game = _build(config)
     try:
         game.load_state_dict(checkpoint["state_dict"])
@@ -105,6 +106,12 @@ def _texts(node: Any) -> Iterator[str]:
         yield node
 
 
+def home(run: str | Path) -> Path:
+    """The folder of a run, or of the run that a checkpoint file is of."""
+    path = Path(run).resolve()
+    return path.parents[1] if path.is_file() and path.parent.name == checkpoint_io.FOLDER else path.parent if path.is_file() else Path(run)
+
+
 def write_samples(
     *,
     run: str,
@@ -117,7 +124,7 @@ def write_samples(
 ) -> None:
     """Samples of a run as one grid, and on request as single PNG files and as one .safetensors of uint8 (N, C, H, W)."""
     images = pictures.to_uint8(load(run)(num, seed))
-    folder = Path(output or (Path(run) if Path(run).is_dir() else Path(run).resolve().parents[1]) / "generated")
+    folder = Path(output or home(run) / "generated")
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"seed{seed}_{num}.png"
     pictures.grid(images, columns).save(path)
@@ -133,20 +140,28 @@ def write_samples(
         print(path.with_suffix(".safetensors"))
 
 
+MODULES = ("twoplayer.losses.", "twoplayer.models.", "twoplayer.tricks.")
+OPTIMIZERS = "twoplayer.optimizers."
+
+
 def _is_ours(target: str) -> bool:
-    """Whether this names a class or function of this package itself, and not something that one of its modules imports."""
-    if not target.startswith("twoplayer."):
+    """Whether this names what a game is made of: a module of ours that computes, or one of our optimizers. Nothing that reads, writes or runs."""
+    if not target.startswith((*MODULES, OPTIMIZERS)):
         return False
     found = get_object(target)
-    return inspect.isclass(found) or inspect.isfunction(found) if str(getattr(found, "__module__", "")).startswith("twoplayer.") else False
+    if f"{getattr(found, '__module__', '')}.{getattr(found, '__qualname__', '')}" != target:  # a name that one of our modules imports
+        return False
+    return inspect.isfunction(found) if target.startswith(OPTIMIZERS) else inspect.isclass(found) and issubclass(found, nn.Module)
 
 
 def refuse_foreign_targets(config: Any) -> None:
-    """A configuration that lies beside weights may build classes of this package, and nothing else."""
+    """A configuration that lies beside weights may build the networks, losses, tricks and optimizers of this package, and nothing else."""
     if OmegaConf.is_dict(config):
         target = config.get("_target_")
         if target is not None and not _is_ours(str(target)):
-            raise ConfigurationError(f"_target_={target}: a saved run may build classes of twoplayer alone")
+            raise ConfigurationError(
+                f"_target_={target}: a saved run may build the networks, losses, tricks and optimizers of twoplayer alone"
+            )
     for value in config.values() if OmegaConf.is_dict(config) else config:
         if OmegaConf.is_config(value):
             refuse_foreign_targets(value)

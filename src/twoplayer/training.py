@@ -33,7 +33,7 @@ from twoplayer.errors import ConfigurationError
 from twoplayer.game import Game
 from twoplayer.interruptions import Interruption
 from twoplayer.loggers.base import History, RunLogger
-from twoplayer.loggers.run_folder import RunFolder, read_rows
+from twoplayer.loggers.run_folder import RunFolder, read_rows, read_summary
 from twoplayer.resuming import Plan, identity, plain, plan
 from twoplayer.tricks.base import Tricks
 
@@ -63,7 +63,8 @@ def prepare(config: DictConfig, folder: Path, named: bool) -> Plan:
 
     Raises ConfigurationError or DataError where it cannot go on, or cannot begin from the weights that it names.
     """
-    planned = plan(config, folder, named, open_data(config).sha256, launch.is_first())
+    device = torch.device(_device_type(config))
+    planned = plan(config, folder, named, identity(config, open_data(config), device), launch.is_first())
     if config.init_from is not None and planned.checkpoint is None:
         _begin_from(build_game(config, torch.device("cpu")), config)
     return planned
@@ -73,15 +74,14 @@ def train(config: DictConfig) -> dict[str, Any]:
     """Play the game that the configuration describes, in the folder that Hydra has made for it. Returns the summary."""
     folder = Path(HydraConfig.get().runtime.output_dir)
     check(config)  # in a multirun this process has checked all jobs, but only here are numbers put into the form that is wanted
-    planned = prepare(config, folder, named=True)
-    if planned.finished:
-        log.info("%s has been played to its end already", folder)
-        summary: dict[str, Any] = json.loads((folder / "summary.json").read_text())
-        return summary
     if launch.is_first():
         lock.acquire(folder)
     keep_freed_memory()
     try:
+        planned = prepare(config, folder, named=True)
+        if planned.finished:
+            log.info("%s has been played to its end already", folder)
+            return read_summary(folder)
         with interruptions.listening(at_once=ranks.end_children), ranks.one_job(), _quiet():
             summary = _play(OmegaConf.create(plain(config)), planned)
             if number := interruptions.received():
@@ -118,8 +118,7 @@ def _begin_from(game: Game, config: DictConfig) -> None:
 
 def _play(config: DictConfig, planned: Plan) -> dict[str, Any]:
     folder = planned.folder
-    accelerator = _accelerator(config)
-    device = torch.device("cuda" if accelerator == "gpu" else accelerator)
+    device = torch.device(_device_type(config))
     game = build_game(config, device)
     if config.init_from is not None and planned.checkpoint is None:
         _begin_from(game, config)
@@ -129,11 +128,11 @@ def _play(config: DictConfig, planned: Plan) -> dict[str, Any]:
     loggers: list[RunLogger] = [record, *(instantiate(node) for node in config.logger.values())]
     distributed = config.trainer.devices * config.trainer.num_nodes > 1
     trainer = Trainer(
-        accelerator=accelerator,
+        accelerator=_accelerator(config),
         devices=config.trainer.devices,
         num_nodes=config.trainer.num_nodes,
         strategy=ranks.GameStrategy(planned.checkpoint) if distributed else "auto",
-        callbacks=_callbacks(config, identity(config, data.sha256), history),
+        callbacks=_callbacks(config, identity(config, data, device), history),
         logger=loggers,
         plugins=[DurableCheckpoints()],
         max_epochs=-1,
@@ -182,10 +181,8 @@ def _history(planned: Plan) -> History | None:
         folder.mkdir(exist_ok=True)
         for path in samples.grids(home / samples.FOLDER, planned.images_seen).values():
             shutil.copy2(path, folder)
-    memories = {} if elsewhere else checkpoint_io.read(planned.checkpoint)["run"]["loggers"]
-    return History(
-        planned.images_seen, read_rows(home, planned.images_seen), list(samples.grids(folder, planned.images_seen).items()), memories
-    )
+    grids = list(samples.grids(folder, planned.images_seen).items())
+    return History(planned.images_seen, read_rows(home, planned.images_seen), grids, dict(planned.memories))
 
 
 def _callbacks(config: DictConfig, same: dict[str, Any], history: History | None) -> list[Callback]:
@@ -206,10 +203,7 @@ def _callbacks(config: DictConfig, same: dict[str, Any], history: History | None
 def _refuse_devices(config: DictConfig) -> None:
     hardware, batch_size, kind = config.trainer, config.data.batch_size, _accelerator(config)
     world_size = hardware.devices * hardware.num_nodes
-    if launch.by_others() and launch.world_size() != world_size:
-        raise ConfigurationError(
-            f"trainer.devices={hardware.devices} trainer.num_nodes={hardware.num_nodes}: {launch.world_size()} processes have been started; make the product that"
-        )
+    _refuse_launch(hardware)
     available = {"gpu": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}.get(kind)
     if available is not None and hardware.devices > available:
         raise ConfigurationError(
@@ -223,10 +217,27 @@ def _refuse_devices(config: DictConfig) -> None:
         )
 
 
+def _refuse_launch(hardware: DictConfig) -> None:
+    wanted = hardware.devices * hardware.num_nodes
+    settings = f"trainer.devices={hardware.devices} trainer.num_nodes={hardware.num_nodes}"
+    if launch.manager() is not None and launch.world_size() != wanted:
+        raise ConfigurationError(
+            f"{settings}: {launch.manager()} has started {launch.world_size()} processes, and these settings ask for {wanted}; "
+            "make them the same (srun --ntasks-per-node, torchrun --nproc-per-node)"
+        )
+    if launch.manager() is None and hardware.num_nodes > 1:
+        raise ConfigurationError(f"{settings}: on several nodes the processes have to be started by torchrun or srun; see the README")
+
+
 def _accelerator(config: DictConfig) -> str:
     """`auto` is CUDA if there is any, else the CPU; Apple's MPS has no float64, which scores need, and is used on request alone."""
     chosen: str = config.trainer.accelerator
     return ("gpu" if torch.cuda.is_available() else "cpu") if chosen == "auto" else chosen
+
+
+def _device_type(config: DictConfig) -> str:
+    accelerator = _accelerator(config)
+    return "cuda" if accelerator == "gpu" else accelerator
 
 
 def _group(config: DictConfig) -> str:

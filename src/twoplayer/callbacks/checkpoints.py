@@ -27,6 +27,7 @@ class Checkpoints(Callback):
     def __init__(self, schedule: Checkpoint, identity: dict[str, Any], memories: dict[str, dict[str, Any]]) -> None:
         self.schedule, self.identity, self.memories = schedule, identity, memories
         self._saved_at = time.perf_counter()
+        self._saved_iteration = -1
         self._vote = ranks.Vote()
 
     def on_train_start(self, trainer: Trainer, game: Game) -> None:  # type: ignore[override]
@@ -43,6 +44,7 @@ class Checkpoints(Callback):
         """What all callbacks before this one have to say of this iteration is part of what is saved."""
         late = self.schedule.seconds is not None and time.perf_counter() - self._saved_at >= self.schedule.seconds
         number, overdue = self._vote.cast(interruptions.received(), late, wait=trainer.should_stop)
+        overdue = overdue and game.clock.iteration > self._saved_iteration + 1  # asked before that save, answered after it
         due = self.schedule.images is not None and game.clock.crossed(self.schedule.images)
         if due or overdue or number or trainer.should_stop or self._is_best(trainer, game):
             self._save(trainer, game)
@@ -76,7 +78,7 @@ class Checkpoints(Callback):
             assert plugin.last is not None
             checkpoint_io.keep(folder, plugin.last.path if self._is_best(trainer, game) else None)
             summarize(trainer, {"checkpoint": {"file": plugin.last.path.name, "bytes": plugin.last.bytes, "seconds": plugin.last.seconds}})
-        self._saved_at = time.perf_counter()
+        self._saved_at, self._saved_iteration = time.perf_counter(), game.clock.iteration
 
 
 def _check_weights(game: Game) -> None:

@@ -1,5 +1,6 @@
 """Pictures of the same latents as the generator learns, from the untrained one on."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -59,7 +60,9 @@ class Samples(Callback):
         path.parent.mkdir(exist_ok=True)
         labels = torch.arange(self.num, device=game.device) % game.num_classes
         images = game.sample(game.latents(self.num, "grid"), labels)
-        pictures.grid(pictures.to_uint8(images), self.columns).save(path)
+        temporary = path.with_name(f".{path.name}")
+        pictures.grid(pictures.to_uint8(images), self.columns).save(temporary, format="PNG")
+        os.replace(temporary, path)
         log_picture(trainer, "samples", path, game.clock.images_seen)
 
     def _tell(self, folder: Path, num_images: int) -> Path:

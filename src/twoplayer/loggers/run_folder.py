@@ -31,8 +31,7 @@ class RunFolder(RunLogger):
             self._rows = history.rows
             self._columns = list(dict.fromkeys(["images_seen", *(column for row in history.rows for column in row)]))
             self._write()
-            if (folder / "summary.json").exists():
-                self.summary = json.loads((folder / "summary.json").read_text())
+            self.summary = read_summary(folder)
         else:
             (folder / FILE).unlink(missing_ok=True)
 
@@ -77,6 +76,15 @@ class RunFolder(RunLogger):
         temporary = self.folder / "summary.json.new"
         temporary.write_text(json.dumps(_plain(self.summary), indent=2) + "\n")
         os.replace(temporary, self.folder / "summary.json")
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """The summary of a run; nothing where there is none, or none that can be read."""
+    try:
+        content = json.loads((folder / "summary.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def read_rows(folder: Path, images_seen: int) -> list[dict[str, Any]]:

@@ -1,7 +1,9 @@
 """Weights & Biases: one run of its own per game, finished with the state that the game ended in."""
 
+import logging
 import netrc
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlparse
@@ -11,6 +13,8 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from twoplayer.errors import ConfigurationError
 from twoplayer.loggers.base import History, RunLogger
+
+log = logging.getLogger(__name__)
 
 
 class WeightsAndBiases(RunLogger):
@@ -24,6 +28,7 @@ class WeightsAndBiases(RunLogger):
         super().__init__()
         self.settings: dict[str, Any] = {"project": project, "entity": entity, "mode": mode}
         self.run: Any = None
+        self._id: str | None = None
 
     @staticmethod
     def refuse(config: DictConfig) -> None:
@@ -46,6 +51,7 @@ class WeightsAndBiases(RunLogger):
         self.run = wandb.init(
             dir=folder, name=name, group=group, tags=tags, config=config, reinit="create_new", settings=quiet, **self.settings, **same
         )
+        self._id = self.run.id
         self.run.define_metric("images_seen", hidden=True)
         self.run.define_metric("*", step_metric="images_seen")
         if history and not (same and online):
@@ -54,7 +60,7 @@ class WeightsAndBiases(RunLogger):
     @property
     def memory(self) -> dict[str, Any]:
         """The id of the run."""
-        return {} if self.run is None else {"id": self.run.id}
+        return {} if self._id is None else {"id": self._id}
 
     def _replay(self, history: History) -> None:
         """What was logged before, in the order in which it was."""
@@ -67,37 +73,49 @@ class WeightsAndBiases(RunLogger):
 
     @property
     def name(self) -> str:
-        """The run's name."""
-        return str(self.run.name)
+        """Of the logger."""
+        return "wandb"
 
     @property
     def version(self) -> str:
         """The run's id."""
-        return str(self.run.id)
+        return self._id or ""
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Scalars at one moment. W&B drops what comes a second time for a moment that is past."""
-        self.run.log({**metrics, "images_seen": step}, step=step)
+        self._tell(lambda run: run.log({**metrics, "images_seen": step}, step=step))
 
     @rank_zero_only
     def log_picture(self, name: str, path: Path, images_seen: int) -> None:
         """A PNG file, under a name that has a slider over the moments."""
         import wandb
 
-        self.run.log({name: wandb.Image(str(path), caption=f"{images_seen:,} images seen"), "images_seen": images_seen}, step=images_seen)
+        def log_image(run: Any) -> None:
+            run.log({name: wandb.Image(str(path), caption=f"{images_seen:,} images seen"), "images_seen": images_seen}, step=images_seen)
+
+        self._tell(log_image)
 
     @rank_zero_only
     def summarize(self, values: dict[str, Any]) -> None:
         """What stands beside the run in a table of runs."""
-        self.run.summary.update({name: value for name, value in values.items() if not isinstance(value, dict | list)})
+        self._tell(lambda run: run.summary.update({name: value for name, value in values.items() if not isinstance(value, dict | list)}))
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
         """Finish, so that the next job of a multirun gets a run of its own, and a failed one looks failed."""
-        if self.run is not None:
-            self.run.finish(exit_code=0 if status in ("success", "finished") else 1)
+        self._tell(lambda run: run.finish(exit_code=0 if status in ("success", "finished") else 1))
+        self.run = None
+
+    def _tell(self, action: Callable[[Any], object]) -> None:
+        """W&B works in a process of its own, which a signal or the system may end before the run is saved: the run goes on without it."""
+        if self.run is None:
+            return
+        try:
+            action(self.run)
+        except Exception as error:
             self.run = None
+            log.warning("W&B has ended (%s); the run goes on without it, and metrics.csv and samples/ hold everything", error)
 
 
 def _has_key() -> bool:
