@@ -6,7 +6,7 @@ import urllib.request
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[1]
-SERVICE = "https://pypi.org/pypi/pip/json"  # pip-audit asks this site about each version
+SERVICE = "https://pypi.org/pypi/pip/25.0/json"  # pip-audit asks for every version like this; mirrors may know packages only
 
 
 def main() -> None:

@@ -256,4 +256,4 @@ def test_ranks_of_others_need_a_folder_that_they_share(tmp_path: Path) -> None:
     assert "name the folder that they share with run=" in finished.errors
     wrong = commands.run("train.py", *SHARED, "trainer.devices=1", "run=run", folder=tmp_path, **environment)
     assert wrong.code == 2
-    assert "2 processes have been started" in wrong.errors
+    assert "torchrun has started 2 processes" in wrong.errors
