@@ -63,7 +63,7 @@ FAULTS = {
 
 def run(copy: Path, test: str) -> subprocess.CompletedProcess[str]:
     """One test, on a copy of the tree."""
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", f"tests/{test}"]
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-n", "0", "-p", "no:cacheprovider", f"tests/{test}"]
     environment = os.environ | {"PYTHONPATH": f"{copy / 'src'}", "TWOPLAYER_DATA": str(PROJECT / "data"), "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, timeout=300, check=False)
 
