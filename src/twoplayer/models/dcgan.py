@@ -31,12 +31,10 @@ class Generator(nn.Module):
     ) -> None:
         super().__init__()
         self.latent_size = latent_size
-        start = 7 if image_size == 28 else 4
-        num_stages = (image_size // start).bit_length() - 1
+        self.start = 7 if image_size == 28 else 4
+        num_stages = (image_size // self.start).bit_length() - 1
         maps = width * 2**num_stages
-        self.projection = nn.Sequential(
-            nn.Linear(latent_size, maps * start**2, bias=normalization == "none"), nn.Unflatten(1, (maps, start, start))
-        )
+        self.projection = nn.Linear(latent_size, maps * self.start**2, bias=normalization == "none")
         layers = _normalized(maps, normalization, activation)
         for _ in range(num_stages):
             layers += [
@@ -49,7 +47,9 @@ class Generator(nn.Module):
 
     def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
         """Images in [-1, 1]."""
-        return self.output(self.convolutions(self.projection(latents))).tanh()
+        # The projection's outputs are taken as the channels of one pixel after another, the order that convolutions are fastest in.
+        maps = self.projection(latents).unflatten(1, (self.start, self.start, -1)).permute(0, 3, 1, 2)
+        return self.output(self.convolutions(maps)).tanh()
 
 
 class Discriminator(nn.Module):
