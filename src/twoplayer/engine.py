@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import torch
 
-EngineName = Literal["eager"]
+EngineName = Literal["eager", "compiled"]
 Precision = Literal["auto", "fp32", "bf16"]
 
 Gradients = Callable[..., Any]
@@ -30,8 +30,38 @@ class Eager:
         """The executable form of a whole update."""
         return function
 
+    @staticmethod
+    def missing(device: torch.device) -> str | None:
+        """What this machine lacks that the engine needs."""
+        return None
 
-ENGINES: dict[EngineName, type[Eager]] = {"eager": Eager}
+
+class Compiled(Eager):
+    """The gradient functions as one generated kernel sequence each, forward, penalties and backward together.
+
+    Randomness is drawn as the eager engine draws it, so both play the same game up to rounding.
+    """
+
+    def gradients(self, function: Gradients) -> Gradients:
+        """Compiled at its first call, and once more for each combination of penalties that are due together."""
+        torch._dynamo.config.trace_autograd_ops = True  # backward() is part of the function
+        torch._dynamo.config.recompile_limit = 64
+        return torch.compile(function, fullgraph=True, dynamic=False, options={"fallback_random": True})
+
+    @staticmethod
+    def missing(device: torch.device) -> str | None:
+        """A C++ compiler, for the CPU."""
+        from torch._inductor.cpp_builder import get_cpp_compiler
+        from torch._inductor.exc import InvalidCxxCompiler
+
+        try:
+            get_cpp_compiler()
+        except InvalidCxxCompiler:
+            return "a C++ compiler" if device.type == "cpu" else None
+        return None
+
+
+ENGINES: dict[EngineName, type[Eager]] = {"eager": Eager, "compiled": Compiled}
 
 
 def has_fast_bf16(device: torch.device) -> bool:

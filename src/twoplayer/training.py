@@ -44,6 +44,11 @@ def refuse(config: DictConfig) -> None:
     """Raise ConfigurationError for all that can be known to be wrong with a configuration before a run has a folder."""
     check(config)
     _refuse_devices(config)
+    missing = ENGINES[config.engine].missing(torch.device(_device_type(config)))
+    if missing:
+        raise ConfigurationError(
+            f"engine={config.engine}: there is no {missing.removeprefix('a ')} on this machine; install one, or set engine=eager"
+        )
 
 
 def open_data(config: DictConfig) -> ImageData:
