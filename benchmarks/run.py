@@ -1,0 +1,223 @@
+"""Measure how fast the game is played: `python benchmarks/run.py`, on a quiet machine. Writes benchmarks/results.json and prints a table.
+
+All figures are ratios within one run, or stand beside what the machine itself can do at that moment.
+"""
+
+import contextlib
+import io
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, open_dict, read_write
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from torch.utils.flop_counter import FlopCounterMode
+
+from twoplayer import CONF
+from twoplayer.configuration import check
+from twoplayer.engine import keep_freed_memory
+from twoplayer.game import Game
+from twoplayer.training import build_game, open_data, train
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results.json"
+REPEATS = 5
+Spread = dict[str, float]
+
+
+def spread(values: list[float]) -> Spread:
+    """Median, least and most."""
+    return {"median": statistics.median(values), "least": min(values), "most": max(values)}
+
+
+def composed(*overrides: str) -> DictConfig:
+    """A checked configuration."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("train", list(overrides), return_hydra_config=True)
+    HydraConfig.instance().set_config(config)
+    check(config)
+    return config
+
+
+def play(folder: Path, *overrides: str) -> dict[str, Any]:
+    """A run in this process, without its output."""
+    config = composed(f"run='{folder}'", *overrides)
+    with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
+        config.hydra.runtime.output_dir = str(folder)
+    HydraConfig.instance().set_config(config)
+    folder.mkdir(parents=True)
+    with open_dict(config):
+        del config["hydra"]
+    with contextlib.redirect_stdout(io.StringIO()):
+        return train(config)
+
+
+def overhead() -> dict[str, Any]:
+    """Our iteration, with the default callbacks and logging, over that of a bare loop, in turn; and what scores and grids add."""
+    ratios, speeds = [], []
+    for _ in track(range(REPEATS), "overhead"):
+        with tempfile.TemporaryDirectory() as scratch:
+            file = Path(scratch) / "seconds.npz"
+            alternate = f"+callbacks.alternate={{_target_:alternate.Alternate,file:'{file}'}}"
+            play(Path(scratch) / "run", "budget.images=25600", "metric=none", "~callbacks.samples", alternate)
+            seconds = np.load(file)
+            ratios.append(float(np.median(seconds["ours"]) / np.median(seconds["bare"])))
+            speeds.append(float(128 / np.median(seconds["ours"])))
+    return {"ours / bare": spread(ratios), "images/s": spread(speeds)}
+
+
+def iterations(game: Game, config: DictConfig, num: int) -> float:
+    """Seconds per iteration of the game alone."""
+    batches = open_data(config).batches(config.seed, torch.device("cpu"))
+    started = time.perf_counter()
+    for _ in range(num):
+        batch = batches.batch(game.clock.iteration)
+        for player in ("discriminator", "generator"):
+            cost, _ = game._update[player](batch, game.rank_latents(player, 0), game.tricks.due(player, game.clock.updates[player]))
+            game.clock.count_update(player, cost)
+        game.clock.count_iteration()
+    return (time.perf_counter() - started) / num
+
+
+def peak(size: int = 2048, repeats: int = 5) -> float:
+    """What a matrix product reaches here, in FLOP/s of fp32."""
+    one, other = torch.randn(size, size), torch.randn(size, size)
+    _ = one @ other
+    started = time.perf_counter()
+    for _ in range(repeats):
+        _ = one @ other
+    return 2 * size**3 * repeats / (time.perf_counter() - started)
+
+
+def efficiency() -> dict[str, Any]:
+    """Counted FLOPs of an iteration over its time, against this machine's own matrix product in the same precision."""
+    found = {}
+    for model in track(("dcgan", "gan"), "efficiency"):
+        config = composed(f"model={model}", "precision=fp32")
+        game = build_game(config, torch.device("cpu"))
+        iterations(game, config, 5)
+        with FlopCounterMode(display=False) as counter:
+            iterations(game, config, 1)
+        shares, speeds = [], []
+        for _ in range(REPEATS):
+            seconds = iterations(game, config, 10)
+            shares.append(counter.get_total_flops() / seconds / peak())
+            speeds.append(config.data.batch_size / seconds)
+        found[model] = {
+            "MFLOP/image": counter.get_total_flops() / config.data.batch_size / 1e6,
+            "of the peak": spread(shares),
+            "images/s": spread(speeds),
+            "parts": parts(game, config),
+        }
+    return {"peak, GFLOP/s": peak() / 1e9, **found}
+
+
+PARTS = {"onvolution": "convolutions", "norm": "normalization", "relu": "activations", "threshold": "activations", "clamp": "activations",
+         "mm": "linear", "adam": "optimizers", "Adam": "optimizers", "foreach": "optimizers", "index": "data", "copy": "copies"}  # fmt: skip
+
+
+def parts(game: Game, config: DictConfig) -> dict[str, float]:
+    """The share of an iteration's time by kind of operator."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        iterations(game, config, 5)
+    seconds: dict[str, float] = defaultdict(float)
+    for event in profile.key_averages():
+        seconds[next((part for word, part in PARTS.items() if word in event.key), "rest")] += event.self_cpu_time_total
+    return {part: share / sum(seconds.values()) for part, share in sorted(seconds.items(), key=lambda item: -item[1])}
+
+
+def engines() -> dict[str, Any]:
+    """Compiled against eager, in turn; and how long the first iterations take."""
+    found = {}
+    for model in track(("dcgan", "gan"), "engines"):
+        games = {}
+        for engine in ("eager", "compiled"):
+            config = composed(f"model={model}", f"engine={engine}")
+            game = build_game(config, torch.device("cpu"))
+            started = time.perf_counter()
+            iterations(game, config, 5)
+            games[engine] = game, time.perf_counter() - started
+        ratios = [iterations(games["eager"][0], config, 5) / iterations(games["compiled"][0], config, 5) for _ in range(4 * REPEATS)]
+        found[model] = {"compiled / eager, speed": spread(ratios), "seconds to compile": games["compiled"][1] - games["eager"][1]}
+    return found
+
+
+def startup() -> dict[str, Any]:
+    """From the command to its first iteration, everything cached, without scores and grids, over importing Lightning alone."""
+    script = HERE.parent / "src" / "train.py"
+    ratios, ours = [], []
+    for _ in track(range(REPEATS), "start-up"):
+        with tempfile.TemporaryDirectory() as scratch:
+            seconds = []
+            quick = [f"run={scratch}/run", "metric=none", "~callbacks.samples", "budget.images=1"]
+            for command in (["-c", "import pytorch_lightning"], [str(script), *quick]):
+                started = time.perf_counter()
+                subprocess.run([sys.executable, *command], check=True, capture_output=True, cwd=HERE.parent)
+                seconds.append(time.perf_counter() - started)
+            ratios.append(seconds[1] / seconds[0])
+            ours.append(seconds[1])
+    return {"ours / import pytorch_lightning": spread(ratios), "seconds, with one iteration and the end of the run": spread(ours)}
+
+
+MEASUREMENTS = {"overhead": overhead, "efficiency": efficiency, "engines": engines, "startup": startup}
+
+
+def show(results: dict[str, Any]) -> None:
+    """A table of all that has a spread."""
+    table = Table(title=f"{results['machine']['processor']}, {results['machine']['threads']} threads, torch {results['machine']['torch']}")
+    for title in ("", "median", "least", "most"):
+        table.add_column(title, justify="left" if not title else "right")
+
+    def rows(node: dict[str, Any], path: str) -> None:
+        for name, value in node.items():
+            if isinstance(value, dict) and "median" in value:
+                table.add_row(f"{path} {name}", *(f"{value[key]:,.2f}" for key in ("median", "least", "most")))
+            elif isinstance(value, dict):
+                rows(value, f"{path} {name}".strip())
+            elif isinstance(value, float):
+                table.add_row(f"{path} {name}", f"{value:,.2f}")
+
+    rows({name: results[name] for name in MEASUREMENTS if name in results}, "")
+    Console().print(table)
+
+
+def processor() -> str:
+    """Its name, where the system tells."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+
+
+def main() -> None:
+    chosen = sys.argv[1:] or list(MEASUREMENTS)
+    unknown = [name for name in chosen if name not in MEASUREMENTS]
+    if unknown:
+        sys.exit(f"{unknown[0]} is not a measurement; there are {', '.join(MEASUREMENTS)}")
+    load = os.getloadavg()[0]
+    if load > 0.7:
+        print(f"the machine is not quiet (load {load:.1f}): the figures will be worth little", file=sys.stderr)
+    keep_freed_memory()
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    results["machine"] = {"processor": processor(), "threads": torch.get_num_threads(), "torch": torch.__version__}
+    for name in chosen:
+        results[name] = MEASUREMENTS[name]()
+        RESULTS.write_text(json.dumps(results, indent=2) + "\n")
+    show(results)
+
+
+if __name__ == "__main__":
+    main()
