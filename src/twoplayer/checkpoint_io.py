@@ -166,13 +166,11 @@ def keep(run: Path, best: Path | None) -> None:
             if generation.best and generation.path != second_name:
                 generation.path.unlink()
     regular = [generation for generation in generations(run) if not generation.best]
-    kept = dict.fromkeys(generation.images_seen for generation in regular)
-    newest_moments = list(kept)[:NUM_KEPT]
-    seen: set[int] = set()
+    last_of_moment = {generation.images_seen: generation.path for generation in reversed(regular)}
+    kept = [last_of_moment[moment] for moment in sorted(last_of_moment, reverse=True)[:NUM_KEPT]]
     for generation in regular:
-        if generation.images_seen not in newest_moments or generation.images_seen in seen:
+        if generation.path not in kept:
             generation.path.unlink()
-        seen.add(generation.images_seen)
     _flush_folder(run / FOLDER)
 
 
