@@ -183,13 +183,9 @@ class Check(Callback):
 
 
 def _check(*configs: DictConfig) -> None:
-    """All configurations first, then the data, which may have to be fetched."""
-    # Imported here: --help and a mistyped name do not wait for torch.
-    from twoplayer.training import open_data, refuse
+    """All configurations, before anything is read or fetched for the first."""
+    from twoplayer.training import refuse  # here: --help and a mistyped name do not wait for torch
 
     for config in configs:
         HydraConfig.instance().set_config(config)  # which a name is made of
         refuse(config)
-    for config in configs:
-        if launch.is_first():
-            open_data(config)

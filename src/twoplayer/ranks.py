@@ -173,7 +173,7 @@ PATIENCE = 5.0
 
 def _watch(children: list[subprocess.Popen[bytes]]) -> None:
     """A rank that dies leaves the others waiting in a collective, on a GPU for minutes. Ends this process where it does not notice by itself."""
-    while all(child.poll() is None for child in children):
+    while any(child.poll() is None for child in children) and not any(child.returncode for child in children):
         time.sleep(0.2)
     dead = [(rank, child.returncode) for rank, child in enumerate(children, 1) if child.returncode]
     time.sleep(PATIENCE if dead else 0)
