@@ -96,6 +96,23 @@ def test_a_wrong_setting_is_told_in_one_line(override: str, message: str) -> Non
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("+trick.schedule.to.trick.r1.weight=1", "trick.schedule.to.trick.r1.weight is not a setting; did you mean"),
+        ("+trick.schedule.to.trick.ema.ramp_up=1", "trick.schedule.to.trick.ema.ramp_up is not a setting; did you mean"),
+        ("trick.schedule.to.optimizer.generator.lr=-1", "trick.schedule.to.optimizer.generator.lr=-1: must be a number, 0 or more"),
+        ("+trick.schedule.to.optimizer.generator.beta1=1", "trick.schedule.to.optimizer.generator.beta1=1: must be less than 1"),
+        ("trick.schedule.to=3", "trick.schedule.to=3: must be a valid dictionary"),
+        ("trick.schedule.begin=240000", "must be less than trick.schedule.end=240000, which is budget.images where it is not set"),
+    ],
+)
+def test_a_schedule_of_what_cannot_be_changed_is_refused(override: str, message: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        composed("trick=[ema,schedule]", override)
+    assert message in str(caught.value)
+
+
 def test_what_cannot_work_together_is_refused_with_the_remedy() -> None:
     with pytest.raises(ConfigurationError, match="label_smoothing: Wasserstein has no labels"):
         composed("loss=wasserstein", "trick=[label_smoothing]")

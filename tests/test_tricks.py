@@ -1,6 +1,8 @@
 """The mathematics of each trick against an independent computation."""
 
+import math
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -16,6 +18,7 @@ from twoplayer.tricks.instance_noise import InstanceNoise
 from twoplayer.tricks.label_smoothing import LabelSmoothing
 from twoplayer.tricks.pretrain_discriminator import PretrainDiscriminator
 from twoplayer.tricks.r1 import R1
+from twoplayer.tricks.schedule import Schedule
 from twoplayer.tricks.wgan_gp import WGANGP
 
 
@@ -202,3 +205,31 @@ def test_every_place_changes_nothing_by_default() -> None:
 
 def test_a_trick_may_be_called_replay() -> None:
     assert list(Tricks({"replay": Trick()}).chosen) == ["replay"]
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"), [("constant", [3, 3, 3, 3]), ("linear", [3, 3, 2, 1]), ("cosine", [3, 3, 2 + math.cos(math.pi / 3), 1])]
+)
+def test_a_schedule_moves_numbers_between_its_ends(shape: Literal["constant", "linear", "cosine"], expected: list[float]) -> None:
+    number = torch.tensor(3.0)
+    trick, seen = Schedule(shape=shape, begin=100, end=400, to={"trick": {"r1": {"weight": 1.0}}}), []
+    moments = (0, 100, 250, 500) if shape != "cosine" else (0, 100, 200, 500)
+    for moment in moments:
+        trick.begin(moment, {"trick.r1.weight": number})
+        seen.append(float(number))
+    assert seen == pytest.approx(expected)
+
+
+def test_a_schedule_reaches_optimizers_penalties_and_the_average(tmp_path: Path) -> None:
+    goals = ["optimizer.generator.beta2=0.5", "trick.r1.weight=0.05", "trick.ema.half_life=100.0"]
+    game = fit(small("trick=[ema,r1,schedule]", "trick.schedule.end=48", *(f"+trick.schedule.to.{goal}" for goal in goals)), tmp_path, 5)
+    numbers = game.numbers
+    assert float(numbers["optimizer.discriminator.lr"]) == 0
+    assert [float(numbers[goal.partition("=")[0]]) for goal in goals] == pytest.approx([0.5, 0.05, 100])
+
+
+def test_a_player_whose_learning_rate_has_come_to_zero_stands_still(tmp_path: Path) -> None:
+    settings = ["trick=[schedule]", "trick.schedule.end=48", "~trick.schedule.to.optimizer.discriminator"]
+    short, long = fit(small(*settings), tmp_path / "short", 3), fit(small(*settings), tmp_path / "long", 6)
+    assert same(weights(short.model.generator), weights(long.model.generator))
+    assert not same(weights(short.model.discriminator), weights(long.model.discriminator))

@@ -103,7 +103,7 @@ def _refuse_undone_tricks(config: DictConfig) -> None:
         content: Any = OmegaConf.load(path) if path.exists() else {}
         if "trick" not in content:
             continue
-        edits = {key: value for key, value in _leaves(content) if not key.startswith("trick.")}
+        edits = {key: value for key, value in leaves(content) if not key.startswith("trick.")}
         for key, value in edits.items():
             actual = OmegaConf.select(config, key)
             if actual != value and key not in by_hand:
@@ -112,10 +112,11 @@ def _refuse_undone_tricks(config: DictConfig) -> None:
                 )
 
 
-def _leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """The settings below a node that have no settings below them, by their dotted names."""
     for key, value in node.items():
-        if OmegaConf.is_dict(value):
-            yield from _leaves(value, f"{path}{key}.")
+        if isinstance(value, Mapping | DictConfig):
+            yield from leaves(value, f"{path}{key}.")
         else:
             yield f"{path}{key}", value
 

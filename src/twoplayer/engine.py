@@ -1,18 +1,21 @@
 """How an update is executed, and in which precision."""
 
 import ctypes
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
+from torch import Tensor
 
-EngineName = Literal["eager", "compiled"]
+from twoplayer.capture import CapturedUpdate, Update, capture_cuda
+
+EngineName = Literal["auto", "eager", "compiled", "captured"]
 Precision = Literal["auto", "fp32", "bf16"]
 
 Gradients = Callable[..., Any]
-Update = Callable[..., Any]
 
 
 class Eager:
@@ -22,13 +25,20 @@ class Eager:
     the whole update around it (zero the gradients, compute, reduce, step).
     """
 
+    name: ClassVar[str] = "eager"
+
     def gradients(self, function: Gradients) -> Gradients:
         """The executable form of a gradient function."""
         return function
 
-    def update(self, function: Update) -> Update:
-        """The executable form of a whole update."""
+    def update(self, function: Update, state: Callable[[], Sequence[Tensor]], baked: Callable[[], Hashable]) -> Update:
+        """The executable form of a whole update, which changes `state()` and reads `baked()` on the host."""
         return function
+
+    def settle(self, optimizers: Sequence[torch.optim.Optimizer], device: torch.device) -> None:
+        """Before the first iteration, when the game is where it will be played and all states have been loaded: the optimizers' numbers too."""
+        for group in (group for optimizer in optimizers for group in optimizer.param_groups):
+            group["lr"] = group["lr"].to(device)
 
     @staticmethod
     def missing(device: torch.device) -> str | None:
@@ -41,6 +51,8 @@ class Compiled(Eager):
 
     Randomness is drawn as the eager engine draws it, so both play the same game up to rounding.
     """
+
+    name = "compiled"
 
     def gradients(self, function: Gradients) -> Gradients:
         """Compiled at its first call, and once more for each combination of penalties that are due together."""
@@ -61,7 +73,40 @@ class Compiled(Eager):
         return None
 
 
-ENGINES: dict[EngineName, type[Eager]] = {"eager": Eager, "compiled": Compiled}
+class Captured(Eager):
+    """The updates as CUDA graphs."""
+
+    name = "captured"
+
+    def __init__(self, *, required: bool = True) -> None:
+        self.required = required
+
+    def update(self, function: Update, state: Callable[[], Sequence[Tensor]], baked: Callable[[], Hashable]) -> Update:
+        """Captured after some updates, if a replay does the same."""
+        return CapturedUpdate(function, state, baked, required=self.required, capture=capture_cuda)
+
+    def settle(self, optimizers: Sequence[torch.optim.Optimizer], device: torch.device) -> None:
+        """A graph reads what lies on the device."""
+        super().settle(optimizers, device)
+        for group in (group for optimizer in optimizers for group in optimizer.param_groups):
+            group["capturable"] = True
+
+    @staticmethod
+    def missing(device: torch.device) -> str | None:
+        """A CUDA GPU."""
+        return None if device.type == "cuda" else "a CUDA GPU"
+
+
+ENGINES: Mapping[EngineName, type[Eager]] = {"eager": Eager, "compiled": Compiled, "captured": Captured}
+
+
+def resolve_engine(name: EngineName, device: torch.device) -> Eager:
+    """`auto` is captured on a CUDA GPU, where an update that cannot be captured is played as it is written, and eager elsewhere:
+    on a CPU compiling takes longer than it saves in a run of some minutes.
+    """
+    if name == "auto":
+        return Captured(required=False) if device.type == "cuda" else Eager()
+    return ENGINES[name]()
 
 
 def has_fast_bf16(device: torch.device) -> bool:
@@ -82,6 +127,12 @@ def resolve_precision(precision: Precision, device: torch.device) -> Precision:
 def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[Any]:
     """The context of one update. Never of two: its cache holds casts of weights that a step makes stale."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def add_in_order() -> None:
+    """Have a GPU's libraries add numbers in the same order each time, without which no run could go on exactly."""
+    torch.backends.cudnn.deterministic = True
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 def keep_freed_memory() -> None:

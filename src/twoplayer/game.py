@@ -13,7 +13,7 @@ from twoplayer.engine import Eager, Precision, autocast
 from twoplayer.errors import ConfigurationError
 from twoplayer.losses.base import Loss
 from twoplayer.models.base import Batch, Example, Model, Side
-from twoplayer.tricks.base import Player, Trick, Tricks
+from twoplayer.tricks.base import Player, Trick, Tricks, numbers
 from twoplayer.turns import Clock
 
 OptimizerFactory = Callable[[Sequence[nn.Parameter]], torch.optim.Optimizer]
@@ -67,7 +67,11 @@ class Game(LightningModule):
             "discriminator": engine.gradients(self.discriminator_gradients),
             "generator": engine.gradients(self.generator_gradients),
         }
-        self._update = {"discriminator": engine.update(self.update_discriminator), "generator": engine.update(self.update_generator)}
+        self.engine = engine
+        self._update = {
+            player: engine.update(update, self._state, self._read_on_host)
+            for player, update in (("discriminator", self.update_discriminator), ("generator", self.update_generator))
+        }
 
     def training_step(self, batch: Batch, batch_index: int) -> None:
         """One iteration: the turns of the discriminator, then those of the generator, on one real batch."""
@@ -190,17 +194,16 @@ class Game(LightningModule):
     @property
     def numbers(self) -> dict[str, Tensor]:
         """The settings that a schedule may change, by the name they have in the configuration, as the tensors that their owners read."""
-        numbers = {
-            f"trick.{trick}.{name}": buffer
+        found = {
+            f"trick.{trick}.{name}": number
             for trick, module in self.tricks.chosen.named_children()
-            for name, buffer in module.named_buffers(recurse=False)
-            if buffer.ndim == 0 and buffer.is_floating_point()
+            for name, number in numbers(module).items()
         }
         for player, optimizer in self.player_optimizers.items():
             for group in optimizer.param_groups:
                 betas = dict(zip(("beta1", "beta2"), group.get("betas", ()), strict=False))
-                numbers |= {f"optimizer.{player}.{name}": value for name, value in {"lr": group["lr"], **betas}.items()}
-        return numbers
+                found |= {f"optimizer.{player}.{name}": value for name, value in {"lr": group["lr"], **betas}.items()}
+        return found
 
     def shared_state(self) -> Iterator[tuple[str, Tensor]]:
         """All state that is the same on every rank, by name: parameters, and all buffers but those that a trick declares its rank's own."""
@@ -220,6 +223,10 @@ class Game(LightningModule):
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """The raw optimizers, so that Lightning saves them; the game steps them itself."""
         return list(self.player_optimizers.values())
+
+    def on_train_start(self) -> None:
+        """The last moment before the first iteration."""
+        self.engine.settle(list(self.player_optimizers.values()), self.device)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """What each rank has of its own is kept by rank; all ranks take part."""
@@ -274,6 +281,26 @@ class Game(LightningModule):
     def _statistics(self) -> list[Tensor]:
         """The players' own running statistics, which each rank has moved by its slice of the batch."""
         return [buffer for buffer in self.model.buffers() if buffer.is_floating_point()]
+
+    def _state(self) -> list[Tensor]:
+        """All tensors that an update changes."""
+        of_optimizers = (
+            value
+            for optimizer in self.player_optimizers.values()
+            for state in optimizer.state.values()
+            for value in state.values()
+            if isinstance(value, Tensor)
+        )
+        return [*(value for value in self.state_dict(keep_vars=True).values() if isinstance(value, Tensor)), *of_optimizers]
+
+    def _read_on_host(self) -> tuple[float, ...]:
+        """The numbers that an update reads as Python numbers: Adam's betas, in its fused form."""
+        return tuple(
+            float(beta)
+            for optimizer in self.player_optimizers.values()
+            for group in optimizer.param_groups
+            for beta in group.get("betas", ())
+        )
 
     def _count_for_lightning(self) -> None:
         """Lightning counts the steps of optimizers that it wraps; ours are raw, and one iteration is one step to it."""

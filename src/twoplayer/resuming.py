@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from twoplayer import checkpoint_io
 from twoplayer.data.base import ImageData
-from twoplayer.engine import resolve_precision
+from twoplayer.engine import resolve_engine, resolve_precision
 from twoplayer.errors import ConfigurationError
 from twoplayer.loggers.run_folder import read_summary
 
@@ -42,7 +42,11 @@ def identity(config: DictConfig, data: ImageData, device: torch.device) -> dict[
     return {
         "config": plain(config),
         "data_sha256": data.sha256,
-        "computed": {"device": device.type, "precision": resolve_precision(config.precision, device)},
+        "computed": {
+            "device": device.type,
+            "precision": resolve_precision(config.precision, device),
+            "engine": resolve_engine(config.engine, device).name,
+        },
         "versions": {package: version(package) for package in BINDING_PACKAGES},
     }
 

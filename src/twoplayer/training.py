@@ -28,7 +28,7 @@ from twoplayer.callbacks.summary import Summary, device_name, ending
 from twoplayer.checkpoint_io import DurableCheckpoints
 from twoplayer.configuration import Budget, Checkpoint, check
 from twoplayer.data.base import ImageData
-from twoplayer.engine import ENGINES, keep_freed_memory, resolve_precision
+from twoplayer.engine import ENGINES, add_in_order, keep_freed_memory, resolve_engine, resolve_precision
 from twoplayer.errors import ConfigurationError
 from twoplayer.game import Game
 from twoplayer.interruptions import Interruption
@@ -44,7 +44,7 @@ def refuse(config: DictConfig) -> None:
     """Raise ConfigurationError for all that can be known to be wrong with a configuration before a run has a folder."""
     check(config)
     _refuse_devices(config)
-    missing = ENGINES[config.engine].missing(torch.device(_device_type(config)))
+    missing = config.engine != "auto" and ENGINES[config.engine].missing(torch.device(_device_type(config)))
     if missing:
         raise ConfigurationError(
             f"engine={config.engine}: there is no {missing.removeprefix('a ')} on this machine; install one, or set engine=eager"
@@ -82,6 +82,7 @@ def train(config: DictConfig) -> dict[str, Any]:
     if launch.is_first():
         lock.acquire(folder)
     keep_freed_memory()
+    add_in_order()
     try:
         planned = prepare(config, folder, named=True)
         if planned.finished:
@@ -104,7 +105,7 @@ def build_game(config: DictConfig, device: torch.device) -> Game:
         instantiate(config.loss),
         Tricks({name: instantiate(node) for name, node in config.trick.items() if node}),
         {player: instantiate(config.optimizer[player]) for player in ("discriminator", "generator")},
-        ENGINES[config.engine](),
+        resolve_engine(config.engine, device),
         batch_size=config.data.batch_size,
         num_classes=config.data.num_classes,
         seed=config.seed,
@@ -263,7 +264,7 @@ def _introduce(config: DictConfig, game: Game, device: torch.device, planned: Pl
         for player, parameters in sorted(game.player_parameters.items())
     )
     ranks_ = config.trainer.devices * config.trainer.num_nodes
-    where = f"{device_name(device)}{f' x {ranks_}' if ranks_ > 1 else ''}, {game.precision}, engine {config.engine}"
+    where = f"{device_name(device)}{f' x {ranks_}' if ranks_ > 1 else ''}, {game.precision}, engine {game.engine.name}"
     log.info("model %s (%s parameters)   loss %s   data %s   tricks %s", model, sizes, loss, data, ", ".join(tricks) or "none")
     log.info("on %s   seed %s   up to %s images", where, config.seed, f"{config.budget.images:,}")
     if planned.checkpoint is not None:

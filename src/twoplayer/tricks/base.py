@@ -245,6 +245,11 @@ class Tricks(nn.Module):
         return value
 
 
+def numbers(trick: nn.Module) -> dict[str, Tensor]:
+    """The settings of a trick that a schedule may change, by name, as the 0-dim buffers that the trick reads."""
+    return {name: buffer for name, buffer in trick.named_buffers(recurse=False) if buffer.ndim == 0 and buffer.is_floating_point()}
+
+
 def refuse_without_soft_labels(trick: str, config: DictConfig) -> None:
     """Refuse a trick that softens labels with a loss to which they mean nothing."""
     loss = get_class(config.loss._target_)

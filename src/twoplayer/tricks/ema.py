@@ -24,10 +24,12 @@ class EMA(Trick):
 
     def __init__(self, *, half_life: Annotated[float, Gt(0)], ramp_up: Annotated[float, Gt(0)]) -> None:
         super().__init__()
-        self.half_life, self.ramp_up = half_life, ramp_up
+        self.ramp_up = ramp_up
         self.generator: nn.Module
         self.images_seen: Tensor
         self.updated_at: Tensor
+        self.register_buffer("half_life", torch.tensor(half_life))
+        self.half_life: Tensor
         self.register_buffer("images_seen", torch.tensor(0))
         self.register_buffer("updated_at", torch.tensor(0))
 
@@ -42,7 +44,7 @@ class EMA(Trick):
     @torch.no_grad()
     def after_generator(self, generator: nn.Module) -> None:
         """Move the average by the images seen since the generator's last step."""
-        half_life = (self.images_seen * self.ramp_up).clamp(max=self.half_life)
+        half_life = torch.minimum(self.images_seen * self.ramp_up, self.half_life)
         elapsed = (self.images_seen - self.updated_at).float()
         # Before any image has been seen there is nothing worth keeping.
         decay = torch.where(half_life > 0, 0.5 ** (elapsed / half_life), 0.0)

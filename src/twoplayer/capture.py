@@ -1,0 +1,144 @@
+"""Updates as CUDA graphs: hundreds of small kernels are launched at once, where launching them one by one takes longer than they do."""
+
+import logging
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from twoplayer.errors import ConfigurationError
+from twoplayer.models.base import Batch
+
+log = logging.getLogger(__name__)
+
+Result = tuple[Tensor, dict[str, Tensor]]
+Update = Callable[[Batch, Tensor, tuple[str, ...]], Result]
+
+WARM_UP = 3
+"""Updates of a kind that are played as they are written before one is captured: libraries choose kernels, optimizers make their state."""
+
+TOLERANCE = 1e-3
+"""How far the state after a replay may be from that after the update as it is written, as a share of how far the update has moved it."""
+
+
+class Graph(Protocol):
+    """What was captured, to be played again on the same memory."""
+
+    def replay(self) -> None:
+        """Play it again."""
+        ...
+
+
+Capture = Callable[[Callable[[], Result]], tuple[Graph, Result]]
+
+
+class CannotCaptureError(ConfigurationError, RuntimeError):
+    """An update that a graph cannot hold, with the cause."""
+
+
+def capture_cuda(function: Callable[[], Result]) -> tuple[Graph, Result]:
+    """What the function does on the device, as a CUDA graph, and the tensors that it will leave its result in."""
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        result = function()
+    return graph, result
+
+
+@dataclass
+class _Kind:
+    """One combination of penalties that are due together."""
+
+    baked: Hashable
+    calls: int = 0
+    refused: bool = False
+    inputs: tuple[Tensor, ...] = ()
+    graph: Graph | None = None
+    result: Result | None = None
+
+
+class CapturedUpdate:
+    """An update as graphs, one for each combination of penalties that are due together.
+
+    `state()` gives all tensors that an update changes, and `baked()` the numbers that a graph would hold as they were when it was
+    captured: when they change, it is captured anew. The first updates of each kind are played as they are written. Then one is played
+    both ways from the same state, and the graph is used if it arrives where the update as it is written does. Otherwise
+    CannotCaptureError is raised if the graph is `required`, or a warning says why the update stays as it is written.
+    """
+
+    def __init__(
+        self, update: Update, state: Callable[[], Sequence[Tensor]], baked: Callable[[], Hashable], *, required: bool, capture: Capture
+    ) -> None:
+        self._update, self._state, self._baked, self._required, self._capture = update, state, baked, required, capture
+        self._kinds: dict[tuple[str, ...], _Kind] = {}
+
+    def __call__(self, batch: Batch, latents: Tensor, due: tuple[str, ...]) -> Result:
+        """One update."""
+        baked = self._baked()
+        kind = self._kinds.get(due)
+        if kind is None or kind.baked != baked:
+            kind = self._kinds[due] = _Kind(baked)
+        kind.calls += 1
+        if kind.refused or kind.calls <= WARM_UP:
+            return self._update(batch, latents, due)
+        if kind.graph is None:
+            return self._begin(kind, batch, latents, due)
+        for place, value in zip(kind.inputs, (*batch, latents), strict=True):
+            place.copy_(value)
+        kind.graph.replay()
+        assert kind.result is not None
+        return kind.result
+
+    def _begin(self, kind: _Kind, batch: Batch, latents: Tensor, due: tuple[str, ...]) -> Result:
+        """Play one update both ways; the graph is kept if both arrive at the same."""
+        state = self._state()
+        random = _random_state(latents.device)
+        before = [tensor.detach().clone() for tensor in state]
+        result = self._update(batch, latents, due)
+        after = [tensor.detach().clone() for tensor in state]
+        random_after = _random_state(latents.device)
+        _restore(state, before, latents.device, random)
+        images, labels, latents = (tensor.clone() for tensor in (*batch, latents))
+        try:
+            graph, captured = self._capture(lambda: self._update((images, labels), latents, due))
+            graph.replay()
+            _compare(before, after, state)
+        except RuntimeError as error:
+            _restore(state, after, latents.device, random_after)
+            cause = " ".join(str(error).split())[:300]
+            if self._required:
+                raise CannotCaptureError(f"engine=captured: an update cannot be captured ({cause}); set engine=eager") from error
+            log.warning("an update is played as it is written, since it cannot be captured: %s", cause)
+            kind.refused = True
+            return result
+        kind.inputs, kind.graph, kind.result = (images, labels, latents), graph, captured
+        return captured
+
+
+def _compare(before: Sequence[Tensor], written: Sequence[Tensor], replayed: Sequence[Tensor]) -> None:
+    """Raise CannotCaptureError if the state after a replay is not that after the update as it is written."""
+    moved = distance = torch.zeros((), dtype=torch.float64)
+    for old, one, other in zip(before, written, replayed, strict=True):
+        if not one.is_floating_point():
+            if not torch.equal(one, other):
+                raise CannotCaptureError("a replay counts otherwise than the update as it is written")
+            continue
+        moved = moved + (one.double() - old.double()).square().sum().cpu()
+        distance = distance + (one.double() - other.double()).square().sum().cpu()
+    if not distance.sqrt() <= TOLERANCE * moved.sqrt():
+        raise CannotCaptureError(f"a replay arrives {float((distance / moved).sqrt()):.1%} of the way beside the update as it is written")
+
+
+def _random_state(device: torch.device) -> Tensor:
+    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
+
+
+def _restore(state: Sequence[Tensor], values: Sequence[Tensor], device: torch.device, random: Tensor) -> None:
+    with torch.no_grad():
+        for tensor, value in zip(state, values, strict=True):
+            tensor.copy_(value)
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(random, device)
+    else:
+        torch.set_rng_state(random)

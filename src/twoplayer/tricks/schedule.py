@@ -1,0 +1,81 @@
+"""Learning rates, Adam's betas, the weights of penalties and EMA's half-life along a curve, together as in R3GAN
+(Huang et al., 2024, arXiv:2501.05441); the cosine is that of Loshchilov and Hutter (2017, arXiv:1608.03983).
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from torch import Tensor
+
+from twoplayer.configuration import leaves
+from twoplayer.errors import ConfigurationError, unknown
+from twoplayer.tricks.base import Trick, numbers
+
+Shape = Literal["constant", "linear", "cosine"]
+
+OPTIMIZER_NUMBERS = ("lr", "beta1", "beta2")
+
+
+class Schedule(Trick):
+    """From `begin` to `end`, in real images seen, each number named in `to` goes from its first value to the one given there."""
+
+    def __init__(self, *, shape: Shape, begin: Annotated[int, Ge(0)], end: Annotated[int, Gt(0)], to: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.shape, self._begin, self._end = shape, begin, end
+        self._first: dict[str, float] = {}
+        self._last = dict(leaves(to))
+
+    @staticmethod
+    def refuse(config: DictConfig) -> None:
+        """Names that nothing can be changed by, values that are no numbers, and a curve that ends before it begins."""
+        node = config.trick.schedule
+        known = _numbers(config)
+        for name, value in leaves(node.to):
+            if name not in known:
+                raise ConfigurationError(unknown(f"trick.schedule.to.{name}", [f"trick.schedule.to.{other}" for other in known]))
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+                raise ConfigurationError(f"trick.schedule.to.{name}={value}: must be a number, 0 or more")
+            if name.partition(".beta")[1] and value >= 1:
+                raise ConfigurationError(f"trick.schedule.to.{name}={value}: must be less than 1")
+        if node.begin >= node.end:
+            raise ConfigurationError(
+                f"trick.schedule.begin={node.begin}: must be less than trick.schedule.end={node.end}, which is budget.images where it is not set"
+            )
+
+    def begin(self, images_seen: int, numbers: Mapping[str, Tensor]) -> None:
+        """Put every number where it belongs by now."""
+        share = self._share(images_seen)
+        for name, last in self._last.items():
+            first = self._first.setdefault(name, float(numbers[name]))
+            numbers[name].fill_(first + share * (last - first))
+
+    def get_extra_state(self) -> dict[str, float]:
+        """What the numbers were at first, which a checkpoint shows no more."""
+        return self._first
+
+    def set_extra_state(self, state: dict[str, float]) -> None:
+        """Continue from a checkpoint."""
+        self._first = state
+
+    def _share(self, images_seen: int) -> float:
+        """Of the way, by now."""
+        passed = min(max((images_seen - self._begin) / (self._end - self._begin), 0.0), 1.0)
+        return {"constant": 0.0, "linear": passed, "cosine": (1 - math.cos(math.pi * passed)) / 2}[self.shape]
+
+
+def _numbers(config: DictConfig) -> list[str]:
+    """The numbers that can be changed in a game of this configuration."""
+    optimizers = [
+        f"optimizer.{player}.{name}"
+        for player in ("generator", "discriminator")
+        for name in OPTIMIZER_NUMBERS
+        if name in config.optimizer[player]
+    ]
+    tricks = [
+        f"trick.{key}.{name}" for key, node in config.trick.items() if node and key != "schedule" for name in numbers(instantiate(node))
+    ]
+    return optimizers + tricks

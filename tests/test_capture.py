@@ -1,0 +1,137 @@
+"""Captured updates play the same game. Graphs need a GPU; all around them is tried with a stand-in that plays its function again."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from conftest import CPU, fit, small
+from twoplayer import engine
+from twoplayer.capture import WARM_UP, CannotCaptureError, CapturedUpdate, Graph, Result
+from twoplayer.engine import Captured
+from twoplayer.errors import ConfigurationError
+from twoplayer.game import Game
+from twoplayer.training import build_game, refuse
+
+TRICKS = ["trick=[ema,r1,instance_noise,schedule]", "trick.r1.every=3", "trick.schedule.end=200"]
+
+
+class StandIn:
+    """Captures without playing, as a GPU does, and plays the function again where the results of the first time lie."""
+
+    def __init__(self) -> None:
+        self.captured = self.replayed = 0
+        self.state: Callable[[], Sequence[Tensor]]
+
+    def capture(self, function: Callable[[], Result]) -> tuple[Graph, Result]:
+        self.captured += 1
+        before, random = [tensor.detach().clone() for tensor in self.state()], torch.get_rng_state()
+        cost, scalars = function()
+        with torch.no_grad():
+            for tensor, value in zip(self.state(), before, strict=True):
+                tensor.copy_(value)
+        torch.set_rng_state(random)
+        outer = self
+
+        class Again:
+            def replay(self) -> None:
+                outer.replayed += 1
+                new_cost, new_scalars = function()
+                cost.copy_(new_cost)
+                for name, value in new_scalars.items():
+                    scalars[name].copy_(value)
+
+        return Again(), (cost, scalars)
+
+
+class Nothing:
+    """A graph that has caught nothing."""
+
+    def replay(self) -> None:
+        return None
+
+
+def captured_game(monkeypatch: pytest.MonkeyPatch, stand_in: StandIn, *settings: str, required: bool = True) -> Game:
+    monkeypatch.setattr(engine, "capture_cuda", stand_in.capture)
+    monkeypatch.setattr("twoplayer.training.resolve_engine", lambda name, device: Captured(required=required))
+    game = build_game(small(*TRICKS, *settings), CPU)
+    stand_in.state = game._state
+    return game
+
+
+def state(game: Game) -> list[Tensor]:
+    return [tensor.detach().clone() for tensor in game._state()]
+
+
+def test_a_captured_game_is_the_same_game(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = fit(small(*TRICKS), tmp_path / "written", 13)
+    stand_in = StandIn()
+    game = captured_game(monkeypatch, stand_in)
+    captured = fit(small(*TRICKS), tmp_path / "captured", 13, game=game)
+    assert stand_in.captured == 3  # D with and without R1, and G
+    assert stand_in.replayed == 2 * 13 - 3 * WARM_UP
+    assert all(torch.equal(one, other) for one, other in zip(state(written), state(captured), strict=True))
+    assert all(torch.equal(value, captured.scalars[name]) for name, value in written.scalars.items())
+
+
+def test_numbers_that_a_graph_would_hold_have_it_captured_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    moving = ["+trick.schedule.to.optimizer.generator.beta2=0.5", "trick.schedule.end=128"]
+    written = fit(small(*TRICKS, *moving), tmp_path / "written", 14)
+    stand_in = StandIn()
+    captured = fit(small(*TRICKS, *moving), tmp_path / "captured", 14, game=captured_game(monkeypatch, stand_in, *moving))
+    assert stand_in.captured > 1
+    assert all(torch.equal(one, other) for one, other in zip(state(written), state(captured), strict=True))
+
+
+@pytest.mark.parametrize("fault", ["raises", "does nothing"])
+def test_what_cannot_be_captured_is_played_as_it_is_written(
+    fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Faulty(StandIn):
+        def capture(self, function: Callable[[], Result]) -> tuple[Graph, Result]:
+            if fault == "raises":
+                raise RuntimeError("operation not permitted when stream is capturing")
+            return Nothing(), super().capture(function)[1]
+
+    written = fit(small(*TRICKS), tmp_path / "written", 8)
+    game = captured_game(monkeypatch, Faulty(), required=False)
+    captured = fit(small(*TRICKS), tmp_path / "captured", 8, game=game)
+    assert all(torch.equal(one, other) for one, other in zip(state(written), state(captured), strict=True))
+    expected = "not permitted when stream is capturing" if fault == "raises" else "a replay counts otherwise"
+    assert expected in caplog.text
+    with pytest.raises(CannotCaptureError, match=r"engine=captured: an update cannot be captured .* set engine=eager"):
+        fit(small(*TRICKS), tmp_path / "required", 8, game=captured_game(monkeypatch, Faulty()))
+
+
+def test_a_replay_that_arrives_elsewhere_is_not_used(caplog: pytest.LogCaptureFixture) -> None:
+    weight = torch.zeros(4)
+
+    def update(batch: tuple[Tensor, Tensor], latents: Tensor, due: tuple[str, ...]) -> Result:
+        weight.add_(batch[0])
+        return weight.sum(), {}
+
+    class Beside:
+        def replay(self) -> None:
+            weight.add_(1.01)
+
+    batch = torch.ones(4), torch.zeros(4)
+    updated = CapturedUpdate(update, lambda: [weight], tuple, required=False, capture=lambda function: (Beside(), (weight.sum(), {})))
+    for _ in range(WARM_UP + 2):
+        updated(batch, torch.zeros(4), ())
+    assert "1.0% of the way beside" in caplog.text
+    assert weight.tolist() == [WARM_UP + 2.0] * 4
+
+
+def test_captured_wants_a_gpu() -> None:
+    with pytest.raises(ConfigurationError, match="engine=captured: there is no CUDA GPU on this machine; install one, or set engine=eager"):
+        refuse(small("engine=captured", "trainer=cpu"))
+
+
+def test_auto_is_captured_on_a_gpu_and_eager_elsewhere() -> None:
+    assert engine.resolve_engine("auto", CPU).name == "eager"
+    chosen = engine.resolve_engine("auto", torch.device("cuda"))
+    assert isinstance(chosen, Captured)
+    assert not chosen.required
+    assert engine.resolve_engine("captured", torch.device("cuda")).name == "captured"
