@@ -56,7 +56,7 @@ BAD = [
     ("budget.images=0", "budget.images=0: must be greater than 0"),
     ("budget.images=null", "budget.images=null: must be a whole number"),
     ("budget.seconds=-3", "budget.seconds=-3: must be greater than 0"),
-    ("engine=quick", "engine=quick: must be 'eager'"),
+    ("engine=quick", "engine=quick: must be 'auto', 'eager', 'compiled' or 'captured'"),
     ("precision=fp16", "precision=fp16: must be 'auto', 'fp32' or 'bf16'"),
     ("optimizer.generator.lr=0", "optimizer.generator.lr=0: must be greater than 0"),
     ("optimizer.generator.lr=nan", "optimizer.generator.lr=nan: must be a finite number"),
