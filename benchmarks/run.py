@@ -1,19 +1,25 @@
-"""Measure how fast the game is played: `python benchmarks/run.py`, on a quiet machine. Writes benchmarks/results.json and prints a table.
+"""Measure how fast the game is played: `python benchmarks/run.py`, on a quiet machine (an hour and a half, most of it `quality`), or
+`python benchmarks/run.py overhead scaling` for some of it. Writes benchmarks/results.json and docs/time_to_quality.png, and prints a table.
 
 All figures are ratios within one run, or stand beside what the machine itself can do at that moment.
 """
 
 import contextlib
+import functools
 import io
 import json
+import multiprocessing
 import os
 import platform
+import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +33,10 @@ from rich.progress import track
 from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
+from quality import time_to_quality
 from twoplayer import CONF
+from twoplayer.callbacks.samples import Samples
+from twoplayer.callbacks.scores import Scores
 from twoplayer.configuration import check
 from twoplayer.engine import keep_freed_memory
 from twoplayer.game import Game
@@ -35,7 +44,9 @@ from twoplayer.training import build_game, open_data, train
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.json"
+PLOT = HERE.parent / "docs" / "time_to_quality.png"
 REPEATS = 5
+CPU = torch.device("cpu")
 Spread = dict[str, float]
 
 
@@ -80,9 +91,36 @@ def overhead() -> dict[str, Any]:
     return {"ours / bare": spread(ratios), "images/s": spread(speeds)}
 
 
+def shares() -> dict[str, Any]:
+    """What scores and grids take of the time of a run, at the default schedule."""
+    seconds: dict[str, float] = defaultdict(float)
+
+    def timed(method: Callable[..., None], name: str) -> Callable[..., None]:
+        @functools.wraps(method)
+        def wrapper(*arguments: Any) -> None:
+            started = time.perf_counter()
+            method(*arguments)
+            seconds[name] += time.perf_counter() - started
+
+        return wrapper
+
+    methods = {kind: kind.on_train_batch_end for kind in (Scores, Samples)}
+    try:
+        for kind, method in methods.items():
+            kind.on_train_batch_end = timed(method, kind.__name__.lower())  # type: ignore[method-assign]
+        with tempfile.TemporaryDirectory() as scratch:
+            summary = play(Path(scratch) / "run", "budget.images=128000")
+    finally:
+        for kind, method in methods.items():
+            kind.on_train_batch_end = method  # type: ignore[method-assign]
+    return {f"share of {name}": value / summary["seconds"] for name, value in seconds.items()}
+
+
 def iterations(game: Game, config: DictConfig, num: int) -> float:
-    """Seconds per iteration of the game alone."""
-    batches = open_data(config).batches(config.seed, torch.device("cpu"))
+    """Seconds per iteration of the game alone, where it is."""
+    batches = open_data(config).batches(config.seed, game.device)
+    synchronize = torch.cuda.synchronize if game.device.type == "cuda" else lambda: None
+    synchronize()
     started = time.perf_counter()
     for _ in range(num):
         batch = batches.batch(game.clock.iteration)
@@ -90,6 +128,7 @@ def iterations(game: Game, config: DictConfig, num: int) -> float:
             cost, _ = game._update[player](batch, game.rank_latents(player, 0), game.tricks.due(player, game.clock.updates[player]))
             game.clock.count_update(player, cost)
         game.clock.count_iteration()
+    synchronize()
     return (time.perf_counter() - started) / num
 
 
@@ -108,7 +147,7 @@ def efficiency() -> dict[str, Any]:
     found = {}
     for model in track(("dcgan", "gan"), "efficiency"):
         config = composed(f"model={model}", "precision=fp32")
-        game = build_game(config, torch.device("cpu"))
+        game = build_game(config, CPU)
         iterations(game, config, 5)
         with FlopCounterMode(display=False) as counter:
             iterations(game, config, 1)
@@ -147,7 +186,7 @@ def engines() -> dict[str, Any]:
         games = {}
         for engine in ("eager", "compiled"):
             config = composed(f"model={model}", f"engine={engine}")
-            game = build_game(config, torch.device("cpu"))
+            game = build_game(config, CPU)
             started = time.perf_counter()
             iterations(game, config, 5)
             games[engine] = game, time.perf_counter() - started
@@ -173,7 +212,88 @@ def startup() -> dict[str, Any]:
     return {"ours / import pytorch_lightning": spread(ratios), "seconds, with one iteration and the end of the run": spread(ours)}
 
 
-MEASUREMENTS = {"overhead": overhead, "efficiency": efficiency, "engines": engines, "startup": startup}
+def speed_and_memory(*overrides: str) -> dict[str, float]:
+    """Of one configuration, in a process of its own."""
+    config = composed(*overrides)
+    keep_freed_memory()
+    game = build_game(config, CPU)
+    iterations(game, config, 3)
+    seconds = statistics.median(iterations(game, config, 3) for _ in range(3))
+    return {"images/s": config.data.batch_size / seconds, "MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+
+
+def ranks(devices: int) -> float:
+    """Images a second of a whole run on so many processes."""
+    with tempfile.TemporaryDirectory() as scratch:
+        quick = [
+            f"run={scratch}/run",
+            "metric=none",
+            "~callbacks.samples",
+            "logger=none",
+            "budget.images=25600",
+            f"trainer.devices={devices}",
+        ]
+        subprocess.run([sys.executable, str(HERE.parent / "src" / "train.py"), *quick], check=True, capture_output=True, cwd=HERE.parent)
+        summary = json.loads((Path(scratch) / "run" / "summary.json").read_text())
+    return float(summary["images_per_second"])
+
+
+def scaling() -> dict[str, Any]:
+    """Speed and peak memory of the default game against batch size, width and image size; two ranks against one."""
+    changes = [f"data.batch_size={size}" for size in (32, 64, 128, 256, 512)]
+    changes += [f"model.generator.width={8 * times} model.discriminator.width={16 * times}" for times in (1, 2, 4)]
+    changes += [f"data.image_size={size}" for size in (28, 32, 64, 128)]
+    found: dict[str, Any] = {}
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), max_tasks_per_child=1) as pool:
+        for change in track(changes, "scaling"):
+            found[change] = pool.submit(speed_and_memory, *change.split()).result()
+    one, two = ([ranks(devices) for _ in range(3)] for devices in (1, 2))
+    found["two ranks / one, speed"] = spread([b / a for a, b in zip(one, two, strict=True)])
+    return found
+
+
+def gpu() -> dict[str, Any]:
+    """Every engine for every family, batch size, with and without a penalty; and the time for the budget of the published tables."""
+    if not torch.cuda.is_available():
+        return {"skipped": "there is no GPU"}
+    found: dict[str, Any] = {"device": torch.cuda.get_device_name()}
+    device = torch.device("cuda")
+    for model in ("dcgan", "gan"):
+        for tricks in ("[ema]", "[ema,r1]"):
+            for batch_size in (64, 256, 1024, 4096):
+                for engine in ("eager", "compiled", "captured"):
+                    config = composed(
+                        f"model={model}", f"trick={tricks}", f"data.batch_size={batch_size}", f"engine={engine}", "trainer=gpu"
+                    )
+                    game = build_game(config, device).to(device)
+                    game.on_train_start()
+                    iterations(game, config, 100 if engine == "captured" else 20)
+                    seconds = statistics.median(iterations(game, config, 50) for _ in range(3))
+                    found[f"{model} {tricks} batch {batch_size} {engine}, images/s"] = batch_size / seconds
+    for precision in ("fp32", "bf16"):
+        for seed in range(3):
+            with tempfile.TemporaryDirectory() as scratch:
+                settings = ["trainer=gpu", "budget.images=1000000", f"precision={precision}", f"seed={seed}", "logger=none"]
+                summary = play(Path(scratch) / "run", *settings)
+            found[f"a million images in {precision}, seed {seed}"] = {"seconds": summary["seconds"], "fd": summary["fd"]}
+    return found
+
+
+def quality() -> dict[str, Any]:
+    """Seconds until our default recipe is where the usual tutorial script is after one epoch and after two."""
+    return time_to_quality(play, open_data(composed()), PLOT)
+
+
+MEASUREMENTS = {
+    "overhead": overhead,
+    "shares": shares,
+    "efficiency": efficiency,
+    "engines": engines,
+    "startup": startup,
+    "scaling": scaling,
+    "quality": quality,
+    "gpu": gpu,
+}
 
 
 def show(results: dict[str, Any]) -> None:
@@ -186,7 +306,7 @@ def show(results: dict[str, Any]) -> None:
         for name, value in node.items():
             if isinstance(value, dict) and "median" in value:
                 table.add_row(f"{path} {name}", *(f"{value[key]:,.2f}" for key in ("median", "least", "most")))
-            elif isinstance(value, dict):
+            elif isinstance(value, dict) and name != "curves":
                 rows(value, f"{path} {name}".strip())
             elif isinstance(value, float):
                 table.add_row(f"{path} {name}", f"{value:,.2f}")

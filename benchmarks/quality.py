@@ -1,0 +1,191 @@
+"""Time to quality: the conventional script and our default recipe, both scored by our `fd_validation`, on one axis of seconds.
+
+The seconds are those of training; scoring stops the clock for both. What has been measured is kept in outputs/benchmarks/, so that
+a benchmark that was interrupted goes on where it was.
+"""
+
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback
+from torch import Tensor
+
+from conventional import BATCH, LATENTS, Script
+from twoplayer import CONF, randomness
+from twoplayer.data.base import ImageData
+from twoplayer.metrics.fd import FrechetDistance
+
+FOLDER = CONF.parent / "outputs" / "benchmarks"
+EPOCH = 60_000
+SCRIPT_MOMENTS = [EPOCH * part // 4 for part in (1, 2, 4, 6, 8)]
+OUR_MOMENTS = [7_680 * count for count in (1, 2, 3, 4, 5, 6, 8, 10, 12, 14, 16, 20, 24, 28, 32)]
+SCRIPT_SEEDS, OUR_SEEDS = (0, 1), (0, 1, 2, 3, 4)
+
+Point = dict[str, float]
+
+
+class Curve:
+    """Points of one run, kept in a file as they come."""
+
+    def __init__(self, name: str) -> None:
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        self.file = FOLDER / f"{name}.jsonl"
+        self.points: list[Point] = [json.loads(line) for line in self.file.read_text().splitlines()] if self.file.exists() else []
+
+    def add(self, images: int, seconds: float, score: float) -> None:
+        """One more."""
+        self.points.append({"images": images, "seconds": seconds, "fd_validation": score})
+        with self.file.open("a") as file:
+            file.write(json.dumps(self.points[-1]) + "\n")
+
+
+def prepared(data: ImageData) -> FrechetDistance:
+    """The score, with its reference."""
+    metric = FrechetDistance(num_samples=10_000)
+    metric.prepare(data, torch.device("cpu"))
+    return metric
+
+
+def of_script(seed: int, data: ImageData) -> list[Point]:
+    """The conventional script for two epochs, from where it was."""
+    curve, state = Curve(f"script_{seed}"), FOLDER / f"script_{seed}.pt"
+    script = Script(seed, str(getattr(data, "root", "data")))
+    if curve.points:
+        script.load(torch.load(state, weights_only=True))
+    left = [moment for moment in SCRIPT_MOMENTS if moment > script.seen]
+    if not left:
+        return curve.points
+    metric = prepared(data)
+
+    def sample(num: int, chunk: int) -> Tensor:
+        generator = randomness.generator("cpu", seed, "metric", chunk)
+        return script.sample(torch.randn(num, LATENTS, generator=generator))
+
+    seconds = curve.points[-1]["seconds"] if curve.points else 0.0
+    started = time.perf_counter()
+    for _ in script.train():
+        if script.seen >= left[0]:
+            seconds += time.perf_counter() - started
+            curve.add(script.seen, seconds, metric.score(sample, ["validation"])["validation"])
+            torch.save(script.state(), state)
+            print(f"conventional script, seed {seed}: {curve.points[-1]}", flush=True)
+            left.pop(0)
+            if not left:
+                break
+            started = time.perf_counter()
+    return curve.points
+
+
+class Moments(Callback):
+    """Scores our game at the moments of the benchmark, with the clock stopped."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.seconds = 0.0
+        self.started = 0.0
+        self.metric: FrechetDistance
+        self.curve: Curve
+
+    def on_train_start(self, trainer: Any, game: Any) -> None:
+        """The reference first."""
+        self.metric, self.curve = prepared(trainer.datamodule), Curve(f"ours_{self.seed}")
+
+    def on_train_batch_start(self, *others: Any) -> None:
+        """The clock runs from the first iteration on."""
+        self.started = self.started or time.perf_counter()
+
+    def on_train_batch_end(self, trainer: Any, game: Any, *others: Any) -> None:
+        """At a moment, the score."""
+        if any(game.clock.crossed_once(moment) for moment in OUR_MOMENTS):
+            self.seconds += time.perf_counter() - self.started
+            self.curve.add(game.clock.images_seen, self.seconds, self.metric.score(_sampler(game), ["validation"])["validation"])
+            self.started = time.perf_counter()
+
+
+def _sampler(game: Any) -> Callable[[int, int], Tensor]:
+    return lambda num, chunk: game.sample(game.latents(num, "metric", chunk), torch.arange(num) % game.num_classes)
+
+
+def of_ours(seed: int, play: Callable[..., Any]) -> list[Point]:
+    """Our default recipe to its end; a run that was interrupted begins anew."""
+    file = FOLDER / f"ours_{seed}.jsonl"
+    if len(Curve(f"ours_{seed}").points) < len(OUR_MOMENTS):
+        file.unlink(missing_ok=True)
+        folder = FOLDER / f"ours_{seed}_{int(time.time())}"
+        play(
+            folder,
+            f"seed={seed}",
+            "metric=none",
+            f"+callbacks.moments={{_target_:quality.Moments,seed:{seed}}}",
+            f"budget.images={OUR_MOMENTS[-1]}",
+        )
+        print(f"twoplayer, seed {seed}: {Curve(f'ours_{seed}').points[-1]}", flush=True)
+    return Curve(f"ours_{seed}").points
+
+
+def reach(points: list[Point], score: float) -> float | None:
+    """Seconds until a curve is at a score, in a straight line between points; None if it never is."""
+    before = None
+    for point in points:
+        if point["fd_validation"] <= score:
+            if before is None:
+                return point["seconds"]
+            share = (before["fd_validation"] - score) / (before["fd_validation"] - point["fd_validation"])
+            return before["seconds"] + share * (point["seconds"] - before["seconds"])
+        before = point
+    return None
+
+
+def compare(script: list[list[Point]], ours: list[list[Point]]) -> dict[str, Any]:
+    """How much sooner ours is where the script is after one epoch, and after two: for each of its seeds, the median of ours."""
+    found: dict[str, Any] = {"images/s of the script": statistics.median(points[-1]["images"] / points[-1]["seconds"] for points in script)}
+    for epochs in (1, 2):
+        times, scores, seconds = [], [], []
+        for points in script:
+            point = next(point for point in points if point["images"] >= epochs * EPOCH - BATCH)
+            reached = [reach(curve, point["fd_validation"]) for curve in ours]
+            ours_seconds = statistics.median(value if value is not None else float("inf") for value in reached)
+            times.append(point["seconds"] / ours_seconds)
+            scores.append(point["fd_validation"])
+            seconds.append(ours_seconds)
+        found[f"after {epochs} epoch{'s'[: epochs - 1]}"] = {
+            "fd_validation of the script": statistics.mean(scores),
+            "seconds of the script": statistics.mean(
+                next(p["seconds"] for p in points if p["images"] >= epochs * EPOCH - BATCH) for points in script
+            ),
+            "seconds of ours": statistics.mean(seconds),
+            "times sooner": statistics.mean(times),
+        }
+    return found
+
+
+def draw(script: list[list[Point]], ours: list[list[Point]], floor: float, path: Path) -> None:
+    """All curves in one plot, both axes logarithmic."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7, 4), dpi=120)
+    for curves, color, name in ((script, "tab:gray", "the usual tutorial script"), (ours, "tab:blue", "twoplayer, default recipe")):
+        for index, points in enumerate(curves):
+            seconds, scores = [point["seconds"] for point in points], [point["fd_validation"] for point in points]
+            axes.plot(
+                seconds, scores, color=color, marker="o", markersize=3, linewidth=1, label=None if index else f"{name}, {len(curves)} seeds"
+            )
+    axes.axhline(floor, color="black", linewidth=0.8, linestyle=":", label="real images (floor)")
+    axes.set(xscale="log", yscale="log", xlabel="seconds of training", ylabel="fd_validation (lower is better)")
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    figure.savefig(path)
+
+
+def time_to_quality(play: Callable[..., Any], data: ImageData, plot: Path) -> dict[str, Any]:
+    """The whole comparison; writes the plot."""
+    ours = [of_ours(seed, play) for seed in OUR_SEEDS]
+    script = [of_script(seed, data) for seed in SCRIPT_SEEDS]
+    draw(script, ours, prepared(data).floor(), plot)
+    return {**compare(script, ours), "curves": {"script": script, "ours": ours}}
