@@ -9,6 +9,7 @@ from torch import Tensor
 
 from conftest import CPU, fit, small
 from twoplayer import engine
+from twoplayer.callbacks.scalars import Scalars
 from twoplayer.capture import WARM_UP, CannotCaptureError, CapturedUpdate, Graph, Result
 from twoplayer.engine import Captured
 from twoplayer.errors import ConfigurationError
@@ -66,14 +67,17 @@ def state(game: Game) -> list[Tensor]:
 
 
 def test_a_captured_game_is_the_same_game(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    written = fit(small(*TRICKS), tmp_path / "written", 13)
+    scalars = [Scalars(every=10) for _ in range(2)]
+    written = fit(small(*TRICKS), tmp_path / "written", 13, scalars[0])
     stand_in = StandIn()
     game = captured_game(monkeypatch, stand_in)
-    captured = fit(small(*TRICKS), tmp_path / "captured", 13, game=game)
+    captured = fit(small(*TRICKS), tmp_path / "captured", 13, scalars[1], game=game)
     assert stand_in.captured == 3  # D with and without R1, and G
     assert stand_in.replayed == 2 * 13 - 3 * WARM_UP
     assert all(torch.equal(one, other) for one, other in zip(state(written), state(captured), strict=True))
     assert all(torch.equal(value, captured.scalars[name]) for name, value in written.scalars.items())
+    sums = [callback.state_dict()["sums"][0] for callback in scalars]
+    assert torch.equal(*sums)
 
 
 def test_numbers_that_a_graph_would_hold_have_it_captured_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

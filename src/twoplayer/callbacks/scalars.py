@@ -30,7 +30,8 @@ class Scalars(Callback):
     def on_train_batch_end(self, trainer: Trainer, game: Game, outputs: Any, batch: Any, batch_index: int) -> None:  # type: ignore[override]
         """Add up; log where it is time."""
         for name, value in game.scalars.items():
-            self._sums[name] = self._sums[name] + value if name in self._sums else value
+            # A copy: where updates are captured, the next one leaves its scalars in the same place.
+            self._sums[name] = self._sums[name] + value if name in self._sums else value.clone()
             self._counts[name] = self._counts.get(name, 0) + 1
         if game.clock.iteration % self.every == 0:
             self._log(trainer, game)
