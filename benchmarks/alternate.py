@@ -10,7 +10,7 @@ from pytorch_lightning import Callback
 
 from bare import BareLoop
 
-STRETCH, WARM_UP = 5, 20
+STRETCH, WARM_UP = 8, 24  # R1 is due in every eighth update
 
 
 class Alternate(Callback):

@@ -1,4 +1,4 @@
-"""The default game as a bare PyTorch loop: same networks, loss, optimizers, average, precision and data, and nothing else."""
+"""The default game as a bare PyTorch loop: same networks, loss, R1, optimizers, average, precision and data, and nothing else."""
 
 import copy
 
@@ -16,7 +16,7 @@ class BareLoop:
         self.generator = generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.discriminator = discriminator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average, self.loss = copy.deepcopy(self.generator).requires_grad_(False), NonSaturating(num_outputs=1)
-        self.images, self.batch_size, self.seen = images, batch_size, 0
+        self.images, self.batch_size, self.seen, self.updates = images, batch_size, 0, 0
         self.generator_adam = torch.optim.Adam(self.generator.parameters(), 4e-3, (0.0, 0.99), fused=True)
         self.discriminator_adam = torch.optim.Adam(self.discriminator.parameters(), 2e-3, (0.0, 0.99), fused=True)
         self.order = torch.randperm(len(images))
@@ -32,9 +32,15 @@ class BareLoop:
         self.discriminator_adam.zero_grad()
         with torch.no_grad():
             fake = self.generator(self._latents(), None)
-        cost = self.loss.real(self.discriminator(real, None)[0]).mean() + self.loss.fake(self.discriminator(fake, None)[0]).mean()
+        steep = self.updates % 8 == 0
+        logits = self.discriminator(real.requires_grad_(steep), None)[0]
+        cost = self.loss.real(logits).mean() + self.loss.fake(self.discriminator(fake, None)[0]).mean()
+        if steep:
+            (slope,) = torch.autograd.grad(logits.sum(), real, create_graph=True)
+            cost = cost + 8 * 0.1 * slope.square().sum((1, 2, 3)).mean()
         cost.backward(inputs=list(self.discriminator.parameters()))
         self.discriminator_adam.step()
+        self.updates += 1
 
         self.generator_adam.zero_grad()
         fake = self.generator(self._latents(), None)

@@ -38,7 +38,7 @@ from twoplayer import CONF
 from twoplayer.callbacks.samples import Samples
 from twoplayer.callbacks.scores import Scores
 from twoplayer.configuration import check
-from twoplayer.engine import keep_freed_memory
+from twoplayer.engine import prepare_process
 from twoplayer.game import Game
 from twoplayer.training import build_game, open_data, train
 
@@ -87,7 +87,7 @@ def overhead() -> dict[str, Any]:
             play(Path(scratch) / "run", "budget.images=25600", "metric=none", "~callbacks.samples", alternate)
             seconds = np.load(file)
             ratios.append(float(np.median(seconds["ours"]) / np.median(seconds["bare"])))
-            speeds.append(float(128 / np.median(seconds["ours"])))
+            speeds.append(float(composed().data.batch_size / np.median(seconds["ours"])))
     return {"ours / bare": spread(ratios), "images/s": spread(speeds)}
 
 
@@ -215,7 +215,7 @@ def startup() -> dict[str, Any]:
 def speed_and_memory(*overrides: str) -> dict[str, float]:
     """Of one configuration, in a process of its own."""
     config = composed(*overrides)
-    keep_freed_memory()
+    prepare_process()
     game = build_game(config, CPU)
     iterations(game, config, 3)
     seconds = statistics.median(iterations(game, config, 3) for _ in range(3))
@@ -330,7 +330,7 @@ def main() -> None:
     load = os.getloadavg()[0]
     if load > 0.7:
         print(f"the machine is not quiet (load {load:.1f}): the figures will be worth little", file=sys.stderr)
-    keep_freed_memory()
+    prepare_process()
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     results["machine"] = {"processor": processor(), "threads": torch.get_num_threads(), "torch": torch.__version__}
     for name in chosen:

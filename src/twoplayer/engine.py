@@ -129,10 +129,15 @@ def autocast(precision: Precision, device: torch.device) -> AbstractContextManag
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
-def add_in_order() -> None:
-    """Have a GPU's libraries add numbers in the same order each time, without which no run could go on exactly."""
+def prepare_process() -> None:
+    """What this process has to know before it computes: a GPU's libraries add in the same order each time, without which no run could go
+    on exactly; freed memory is kept; and torch asks itself whether there is a GPU, not the driver before every step, as Lightning has
+    it for processes that fork.
+    """
     torch.backends.cudnn.deterministic = True
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
+    keep_freed_memory()
 
 
 def keep_freed_memory() -> None:

@@ -155,7 +155,8 @@ class Game(LightningModule):
         optimizer.zero_grad()
         cost, real, fake = self._gradients[player](batch, latents, due)
         gradients = [_gradient(parameter) for parameter in parameters]
-        ranks.average_in_place([cost, *gradients, *self._statistics()])
+        if ranks.world_size() > 1:
+            ranks.average_in_place([cost, *gradients, *self._statistics()])
         norm = get_total_norm(gradients)
         self.finite.logical_and_(norm.isfinite())
         spoiled = ~self.finite

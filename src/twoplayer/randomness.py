@@ -21,5 +21,12 @@ def generator(device: torch.device | str, seed: int, *place: int | str) -> torch
 
 
 def restart(seed: int, *place: int | str) -> None:
-    """Set the global generators (dropout, augmentation, initial weights) to one place."""
-    torch.manual_seed(derive(seed, *place))
+    """Set the global generators (dropout, augmentation, initial weights) of the CPU and of a device that is in use to one place."""
+    number = derive(seed, *place)
+    # torch.manual_seed would also leave a note, with a stack trace, for every kind of device that may be used one day: half a millisecond,
+    # and memory that is never freed.
+    torch.default_generator.manual_seed(number)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(number)
+    if torch.backends.mps.is_available():
+        torch.mps.manual_seed(number)

@@ -48,8 +48,6 @@ def mean(value: Tensor) -> Tensor:
 
 def average_in_place(tensors: Sequence[Tensor]) -> None:
     """Replace floating-point tensors by their means over all ranks, in one all-reduce."""
-    if world_size() == 1:
-        return
     flat = _flatten_dense_tensors(tensors)
     distributed.all_reduce(flat)
     for tensor, average in zip(tensors, _unflatten_dense_tensors(flat.div_(world_size()), tensors), strict=True):

@@ -28,7 +28,7 @@ from twoplayer.callbacks.summary import Summary, device_name, ending
 from twoplayer.checkpoint_io import DurableCheckpoints
 from twoplayer.configuration import Budget, Checkpoint, check
 from twoplayer.data.base import ImageData
-from twoplayer.engine import ENGINES, add_in_order, keep_freed_memory, resolve_engine, resolve_precision
+from twoplayer.engine import ENGINES, prepare_process, resolve_engine, resolve_precision
 from twoplayer.errors import ConfigurationError
 from twoplayer.game import Game
 from twoplayer.interruptions import Interruption
@@ -81,8 +81,7 @@ def train(config: DictConfig) -> dict[str, Any]:
     check(config)  # in a multirun this process has checked all jobs, but only here are numbers put into the form that is wanted
     if launch.is_first():
         lock.acquire(folder)
-    keep_freed_memory()
-    add_in_order()
+    prepare_process()
     try:
         planned = prepare(config, folder, named=True)
         if planned.finished:

@@ -26,6 +26,7 @@ class EMA(Trick):
         super().__init__()
         self.ramp_up = ramp_up
         self.generator: nn.Module
+        self._pairs: tuple[list[Tensor], ...] | None = None
         self.images_seen: Tensor
         self.updated_at: Tensor
         self.register_buffer("half_life", torch.tensor(half_life))
@@ -35,7 +36,7 @@ class EMA(Trick):
 
     def ready(self, generator: nn.Module, discriminator: nn.Module) -> None:
         """The average begins as a copy."""
-        self.generator = copy.deepcopy(generator).requires_grad_(False)
+        self.generator, self._pairs = copy.deepcopy(generator).requires_grad_(False), None
 
     def begin(self, images_seen: int, numbers: Mapping[str, Tensor]) -> None:
         """Note where the game stands."""
@@ -48,11 +49,13 @@ class EMA(Trick):
         elapsed = (self.images_seen - self.updated_at).float()
         # Before any image has been seen there is nothing worth keeping.
         decay = torch.where(half_life > 0, 0.5 ** (elapsed / half_life), 0.0)
-        averages, present = _averaged(self.generator), _averaged(generator)
+        if self._pairs is None:  # not before now, when both are where they will stay
+            self._pairs = _averaged(self.generator), _averaged(generator), _copied(self.generator), _copied(generator)
+        averages, present, copies, originals = self._pairs
         torch._foreach_mul_(averages, decay)
         torch._foreach_add_(averages, torch._foreach_mul(present, 1 - decay))
-        for average, buffer in zip(_copied(self.generator), _copied(generator), strict=True):
-            average.copy_(buffer)
+        for copied, original in zip(copies, originals, strict=True):
+            copied.copy_(original)
         self.updated_at.copy_(self.images_seen)
 
     def sampler(self, generator: nn.Module) -> nn.Module:
