@@ -23,6 +23,7 @@ SHORT = [
     "trick.discriminator_steps.steps=3",
     "trick.r1.every=4",
     "trick.instance_noise.images=400",
+    "trick.schedule.end=400",
 ]
 ALL_TRICKS = f"trick=[{','.join(choices('trick'))}]"
 OTHER_LOSSES = {"wgan_gp": "loss=wasserstein"}

@@ -115,7 +115,7 @@ def _refuse_undone_tricks(config: DictConfig) -> None:
 def leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """The settings below a node that have no settings below them, by their dotted names."""
     for key, value in node.items():
-        if isinstance(value, Mapping | DictConfig):
+        if isinstance(value, Mapping | DictConfig) and value:
             yield from leaves(value, f"{path}{key}.")
         else:
             yield f"{path}{key}", value

@@ -1,7 +1,7 @@
 """Whether a run begins or goes on, in which folder, and from which checkpoint."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
@@ -11,6 +11,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from twoplayer import checkpoint_io
+from twoplayer.configuration import leaves
 from twoplayer.data.base import ImageData
 from twoplayer.engine import resolve_engine, resolve_precision
 from twoplayer.errors import ConfigurationError
@@ -186,17 +187,9 @@ def _refuse_another_game(theirs: dict[str, Any], ours: dict[str, Any], what: str
 
 def differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
     """The settings that are not the same, but for those that are free to change."""
-    then, now = dict(_leaves(theirs)), dict(_leaves(ours))
+    then, now = dict(leaves(theirs)), dict(leaves(ours))
     return [
         f"{key} is {now.get(key, 'absent')}, was {then.get(key, 'absent')}"
         for key in sorted(then.keys() | now.keys())
         if then.get(key, ...) != now.get(key, ...) and not any(f"{key}.".startswith(f"{free}.") for free in FREE)
     ]
-
-
-def _leaves(node: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in node.items():
-        if isinstance(value, Mapping) and value:
-            yield from _leaves(value, f"{path}{key}.")
-        else:
-            yield f"{path}{key}", value

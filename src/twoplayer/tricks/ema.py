@@ -36,7 +36,8 @@ class EMA(Trick):
 
     def ready(self, generator: nn.Module, discriminator: nn.Module) -> None:
         """The average begins as a copy."""
-        self.generator, self._pairs = copy.deepcopy(generator).requires_grad_(False), None
+        self.generator = copy.deepcopy(generator).requires_grad_(False)
+        self._pairs = None
 
     def begin(self, images_seen: int, numbers: Mapping[str, Tensor]) -> None:
         """Note where the game stands."""
