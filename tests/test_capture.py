@@ -85,7 +85,7 @@ def test_numbers_that_a_graph_would_hold_have_it_captured_anew(tmp_path: Path, m
     written = fit(small(*TRICKS, *moving), tmp_path / "written", 14)
     stand_in = StandIn()
     captured = fit(small(*TRICKS, *moving), tmp_path / "captured", 14, game=captured_game(monkeypatch, stand_in, *moving))
-    assert stand_in.captured > 1
+    assert 0 < stand_in.replayed <= 2 * (14 - 128 // 16)  # while beta2 moves no graph is of any use
     assert all(torch.equal(one, other) for one, other in zip(state(written), state(captured), strict=True))
 
 
