@@ -78,7 +78,7 @@ def play(folder: Path, *overrides: str) -> dict[str, Any]:
 
 
 def overhead() -> dict[str, Any]:
-    """Our iteration, with the default callbacks and logging, over that of a bare loop, in turn; and what scores and grids add."""
+    """Our iteration, with the default callbacks and logging, over that of a bare loop, in turn."""
     ratios, speeds = [], []
     for _ in track(range(REPEATS), "overhead"):
         with tempfile.TemporaryDirectory() as scratch:
