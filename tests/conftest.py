@@ -40,6 +40,8 @@ WIDTHS = {
     "dcgan": ["model.generator.width=4", "model.discriminator.width=4"],
     "gan": ["model.generator.widths=[16,32]", "model.discriminator.widths=[32,16]"],
 }
+AUTOENCODER = ["model.discriminator.autoencoder=true", "model.discriminator.code_size=4"]
+LOSS_SETTINGS = dict.fromkeys(("energy", "margin_adaptation", "boundary_equilibrium"), AUTOENCODER)  # what they cannot be without
 CPU = torch.device("cpu")
 SEED = 0  # of what the tests themselves draw: moments of kills, bits that turn
 
@@ -49,6 +51,10 @@ torch.set_num_threads(1)  # tiny networks gain nothing from more, and the proces
 def choices(group: str) -> list[str]:
     """The names in a configuration group."""
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+APART = ("adaptive_steps", "sgd_discriminator", "spectral_norm")  # turns by cost; two that set what another trick sets
+TOGETHER = [name for name in choices("trick") if name not in APART]
 
 
 def composed(*overrides: str) -> DictConfig:

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from hydra.utils import get_object
 
-from conftest import CPU, choices, composed, small
+from conftest import CPU, LOSS_SETTINGS, choices, composed, small
 from twoplayer import CONF
 from twoplayer.errors import ConfigurationError
 from twoplayer.training import build_game
@@ -18,7 +18,7 @@ GROUPS = ["data", "model", "loss", "trick", "metric", "callbacks", "logger", "tr
 @pytest.mark.parametrize(("group", "name"), [(group, name) for group in GROUPS for name in choices(group)])
 def test_every_choice_is_valid(group: str, name: str) -> None:
     value = f"[{name}]" if group == "trick" else name
-    overrides = ["loss=wasserstein"] if name == "wgan_gp" else []
+    overrides = ["loss=wasserstein"] if name == "wgan_gp" else LOSS_SETTINGS.get(name, [])
     composed(f"{group}={value}", *overrides) if name != "wandb_online" else None
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch._inductor.exc import InvalidCxxCompiler
 
-from conftest import CPU, play, small, state_sha256
+from conftest import CPU, TOGETHER, play, small, state_sha256
 from twoplayer.engine import Compiled
 from twoplayer.errors import ConfigurationError
 from twoplayer.game import Game
@@ -44,6 +44,26 @@ def test_compiled_is_eager_up_to_rounding(model: str, tricks: str) -> None:
     ]
     for name, tensor in states[0].items():
         assert torch.allclose(tensor.float(), states[1][name].float(), atol=2e-6), name
+
+
+IN_THE_STEP = [
+    name for name in TOGETHER if name not in ("wgan_gp", "wgan_div")
+]  # with batch normalization, and steep slopes to a high power
+
+
+@pytest.mark.parametrize("tricks", [IN_THE_STEP, [*IN_THE_STEP, "spectral_norm"]], ids=["together", "with spectral_norm"])
+def test_all_tricks_are_traced_whole_and_play_the_same_game(tricks: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each gradient function is one graph, with no break, whatever acts in it; what is traced is run operator by operator, which takes seconds
+    where the code generator would take minutes.
+    """
+    compiled = torch.compile
+    monkeypatch.setattr(
+        torch, "compile", lambda function, fullgraph, **options: compiled(function, fullgraph=fullgraph, backend="aot_eager")
+    )
+    settings = [f"trick=[{','.join(tricks)}]", "trick.r1.every=3", "trick.feature_matching.replace=false", *SGD]
+    states = [iterate(build_game(small(*settings, f"engine={engine}"), CPU), 4) for engine in ("eager", "compiled")]
+    for name, tensor in states[0].items():
+        assert torch.allclose(tensor.float(), states[1][name].float(), atol=1e-5, rtol=1e-4), name
 
 
 def test_the_code_generator_is_the_real_one(monkeypatch: pytest.MonkeyPatch) -> None:

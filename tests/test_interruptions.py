@@ -11,11 +11,11 @@ import pytest
 import torch
 
 import commands
-from conftest import SEED, SMALL, WIDTHS, Record, choices, play, state_sha256
+from conftest import SEED, SMALL, TOGETHER, WIDTHS, Record, play, state_sha256
 from twoplayer import checkpoint_io
 from twoplayer.errors import NumericsError
 
-TRICKS = f"trick=[{','.join(name for name in choices('trick') if name != 'two_learning_rates')}]"
+TRICKS = f"trick=[{','.join(name for name in TOGETHER if name != 'two_learning_rates')}]"
 IMAGES = 3200  # 200 iterations
 SETTINGS = [
     *["model=gan", *SMALL, *WIDTHS["gan"], TRICKS, "loss=non_saturating"],

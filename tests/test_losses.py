@@ -7,7 +7,8 @@ import torch
 from hydra.utils import instantiate
 from torch import Tensor
 
-from conftest import choices, small
+from conftest import LOSS_SETTINGS, choices, small
+from twoplayer.errors import ConfigurationError
 from twoplayer.losses.base import Loss
 from twoplayer.models.base import Side
 
@@ -29,6 +30,15 @@ DISCRIMINATOR = {
     "hinge": lambda r, f: mean([max(0, 1 - x) for x in r]) + mean([max(0, 1 + x) for x in f]),
     "wasserstein": lambda r, f: mean(f) - mean(r),
     "relativistic": lambda r, f: -mean([math.log(sigmoid(x - y)) for x, y in zip(r, f, strict=True)]),
+    "relativistic_average": lambda r, f: (
+        -mean([math.log(sigmoid(x - mean(f))) for x in r]) - mean([math.log(1 - sigmoid(y - mean(r))) for y in f])
+    ),
+    "maximum_likelihood": lambda r, f: -mean([math.log(sigmoid(x)) for x in r]) - mean([math.log(1 - sigmoid(x)) for x in f]),
+    "boundary_seeking": lambda r, f: -mean([math.log(sigmoid(x)) for x in r]) - mean([math.log(1 - sigmoid(x)) for x in f]),
+    "energy": lambda r, f: -mean(r) + mean([max(0, 10 + x) for x in f]),
+    "margin_adaptation": lambda r, f: -mean(r) + mean([max(0, 10 + x) for x in f]),
+    "boundary_equilibrium": lambda r, f: -mean(r),  # the balance begins at 0
+    "fisher": lambda r, f: mean(f) - mean(r) + 1e-6 / 2 * ((mean([x * x for x in r]) + mean([x * x for x in f])) / 2 - 1) ** 2,
 }
 GENERATOR = {
     "non_saturating": lambda r, f: -mean([math.log(sigmoid(x)) for x in f]),
@@ -37,7 +47,17 @@ GENERATOR = {
     "hinge": lambda r, f: -mean(f),
     "wasserstein": lambda r, f: -mean(f),
     "relativistic": lambda r, f: -mean([math.log(sigmoid(y - x)) for x, y in zip(r, f, strict=True)]),
+    "relativistic_average": lambda r, f: (
+        -mean([math.log(sigmoid(y - mean(r))) for y in f]) - mean([math.log(1 - sigmoid(x - mean(f))) for x in r])
+    ),
+    "maximum_likelihood": lambda r, f: -mean([sigmoid(x) / (1 - sigmoid(x)) for x in f]),
+    "boundary_seeking": lambda r, f: mean([(math.log(sigmoid(x)) - math.log(1 - sigmoid(x))) ** 2 / 2 for x in f]),
+    "energy": lambda r, f: -mean(f),
+    "margin_adaptation": lambda r, f: -mean(f),
+    "boundary_equilibrium": lambda r, f: -mean(f),
+    "fisher": lambda r, f: -mean(f),
 }
+SETS = ["cramer", "mean_covariance", "mmd"]  # of vectors; tested below
 
 
 def side(logits: Tensor) -> Side:
@@ -45,11 +65,11 @@ def side(logits: Tensor) -> Side:
 
 
 def loss_named(name: str) -> Loss:
-    loss: Loss = instantiate(small(f"loss={name}").loss)
+    loss: Loss = instantiate(small(f"loss={name}", *LOSS_SETTINGS.get(name, [])).loss)
     return loss
 
 
-@pytest.mark.parametrize("name", choices("loss"))
+@pytest.mark.parametrize("name", DISCRIMINATOR)
 def test_costs_are_those_of_the_paper(name: str) -> None:
     loss, real, fake = loss_named(name), side(torch.tensor(REAL)), side(torch.tensor(FAKE))
     cost = loss.discriminator(real, fake, torch.ones(3), torch.zeros(3))
@@ -57,7 +77,7 @@ def test_costs_are_those_of_the_paper(name: str) -> None:
     assert loss.generator(fake, real, torch.ones(3)).item() == pytest.approx(GENERATOR[name](REAL, FAKE), abs=1e-6)
 
 
-@pytest.mark.parametrize("name", choices("loss"))
+@pytest.mark.parametrize("name", DISCRIMINATOR)
 @pytest.mark.parametrize("player", ["discriminator", "generator"])
 def test_gradients_are_those_of_the_formula(name: str, player: str) -> None:
     real, fake = torch.tensor(REAL, requires_grad=True), torch.tensor(FAKE, requires_grad=True)
@@ -115,3 +135,97 @@ def test_weights_choose_among_fakes() -> None:
     loss, fake = loss_named("non_saturating"), side(torch.tensor(FAKE))
     alone = loss.generator(fake, None, torch.tensor([3.0, 0.0, 0.0]))
     assert alone.item() == pytest.approx(-math.log(sigmoid(FAKE[0])), abs=1e-6)
+
+
+def test_every_loss_has_its_formula_here() -> None:
+    assert sorted([*DISCRIMINATOR, *SETS]) == choices("loss")
+
+
+VECTORS = torch.tensor([[0.3, -1.0], [1.2, 0.5], [-0.4, 2.0]]), torch.tensor([[0.0, 0.7], [2.0, -0.3], [-1.5, 0.2]])
+
+
+def distance(one: Tensor, other: Tensor) -> float:
+    return math.dist(one.tolist(), other.tolist())
+
+
+def test_mmd_is_the_unbiased_estimate() -> None:
+    real, fake = VECTORS
+    scales = (0.2, 0.5, 1, 2, 5)
+
+    def kernel(x: Tensor, y: Tensor) -> float:
+        return sum((1 + distance(x, y) ** 2 / (2 * scale)) ** -scale for scale in scales)
+
+    pairs = [(i, j) for i in range(3) for j in range(3)]
+    within = [mean([kernel(side[i], side[j]) for i, j in pairs if i != j]) for side in (real, fake)]
+    expected = sum(within) - 2 * mean([kernel(real[i], fake[j]) for i, j in pairs])
+    loss = loss_named("mmd")
+    assert loss.generator(side(fake), side(real), torch.ones(3, 2)).item() == pytest.approx(expected, abs=1e-5)
+    assert loss.discriminator(side(real), side(fake), torch.ones(3, 2), torch.zeros(3, 2)).item() == pytest.approx(-expected, abs=1e-5)
+    witness = [mean([kernel(x, r) for r in real]) - mean([kernel(x, f) for f in fake]) for x in real]
+    assert loss.critic(real, side(real), side(fake)).tolist() == pytest.approx(witness, abs=1e-5)
+
+
+def test_cramer_is_the_energy_distance() -> None:
+    real, fake = VECTORS
+    pairs = [(i, j) for i in range(3) for j in range(3)]
+    across = mean([distance(real[i], fake[j]) for i, j in pairs])
+    among_fakes = mean([distance(fake[i], fake[j]) for i, j in pairs if i != j])
+    loss = loss_named("cramer")
+    assert loss.generator(side(fake), side(real), torch.ones(3, 2)).item() == pytest.approx(2 * across - among_fakes, abs=1e-5)
+    norms = [mean([distance(x, torch.zeros(2)) for x in vectors]) for vectors in (real, fake)]
+    expected = (among_fakes - norms[1]) - (across - norms[0])
+    assert loss.discriminator(side(real), side(fake), torch.ones(3, 2), torch.zeros(3, 2)).item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_mean_covariance_compares_both_moments() -> None:
+    real, fake = VECTORS
+    covariances = [torch.cov(vectors.T, correction=0) for vectors in (real, fake)]
+    nuclear = torch.linalg.matrix_norm(covariances[0] - covariances[1], "nuc").item()
+    expected = distance(real.mean(0), fake.mean(0)) + nuclear
+    assert loss_named("mean_covariance").generator(side(fake), side(real), torch.ones(3, 2)).item() == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_sets_that_are_the_same_have_a_gradient_that_is_finite(name: str) -> None:
+    vectors = torch.randn(4, 2).requires_grad_()
+    loss = loss_named(name)
+    loss.discriminator(side(vectors), side(vectors.detach().clone()), torch.ones(4, 2), torch.zeros(4, 2)).backward()
+    assert vectors.grad is not None
+    assert vectors.grad.isfinite().all()
+
+
+def test_the_margin_follows_the_energy_of_real_images_down() -> None:
+    loss = instantiate(small("loss=margin_adaptation", "loss.images=6", "model.discriminator.autoencoder=true").loss)
+    real, fake = side(torch.tensor([-4.0, -5.0, -6.0])), side(torch.tensor([-7.0, -7.0, -7.0]))
+    loss.update(real, fake)
+    assert loss.margin == 10
+    loss.update(real, fake)
+    assert loss.margin == 5
+    better = side(torch.tensor([-6.0, -6.0, -6.0]))  # G gains: the margin stays
+    for _ in range(2):
+        loss.update(side(torch.tensor([-3.0, -3.0, -3.0])), better)
+    assert loss.margin == 5
+
+
+def test_the_balance_of_began_is_a_proportional_control() -> None:
+    loss = instantiate(small("loss=boundary_equilibrium", "loss.gain=0.1", "model.discriminator.autoencoder=true").loss)
+    loss.update(side(torch.tensor([-8.0])), side(torch.tensor([-1.0])))
+    assert loss.balance.item() == pytest.approx(0.1 * (0.5 * 8 - 1))
+    assert loss.convergence.item() == pytest.approx(8 + 3)
+    loss.update(side(torch.tensor([-1.0])), side(torch.tensor([-90.0])))
+    assert loss.balance == 0
+    assert loss.fake(torch.tensor(-5.0)) == 0
+
+
+def test_the_multiplier_of_fisher_moves_towards_its_constraint() -> None:
+    loss = instantiate(small("loss=fisher", "loss.penalty=0.5").loss)
+    loss.update(side(torch.tensor([2.0])), side(torch.tensor([2.0])))
+    assert loss.multiplier.item() == pytest.approx(0.5 * 3)
+
+
+@pytest.mark.parametrize("name", ["energy", "margin_adaptation", "boundary_equilibrium"])
+def test_an_energy_wants_an_autoencoder(name: str) -> None:
+    with pytest.raises(
+        ConfigurationError, match=f"loss={name}: it judges by the error of an autoencoder; set model.discriminator.autoencoder=true"
+    ):
+        small(f"loss={name}")

@@ -9,15 +9,18 @@ from typing import Any
 
 import pytest
 import torch
+from hydra.utils import get_class
+from omegaconf import OmegaConf
 
 import commands
 import pairs
-from conftest import SMALL, WIDTHS, Record, choices, play, state_sha256
+from conftest import APART, SMALL, TOGETHER, WIDTHS, Record, play, state_sha256
 from test_resuming import EVERYTHING, YAMLS
-from twoplayer import checkpoint_io
+from twoplayer import CONF, checkpoint_io
+from twoplayer.losses.base import Loss
 
 DUMP = "+callbacks.dump={_target_:rank_callbacks.Dump}"
-TRICKS = ",".join(choices("trick"))
+TRICKS = ",".join(TOGETHER)
 
 
 def dumps(folder: Path) -> list[dict[str, Any]]:
@@ -129,8 +132,19 @@ def test_a_job_whose_ranks_fail_does_not_take_the_next_with_it(tmp_path: Path) -
     assert statuses == ["failed", "finished"]
 
 
-def test_two_ranks_resume_exactly_with_every_yaml(tmp_path: Path, record: Record) -> None:
-    both = {**YAMLS, "everything": [*EVERYTHING, "+callbacks.rank_noise={_target_:rank_callbacks.RankNoise}"]}
+STATEFUL = [
+    f"loss/{path.stem}"
+    for path in sorted((CONF / "loss").glob("*.yaml"))
+    if get_class(OmegaConf.load(path)._target_).update is not Loss.update
+]
+ALONE = [*STATEFUL, *(f"trick/{name}" for name in APART)]  # what "everything" does not have; each trick by itself is in the slow walk
+
+
+@pytest.mark.parametrize("names", [pytest.param(ALONE, id="some"), pytest.param(list(YAMLS), id="all", marks=pytest.mark.slow)])
+def test_two_ranks_resume_exactly_with_every_yaml(names: list[str], tmp_path: Path, record: Record) -> None:
+    both = {name: YAMLS[name] for name in names} | {
+        "everything": [*EVERYTHING, "+callbacks.rank_noise={_target_:rank_callbacks.RankNoise}"]
+    }
     runs: list[Any] = []
     for name, overrides in both.items():
         whole, parts = str(tmp_path / name / "whole"), str(tmp_path / name / "parts")

@@ -6,8 +6,9 @@ import shlex
 import pytest
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 
-from conftest import PROJECT, composed
+from conftest import PROJECT, choices, composed
 from twoplayer import CONF
 
 README = (PROJECT / "README.md").read_text()
@@ -23,6 +24,21 @@ def test_a_command_of_the_documents_is_valid(command: str) -> None:
     for jobs in BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(overrides), max_batch_size=None):
         for job in jobs:
             composed(*job)
+
+
+@pytest.mark.parametrize("name", choices("search"))
+def test_every_job_of_a_search_is_valid(name: str) -> None:
+    parameters = OmegaConf.load(CONF / "search" / f"{name}.yaml").hydra.sweeper.params
+    asked = OverridesParser.create().parse_overrides([f"{key}={value}" for key, value in parameters.items()])
+    (jobs,) = BasicSweeper.split_arguments(asked, max_batch_size=None)
+    assert len(jobs) > 1
+    for job in jobs:
+        composed(f"+search={name}", *job)
+
+
+def test_all_tricks_are_in_the_search_of_tricks() -> None:
+    text = (CONF / "search" / "tricks.yaml").read_text()
+    assert {*re.findall(r"\[(\w+)\]", text)} == set(choices("trick"))
 
 
 def test_there_are_commands() -> None:

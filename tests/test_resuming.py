@@ -11,7 +11,7 @@ import torch
 from omegaconf import OmegaConf
 
 import commands
-from conftest import SEED, SMALL, WIDTHS, Record, choices, play, small, state_sha256
+from conftest import LOSS_SETTINGS, SEED, SMALL, TOGETHER, WIDTHS, Record, choices, play, small, state_sha256
 from twoplayer import checkpoint_io
 from twoplayer.errors import ConfigurationError, DataError
 from twoplayer.resuming import differences, plan
@@ -25,7 +25,7 @@ SHORT = [
     "trick.instance_noise.images=400",
     "trick.schedule.end=400",
 ]
-ALL_TRICKS = f"trick=[{','.join(choices('trick'))}]"
+ALL_TRICKS = f"trick=[{','.join(TOGETHER)}]"
 OTHER_LOSSES = {"wgan_gp": "loss=wasserstein"}
 
 
@@ -38,7 +38,10 @@ def settings(trick: str) -> list[str]:
     ]
 
 
-YAMLS = {**{f"loss/{name}": [f"loss={name}"] for name in choices("loss")}, **{f"trick/{name}": settings(name) for name in choices("trick")}}
+YAMLS = {
+    **{f"loss/{name}": [f"loss={name}", *LOSS_SETTINGS.get(name, [])] for name in choices("loss")},
+    **{f"trick/{name}": settings(name) for name in choices("trick")},
+}
 EVERYTHING = [ALL_TRICKS, *SHORT, "loss=non_saturating"]
 
 

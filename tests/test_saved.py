@@ -16,6 +16,7 @@ from twoplayer.checkpoint_io import DurableCheckpoints
 from twoplayer.errors import ConfigurationError, DataError
 from twoplayer.exporting import write_export
 from twoplayer.game import Game
+from twoplayer.saved import great_circles
 from twoplayer.training import build_game
 
 
@@ -104,3 +105,27 @@ def test_a_broken_export_is_named(tmp_path: Path) -> None:
     (tmp_path / "export" / "generator.safetensors").write_bytes(b"no")
     with pytest.raises(DataError, match=r"generator\.safetensors cannot be loaded"):
         twoplayer.load(tmp_path / "export")
+
+
+def test_a_generator_that_draws_noise_of_its_own_gives_the_same_samples_again(tmp_path: Path) -> None:
+    play(tmp_path / "run", "trick=[generator_dropout]", "budget.images=48", model="dcgan")
+    generator = twoplayer.load(tmp_path / "run")
+    before = torch.get_rng_state()
+    images = generator(6, seed=1)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(generator(6, seed=1), images)
+    assert not torch.equal(generator(6, seed=2), images)
+
+
+def test_a_way_between_samples_is_a_great_circle(tmp_path: Path) -> None:
+    game = saved(tmp_path)
+    ends = game.latents(4, "sample", 1)
+    ways = great_circles(ends[:2], ends[2:], 5).view(2, 5, -1)
+    assert torch.allclose(ways[:, [0, -1]].transpose(0, 1).flatten(0, 1), ends, atol=1e-5)
+    units = torch.nn.functional.normalize(ends, dim=1)
+    directions = torch.nn.functional.normalize(great_circles(units[:2], units[2:], 5).view(2, 5, -1), dim=2)
+    angles = (directions[:, 1:] * directions[:, :-1]).sum(2).acos()
+    assert torch.allclose(angles, angles[:, :1].expand(-1, 4), atol=1e-3)
+    images = twoplayer.load(tmp_path).interpolate(2, 5, seed=1)
+    assert torch.allclose(images.view(2, 5, *images.shape[1:])[:, 0], game.sample(ends[:2], torch.arange(2)), atol=1e-4)
+    assert torch.allclose(images.view(2, 5, *images.shape[1:])[:, -1], game.sample(ends[2:], torch.arange(2)), atol=1e-4)

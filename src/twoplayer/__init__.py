@@ -9,6 +9,9 @@ __version__ = "0.1.0"
 
 CONF = Path(__file__).parents[2] / "conf"
 
+MOST_NAMED = 6
+"""So many tricks are in the name of a run."""
+
 
 def load(run: str | Path) -> Any:
     """The generator of a run; see `twoplayer.saved.load`."""
@@ -18,8 +21,10 @@ def load(run: str | Path) -> Any:
 
 
 def _tricks(*, _root_: Any) -> str:
-    """The chosen tricks, as the name of a run tells them."""
-    return "+".join(_root_.trick) or "plain"
+    """The chosen tricks, as the name of a run tells them: no more than a file's name has room for."""
+    names = list(map(str, _root_.trick))
+    return ("+".join(names) or "plain") if len(names) <= MOST_NAMED else f"{'+'.join(names[:MOST_NAMED])}+{len(names) - MOST_NAMED}_more"
 
 
 OmegaConf.register_new_resolver("tricks", _tricks, replace=True)
+OmegaConf.register_new_resolver("times", lambda one, other: one * other, replace=True)

@@ -5,7 +5,9 @@ has to be kept. A class may also define `refuse(config)` for combinations that c
 """
 
 import dataclasses
+import functools
 import inspect
+import itertools
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -92,21 +94,41 @@ def check(config: DictConfig) -> None:
         refuse = getattr(target, "refuse", None)
         if refuse is not None:
             refuse(config)
+    _refuse_rival_tricks(config)
     _refuse_undone_tricks(config)
+
+
+@functools.cache
+def _edits(trick: str) -> dict[str, Any]:
+    """What the yaml of a trick sets outside `trick.`: settings, or whole choices of a group, by their place in the configuration."""
+    path = CONF / "trick" / f"{trick}.yaml"
+    content: Any = OmegaConf.to_container(OmegaConf.load(path)) if path.exists() else {}
+    if "trick" not in content:
+        return {}
+    chosen = (entry.items() for entry in content.get("defaults", ()) if isinstance(entry, dict))
+    choices = {str(key).split("@")[-1].removeprefix("override /"): value for items in chosen for key, value in items}
+    return choices | {key: value for key, value in leaves(content) if not key.startswith(("trick.", "defaults"))}
+
+
+def _refuse_rival_tricks(config: DictConfig) -> None:
+    """Two tricks that set the same thing, of which the later one would win without a word."""
+    for one, other in itertools.combinations(map(str, config.trick), 2):
+        for key, value in _edits(one).items():
+            for rival, its_value in _edits(other).items():
+                if f"{rival}.".startswith(f"{key}.") or f"{key}.".startswith(f"{rival}."):
+                    raise ConfigurationError(
+                        f"trick=[{one},{other}]: {one} sets {key}={_written(value)} and {other} sets {rival}={_written(its_value)}; leave one of them out"
+                    )
 
 
 def _refuse_undone_tricks(config: DictConfig) -> None:
     """A trick that sets numbers elsewhere, where a recipe, which has the later word, has set them to something else."""
     by_hand = {override.lstrip("+").partition("=")[0] for override in HydraConfig.get().overrides.task}
     for name in map(str, config.trick):
-        path = CONF / "trick" / f"{name}.yaml"
-        content: Any = OmegaConf.load(path) if path.exists() else {}
-        if "trick" not in content:
-            continue
-        edits = {key: value for key, value in leaves(content) if not key.startswith("trick.")}
-        for key, value in edits.items():
+        for key, value in _edits(name).items():
             actual = OmegaConf.select(config, key)
-            if actual != value and key not in by_hand:
+            is_number = not OmegaConf.is_config(actual) and "${" not in str(value)
+            if is_number and actual != value and key not in by_hand:
                 raise ConfigurationError(
                     f"trick={name} sets {key}={value}, but the recipe sets {key}={actual}; say which on the command line"
                 )
@@ -154,7 +176,11 @@ def _check_target(node: DictConfig, path: str) -> list[tuple[str, Any]]:
     except Exception as error:
         raise ConfigurationError(f"{path}._target_={node._target_}: there is no such class") from error
     _check_kind(path, target)
-    parameters = inspect.signature(target).parameters
+    parameters = {
+        name: parameter  # of a class without a constructor of its own there are catch-alls, which are no settings
+        for name, parameter in inspect.signature(target).parameters.items()
+        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    }
     hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target, include_extras=True)
     given = [name for name in map(str, node) if name not in ("_target_", "_partial_")]
     required = [

@@ -184,11 +184,16 @@ class Game(LightningModule):
 
     @torch.no_grad()
     def sample(self, latents: Tensor, labels: Tensor) -> Tensor:
-        """Images in [-1, 1], in float32, by the generator that samples are drawn from; training is not touched."""
+        """Images in [-1, 1], in float32, by the generator that samples are drawn from; training is not touched.
+
+        The same latents give the same images, by a generator that draws more than latents, too.
+        """
         generator = self.tricks.sampler(self.model.generator)
         was_training = generator.training
         generator.eval()
-        images: Tensor = generator(latents, labels)
+        with randomness.aside(latents.device):
+            randomness.restart(self.seed, "sampling", latents.cpu().numpy().tobytes().hex())
+            images: Tensor = generator(latents, labels)
         generator.train(was_training)
         return images
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import torch
 from annotated_types import Ge, Gt, Lt
-from torch import nn
+from torch import Tensor, nn
 
 Decay = Annotated[float, Ge(0), Lt(1)]
 
@@ -45,3 +45,46 @@ def rmsprop(
 ) -> torch.optim.Optimizer:
     """RMSprop (Tieleman and Hinton, 2012), the choice of the first Wasserstein GAN."""
     return torch.optim.RMSprop(parameters, lr=torch.tensor(lr), alpha=alpha, eps=eps, momentum=momentum, weight_decay=weight_decay)
+
+
+def optimistic_adam(
+    parameters: Iterable[nn.Parameter],
+    *,
+    lr: Annotated[float, Gt(0)],
+    beta1: Decay,
+    beta2: Decay,
+    eps: Annotated[float, Gt(0)],
+) -> torch.optim.Optimizer:
+    """Optimistic Adam (Daskalakis et al., 2018, arXiv:1711.00141, algorithm 1)."""
+    return OptimisticAdam(parameters, torch.tensor(lr), (torch.tensor(beta1), torch.tensor(beta2)), eps)
+
+
+class OptimisticAdam(torch.optim.Optimizer):
+    """Twice the step of Adam, less the step before, so that a player answers to where the other is going."""
+
+    def __init__(self, parameters: Iterable[nn.Parameter], lr: Tensor, betas: tuple[Tensor, Tensor], eps: float) -> None:
+        super().__init__(parameters, {"lr": lr, "betas": betas, "eps": eps, "capturable": False})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """One update of all parameters that have a gradient."""
+        for group in self.param_groups:
+            parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+            gradients = [parameter.grad for parameter in parameters]
+            for parameter in parameters:
+                if not self.state[parameter]:
+                    self.state[parameter] = {
+                        "step": torch.zeros((), device=parameter.device),
+                        **{name: torch.zeros_like(parameter) for name in ("mean", "square", "last")},
+                    }
+            states = [self.state[parameter] for parameter in parameters]
+            steps, means, squares, lasts = ([state[name] for state in states] for name in ("step", "mean", "square", "last"))
+            beta1, beta2 = (float(beta) for beta in group["betas"])
+            torch._foreach_add_(steps, 1)
+            torch._foreach_lerp_(means, gradients, 1 - beta1)
+            torch._foreach_mul_(squares, beta2)
+            torch._foreach_addcmul_(squares, gradients, gradients, 1 - beta2)
+            for parameter, step, mean, square, last in zip(parameters, steps, means, squares, lasts, strict=True):
+                new = group["lr"] * (mean / (1 - beta1**step)) / ((square / (1 - beta2**step)).sqrt() + group["eps"])
+                parameter.sub_(2 * new - last)
+                last.copy_(new)

@@ -5,6 +5,7 @@ nor sampling can shift them, and a run that is resumed draws what it would have 
 """
 
 import hashlib
+from contextlib import AbstractContextManager
 
 import torch
 
@@ -18,6 +19,11 @@ def derive(seed: int, *place: int | str) -> int:
 def generator(device: torch.device | str, seed: int, *place: int | str) -> torch.Generator:
     """A generator of its own for one place."""
     return torch.Generator(device).manual_seed(derive(seed, *place))
+
+
+def aside(device: torch.device) -> AbstractContextManager[None]:
+    """Within it the global generators may be used without a trace."""
+    return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
 
 
 def restart(seed: int, *place: int | str) -> None:

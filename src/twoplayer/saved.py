@@ -33,8 +33,26 @@ class SavedGenerator:
         They come from the averaged weights if the run has some, else from the weights as they were trained.
         """
         labels = torch.arange(num) % self.game.num_classes if labels is None else labels
-        chunks = zip(self.game.latents(num, "sample", seed).split(500), labels.split(500), strict=True)
-        return torch.cat([self.game.sample(latents, part) for latents, part in chunks])
+        return self._images(self.game.latents(num, "sample", seed), labels)
+
+    def interpolate(self, num: int, steps: int, seed: int = 0) -> Tensor:
+        """`num` ways from one sample to another, each in `steps` images, (num * steps, C, H, W), along a great circle of latents: a straight
+        line would lead through latents nearer to zero than any that the generator has seen (White, 2016, arXiv:1609.04468).
+        """
+        ends = self.game.latents(2 * num, "sample", seed)
+        ways = great_circles(ends[:num], ends[num:], steps)
+        return self._images(ways, torch.arange(num).repeat_interleave(steps) % self.game.num_classes)
+
+    def _images(self, latents: Tensor, labels: Tensor) -> Tensor:
+        return torch.cat([self.game.sample(*chunk) for chunk in zip(latents.split(500), labels.split(500), strict=True)])
+
+
+def great_circles(begin: Tensor, end: Tensor, steps: int) -> Tensor:
+    """From each row of `begin` (N, d) to that of `end` in equal angles, both included: (N * steps, d)."""
+    share = torch.linspace(0, 1, steps)[None, :, None]
+    angle = torch.nn.functional.cosine_similarity(begin, end).clamp(-1 + 1e-6, 1 - 1e-6).acos()[:, None, None]
+    ways = (((1 - share) * angle).sin() * begin[:, None] + (share * angle).sin() * end[:, None]) / angle.sin()
+    return ways.flatten(0, 1)
 
 
 def load(run: str | Path) -> SavedGenerator:
@@ -121,16 +139,21 @@ def write_samples(
     output: str | None,
     single_files: bool,
     safetensors: bool,
+    interpolate: bool,
 ) -> None:
-    """Samples of a run as one grid, and on request as single PNG files and as one .safetensors of uint8 (N, C, H, W)."""
-    images = pictures.to_uint8(load(run)(num, seed))
+    """Samples of a run as one grid, and on request as single PNG files and as one .safetensors of uint8 (N, C, H, W). With `interpolate`
+    each row of the grid goes from one sample to another, and `num` is rounded up to whole rows.
+    """
+    generator = load(run)
+    images = pictures.to_uint8(generator.interpolate(-(-num // columns), columns, seed) if interpolate else generator(num, seed))
     folder = Path(output or home(run) / "generated")
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"seed{seed}_{num}.png"
+    way = "_interpolated" if interpolate else ""
+    path = folder / f"seed{seed}_{num}{way}.png"
     pictures.grid(images, columns).save(path)
     print(path)
     if single_files:
-        singles = folder / f"seed{seed}"
+        singles = folder / f"seed{seed}{way}"
         singles.mkdir(exist_ok=True)
         for index, image in enumerate(images):
             pictures.picture(image).save(singles / f"{index:06}.png")

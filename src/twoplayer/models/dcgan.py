@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from twoplayer.errors import ConfigurationError
 from twoplayer.models.base import Model
-from twoplayer.models.layers import Activation, Normalization, activation, normalization, to_logits
+from twoplayer.models.layers import Activation, Decoder, Normalization, OutputActivation, activation, normalization, to_images, to_logits
 
 Size = Annotated[int, Ge(1)]
 Downsampling = Literal["strided", "average", "max"]
+Upsampling = Literal["transposed", "pixel_shuffle", "nearest"]
 
 IMAGE_SIZES = (16, 28, 32, 64, 128, 256)
 
@@ -22,15 +23,24 @@ IMAGE_SIZES = (16, 28, 32, 64, 128, 256)
 class Generator(nn.Module):
     """Latents (N, latent_size) to images (N, channels, image_size, image_size).
 
-    It starts at 4 x 4 (7 x 7 for images of 28), and doubles the resolution with each transposed convolution while it halves
+    It starts at 4 x 4 (7 x 7 for images of 28), and doubles the resolution with each stage while it halves
     the channels; `width` channels are left at full resolution.
     """
 
     def __init__(
-        self, *, latent_size: Size, width: Size, channels: Size, image_size: int, activation: Activation, normalization: Normalization
+        self,
+        *,
+        latent_size: Size,
+        width: Size,
+        channels: Size,
+        image_size: int,
+        activation: Activation,
+        normalization: Normalization,
+        upsampling: Upsampling,
+        output_activation: OutputActivation,
     ) -> None:
         super().__init__()
-        self.latent_size = latent_size
+        self.latent_size, self.output_activation = latent_size, output_activation
         self.start = 7 if image_size == 28 else 4
         num_stages = (image_size // self.start).bit_length() - 1
         maps = width * 2**num_stages
@@ -38,7 +48,7 @@ class Generator(nn.Module):
         layers = _normalized(maps, normalization, activation)
         for _ in range(num_stages):
             layers += [
-                nn.ConvTranspose2d(maps, maps // 2, 4, 2, 1, bias=normalization == "none"),
+                *_double(maps, maps // 2, upsampling, bias=normalization == "none"),
                 *_normalized(maps // 2, normalization, activation),
             ]
             maps //= 2
@@ -49,11 +59,14 @@ class Generator(nn.Module):
         """Images in [-1, 1]."""
         # The projection's outputs are taken as the channels of one pixel after another, the order that convolutions are fastest in.
         maps = self.projection(latents).unflatten(1, (self.start, self.start, -1)).permute(0, 3, 1, 2)
-        return self.output(self.convolutions(maps)).tanh()
+        return to_images(self.output(self.convolutions(maps)), self.output_activation)
 
 
 class Discriminator(nn.Module):
-    """Images to logits. Each stage halves the resolution, down to 4 x 4, and doubles the channels, from `width` on."""
+    """Images to logits. Each stage halves the resolution, down to 4 x 4, and doubles the channels, from `width` on.
+
+    An autoencoder goes on to a code of `code_size` numbers and back, by a generator's layers; its logit is the negative energy.
+    """
 
     def __init__(
         self,
@@ -63,6 +76,8 @@ class Discriminator(nn.Module):
         image_size: int,
         normalization: Normalization,
         downsampling: Downsampling,
+        autoencoder: bool,
+        code_size: Size,
         num_outputs: Size,
     ) -> None:
         super().__init__()
@@ -74,11 +89,25 @@ class Discriminator(nn.Module):
             layers += [*_halve(maps, outputs, size, downsampling, bias=chosen == "none"), *_normalized(outputs, chosen, "leaky_relu")]
             maps, size = outputs, (size + 1) // 2
         self.convolutions = nn.Sequential(*layers, nn.Flatten())
-        self.output = nn.Linear(maps * size**2, num_outputs)
+        self.output: nn.Module = nn.Linear(maps * size**2, num_outputs)
+        if autoencoder:
+            decoder = Generator(
+                latent_size=code_size,
+                width=max(width // 2, 1),
+                channels=channels,
+                image_size=image_size,
+                activation="relu",
+                normalization=normalization,
+                upsampling="transposed",
+                output_activation="tanh",
+            )
+            self.output = Decoder(nn.Linear(maps * size**2, code_size), decoder)
 
     def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits, and the last feature maps, flattened, as features."""
+        """Logits, and the last feature maps, flattened, or an autoencoder's code, as features."""
         features = self.convolutions(images)
+        if isinstance(self.output, Decoder):
+            return self.output(images, features)
         return to_logits(self.output(features)), features
 
 
@@ -99,6 +128,14 @@ class DCGAN(Model):
 
 def _normalized(maps: int, normalization_name: Normalization, activation_name: Activation) -> list[nn.Module]:
     return [normalization(normalization_name, maps), activation(activation_name)]
+
+
+def _double(inputs: int, outputs: int, upsampling: Upsampling, bias: bool) -> list[nn.Module]:
+    if upsampling == "transposed":
+        return [nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=bias)]
+    if upsampling == "pixel_shuffle":
+        return [nn.Conv2d(inputs, 4 * outputs, 3, 1, 1, bias=bias), nn.PixelShuffle(2)]
+    return [nn.Upsample(scale_factor=2), nn.Conv2d(inputs, outputs, 3, 1, 1, bias=bias)]
 
 
 def _halve(inputs: int, outputs: int, size: int, downsampling: Downsampling, bias: bool) -> list[nn.Module]:

@@ -8,14 +8,23 @@ from annotated_types import Ge, Lt, MinLen
 from torch import Tensor, nn
 
 from twoplayer.models.base import Model
-from twoplayer.models.layers import Activation, VectorNormalization, activation, to_logits, vector_normalization
+from twoplayer.models.layers import (
+    Activation,
+    Decoder,
+    OutputActivation,
+    VectorNormalization,
+    activation,
+    to_images,
+    to_logits,
+    vector_normalization,
+)
 
 Size = Annotated[int, Ge(1)]
 Widths = Annotated[list[Size], MinLen(1)]
 
 
 class Generator(nn.Module):
-    """Latents (N, latent_size) through hidden layers of these widths to images (N, channels, image_size, image_size), by tanh."""
+    """Latents (N, latent_size) through hidden layers of these widths to images (N, channels, image_size, image_size)."""
 
     def __init__(
         self,
@@ -26,20 +35,24 @@ class Generator(nn.Module):
         image_size: Size,
         activation: Activation,
         normalization: VectorNormalization,
+        output_activation: OutputActivation,
     ) -> None:
         super().__init__()
-        self.latent_size = latent_size
+        self.latent_size, self.output_activation = latent_size, output_activation
         self.hidden = _hidden([latent_size, *widths], activation, normalization, dropout=0.0)
         self.output = nn.Linear(widths[-1], channels * image_size**2)
         self.shape = (channels, image_size, image_size)
 
     def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
         """Images in [-1, 1]."""
-        return self.output(self.hidden(latents)).tanh().view(-1, *self.shape)
+        return to_images(self.output(self.hidden(latents)), self.output_activation).view(-1, *self.shape)
 
 
 class Discriminator(nn.Module):
-    """Flattened images through hidden layers of these widths, LeakyReLU and dropout, to logits."""
+    """Flattened images through hidden layers of these widths, LeakyReLU and dropout, to logits.
+
+    An autoencoder goes on to a code of `code_size` numbers and back, through the same widths; its logit is the negative energy.
+    """
 
     def __init__(
         self,
@@ -49,15 +62,30 @@ class Discriminator(nn.Module):
         image_size: Size,
         normalization: VectorNormalization,
         dropout: Annotated[float, Ge(0), Lt(1)],
+        autoencoder: bool,
+        code_size: Size,
         num_outputs: Size,
     ) -> None:
         super().__init__()
         self.hidden = _hidden([math.prod((channels, image_size, image_size)), *widths], "leaky_relu", normalization, dropout)
-        self.output = nn.Linear(widths[-1], num_outputs)
+        self.output: nn.Module = nn.Linear(widths[-1], num_outputs)
+        if autoencoder:
+            decoder = Generator(
+                latent_size=code_size,
+                widths=widths[::-1],
+                channels=channels,
+                image_size=image_size,
+                activation="leaky_relu",
+                normalization=normalization,
+                output_activation="tanh",
+            )
+            self.output = Decoder(nn.Linear(widths[-1], code_size), decoder)
 
     def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits, and the last hidden layer as features."""
+        """Logits, and the last hidden layer, or an autoencoder's code, as features."""
         features = self.hidden(images.flatten(1))
+        if isinstance(self.output, Decoder):
+            return self.output(images, features)
         return to_logits(self.output(features)), features
 
 

@@ -6,6 +6,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 Activation = Literal["relu", "leaky_relu", "elu", "gelu", "silu"]
+OutputActivation = Literal["tanh", "sigmoid"]
 Normalization = Literal["batch", "instance", "layer", "none"]
 VectorNormalization = Literal["batch", "layer", "none"]
 """An instance of a vector is one number per channel, which instance normalization would erase."""
@@ -36,6 +37,11 @@ def activation(name: Activation) -> nn.Module:
     return _activations[name]()
 
 
+def to_images(outputs: Tensor, name: OutputActivation) -> Tensor:
+    """Numbers of any size as images in [-1, 1]: by tanh, or by a sigmoid whose range is stretched, which is tanh at half the slope."""
+    return outputs.tanh() if name == "tanh" else 2 * outputs.sigmoid() - 1
+
+
 def normalization(name: Normalization, channels: int) -> nn.Module:
     """The normalization of feature maps (N, channels, H, W); `layer` is over all channels and pixels of an image."""
     return _normalizations[name](channels)
@@ -44,6 +50,21 @@ def normalization(name: Normalization, channels: int) -> nn.Module:
 def vector_normalization(name: VectorNormalization, size: int) -> nn.Module:
     """The normalization of vectors (N, size)."""
     return _vector_normalizations[name](size)
+
+
+class Decoder(nn.Module):
+    """The second half of an autoencoder that judges: from features to a code, and from the code back to an image."""
+
+    def __init__(self, code: nn.Module, images: nn.Module) -> None:
+        super().__init__()
+        self.code, self.images = code, images
+
+    def forward(self, images: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Negative energies (N), the Euclidean norms of the errors over all pixels, and codes (N, code_size)."""
+        codes = self.code(features)
+        errors = (self.images(codes, None) - images).flatten(1).float()
+        # Not quite a norm, whose slope has no bound where the error is nothing.
+        return -(errors.square().sum(1) + 1e-6).sqrt(), codes
 
 
 def to_logits(outputs: Tensor) -> Tensor:

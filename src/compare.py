@@ -1,0 +1,15 @@
+"""Put runs side by side: `python src/compare.py runs=<folder of a sweep>`."""
+
+import hydra
+from omegaconf import DictConfig
+
+from twoplayer import command
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="compare")
+def main(config: DictConfig) -> None:
+    command.call(config)
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,134 @@
+"""Runs side by side: a Markdown table from what each says of itself, with some samples of each."""
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+from annotated_types import MinLen
+from omegaconf import OmegaConf
+from PIL import Image
+
+from twoplayer.errors import ConfigurationError
+from twoplayer.loggers.run_folder import read_summary
+from twoplayer.resuming import FREE
+
+COLUMNS = ("", "`fd`", "times its floor", "speed", "")
+
+
+class Run(NamedTuple):
+    """A run that has ended or not: its folder, what was asked of it, and its summary.json."""
+
+    folder: Path
+    overrides: tuple[str, ...]
+    summary: dict[str, Any]
+
+
+def write_table(
+    *, runs: str | Annotated[list[str], MinLen(1)], baseline: str | None, into: str | None, name: Annotated[str, MinLen(1)]
+) -> None:
+    """The table of these runs, the best `fd` first. A row is named by what was asked of its run and not of all.
+
+    Raises ConfigurationError where there are no runs, no such baseline, or no place for the table in the file.
+    """
+    found = find([runs] if isinstance(runs, str) else list(runs))
+    titles = name_rows(found)
+    if baseline is not None and baseline not in titles:
+        raise ConfigurationError(f"baseline={baseline}: there is no such row; there are {', '.join(titles)}")
+    reference = found[titles.index(baseline) if baseline is not None else 0]
+    pictures = draw(found, titles, Path(into).parent / "docs" / name) if into else [None] * len(found)
+    rows = [
+        row(run, title, reference, os.path.relpath(picture, Path(into).parent) if into and picture else None)
+        for run, title, picture in zip(found, titles, pictures, strict=True)
+    ]
+    order = sorted(range(len(found)), key=lambda index: found[index].summary.get("fd") or float("inf"))
+    table = "\n".join(
+        [_line(COLUMNS), _line(["---"] * len(COLUMNS)), *(rows[index] for index in order), "", circumstances(found, reference)]
+    )
+    if into is None:
+        print(table)
+    else:
+        insert(table, Path(into), name)
+
+
+def find(folders: Sequence[str]) -> list[Run]:
+    """The runs in these folders."""
+    found = []
+    for folder in map(Path, folders):
+        own = [folder] if (folder / "summary.json").is_file() else sorted(path.parent for path in folder.glob("*/summary.json"))
+        if not own:
+            raise ConfigurationError(f"runs={folder}: there is no run here; name the folder of a run, or of a sweep")
+        found += [Run(run, _overrides(run), read_summary(run)) for run in own]
+    return found
+
+
+def _overrides(run: Path) -> tuple[str, ...]:
+    file = run / ".hydra" / "overrides.yaml"
+    asked = map(str, OmegaConf.load(file)) if file.is_file() else []
+    return tuple(override for override in asked if not override.lstrip("+~").startswith((*FREE, "+search", "search")))
+
+
+def name_rows(runs: Sequence[Run]) -> list[str]:
+    """For each run what was asked of it and not of all."""
+    common = set.intersection(*(set(run.overrides) for run in runs)) if len(runs) > 1 else set()
+    return [" ".join(override for override in run.overrides if override not in common) or "as it is" for run in runs]
+
+
+def row(run: Run, title: str, reference: Run, picture: str | None) -> str:
+    """One line of the table."""
+    summary = run.summary
+    score, floor, speed = (summary.get(key) for key in ("fd", "fd_floor", "images_per_second"))
+    of_reference = reference.summary.get("images_per_second")
+    return _line(
+        [
+            f"`{title}`",
+            f"{score:,.1f}" if score is not None else summary.get("status", "unknown"),
+            f"{score / floor:,.1f}" if score is not None and floor else "",
+            f"{speed / of_reference:.2f}" if speed and of_reference else "",
+            f'<img src="{picture}" width="230">' if picture else "",
+        ]
+    )
+
+
+def circumstances(runs: Sequence[Run], reference: Run) -> str:
+    """What holds for all rows: images, seeds, the machine."""
+    images, seeds, devices, floors = (
+        sorted({str(run.summary.get(key)) if key != "images_seen" else f"{run.summary.get(key) or 0:,}" for run in runs})
+        for key in ("images_seen", "seed", "device", "fd_floor")
+    )
+    floor = f"; the floor is {float(floors[0]):.2f}" if len(floors) == 1 and floors[0] != "None" else ""
+    speed = reference.summary.get("images_per_second")
+    base = f"; a speed of 1 is {speed:,.0f} images a second" if speed else ""
+    return f"{' or '.join(images)} images, seed {', '.join(seeds)}, {' and '.join(devices)}{base}{floor}."
+
+
+def draw(runs: Sequence[Run], titles: Sequence[str], folder: Path) -> list[Path | None]:
+    """Two rows of the last grid of samples of each run."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files: list[Path | None] = []
+    for run, title in zip(runs, titles, strict=True):
+        grids = sorted((run.folder / "samples").glob("[0-9]*.png"))
+        if not grids:
+            files.append(None)
+            continue
+        with Image.open(grids[-1]) as grid:
+            rows = grid.crop((0, 0, grid.width, grid.width // 4)).resize((grid.width // 2, grid.width // 8), Image.Resampling.LANCZOS)
+        file = folder / f"{re.sub(r'[^a-z0-9]+', '_', title.lower()).strip('_')}.png"
+        rows.save(file, optimize=True)
+        files.append(file)
+    return files
+
+
+def insert(table: str, file: Path, name: str) -> None:
+    """Between the lines that mark its place."""
+    begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    text = file.read_text() if file.is_file() else ""
+    if begin not in text or end not in text.split(begin, 1)[1]:
+        raise ConfigurationError(f"into={file}: there is no place for the table; put the lines {begin} and {end} where it belongs")
+    before, rest = text.split(begin, 1)
+    file.write_text(f"{before}{begin}\n{table}\n{end}{rest.split(end, 1)[1]}")
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"

@@ -1,0 +1,40 @@
+"""BEGAN (Berthelot, Schumm and Metz, 2017, arXiv:1703.10717): an autoencoder D, and a balance between both sides' energies."""
+
+from typing import Annotated, Literal
+
+import torch
+from annotated_types import Gt, Le
+from torch import Tensor
+
+from twoplayer import ranks
+from twoplayer.losses.energy import AutoencoderLoss
+from twoplayer.models.base import Side
+
+
+class BoundaryEquilibrium(AutoencoderLoss):
+    """D lowers the energy of real images and raises `balance` times that of fakes; the balance is moved so that the energy of fakes
+    comes to `diversity` times that of real images. A lower diversity gives better looking and fewer kinds of images.
+    """
+
+    def __init__(self, *, num_outputs: Literal[1], diversity: Annotated[float, Gt(0), Le(1)], gain: Annotated[float, Gt(0)]) -> None:
+        super().__init__(num_outputs=num_outputs)
+        self.diversity, self.gain = diversity, gain
+        self.register_buffer("balance", torch.tensor(0.0))
+        self.register_buffer("convergence", torch.tensor(0.0))
+        self.balance: Tensor
+        self.convergence: Tensor
+
+    def fake(self, logits: Tensor) -> Tensor:
+        """The negative energy, as far as the balance has it."""
+        return self.balance * logits
+
+    def update(self, real: Side, fake: Side) -> None:
+        """Proportional control of the balance, and the measure of convergence, the lower the better."""
+        on_real, on_fake = ranks.mean(torch.stack([-real.logits.mean(), -fake.logits.mean()]))
+        error = self.diversity * on_real - on_fake
+        self.balance.add_(self.gain * error).clamp_(0, 1)
+        self.convergence.copy_(on_real + error.abs())
+
+    def report(self) -> dict[str, Tensor]:
+        """The k and the M of the paper."""
+        return {"balance": self.balance, "convergence": self.convergence}

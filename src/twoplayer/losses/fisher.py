@@ -1,0 +1,45 @@
+"""Fisher GAN (Mroueh and Sercu, 2017, arXiv:1705.09675): the critic's second moment is held at 1, by an augmented Lagrangian."""
+
+from typing import Annotated, Literal
+
+import torch
+from annotated_types import Gt
+from torch import Tensor
+
+from twoplayer import ranks
+from twoplayer.losses.base import Loss
+from twoplayer.models.base import Side
+
+
+class Fisher(Loss):
+    """The difference of the critic's means in units of its own spread; nothing has to bound its slope."""
+
+    boundary = None
+    soft_labels = False
+
+    def __init__(self, *, num_outputs: Literal[1], penalty: Annotated[float, Gt(0)]) -> None:
+        super().__init__(num_outputs=num_outputs)
+        self.penalty = penalty
+        self.register_buffer("multiplier", torch.tensor(0.0))
+        self.multiplier: Tensor
+
+    def discriminator(self, real: Side, fake: Side, real_target: Tensor, fake_target: Tensor) -> Tensor:
+        """The negative Lagrangian."""
+        excess = _second_moment(real.logits, fake.logits) - 1
+        return fake.logits.mean() - real.logits.mean() + self.multiplier * excess + self.penalty / 2 * excess.square()
+
+    def fool(self, logits: Tensor) -> Tensor:
+        """The negative output."""
+        return -logits
+
+    def update(self, real: Side, fake: Side) -> None:
+        """A step of the multiplier towards the constraint."""
+        self.multiplier.add_(self.penalty * (ranks.mean(_second_moment(real.logits, fake.logits)) - 1))
+
+    def report(self) -> dict[str, Tensor]:
+        """The multiplier."""
+        return {"multiplier": self.multiplier}
+
+
+def _second_moment(real: Tensor, fake: Tensor) -> Tensor:
+    return (real.square().mean() + fake.square().mean()) / 2

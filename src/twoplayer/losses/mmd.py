@@ -1,0 +1,52 @@
+"""MMD GAN (Li et al., 2017, arXiv:1705.08584; Bińkowski et al., 2018, arXiv:1801.01401): the maximum mean discrepancy of D's vectors.
+With a D that has nothing to learn it is GMMN (Li, Swersky and Zemel, 2015, arXiv:1502.02761).
+"""
+
+from typing import Annotated, Literal
+
+import torch
+from annotated_types import Ge, Gt, MinLen
+from torch import Tensor
+
+from twoplayer.losses.sets import SetLoss
+from twoplayer.models.base import Side
+
+Kernel = Literal["gaussian", "rational_quadratic"]
+
+
+class MMD(SetLoss):
+    """The unbiased estimate of the squared discrepancy, with the sum of one kernel at several scales."""
+
+    def __init__(
+        self, *, num_outputs: Annotated[int, Ge(2)], kernel: Kernel, scales: Annotated[list[Annotated[float, Gt(0)]], MinLen(1)]
+    ) -> None:
+        super().__init__(num_outputs=num_outputs)
+        self.kernel, self.scales = kernel, list(scales)
+
+    def discriminator(self, real: Side, fake: Side, real_target: Tensor, fake_target: Tensor) -> Tensor:
+        """The negative discrepancy."""
+        return -self._discrepancy(real.logits, fake.logits, torch.ones_like(fake_target[:, 0]))
+
+    def generator(self, fake: Side, real: Side | None, weights: Tensor) -> Tensor:
+        """The discrepancy."""
+        assert real is not None
+        return self._discrepancy(real.logits, fake.logits, weights[:, 0])
+
+    def critic(self, logits: Tensor, real: Side, fake: Side) -> Tensor:
+        """The witness: how much nearer a vector is to the real ones than to the fakes."""
+        return self._similarity(logits, real.logits.detach()).mean(1) - self._similarity(logits, fake.logits.detach()).mean(1)
+
+    def _discrepancy(self, real: Tensor, fake: Tensor, weights: Tensor) -> Tensor:
+        among_fakes = weights[:, None] * weights * self._similarity(fake, fake)
+        across = (weights * self._similarity(real, fake)).mean()
+        return _mean_off_diagonal(self._similarity(real, real)) + _mean_off_diagonal(among_fakes) - 2 * across
+
+    def _similarity(self, one: Tensor, other: Tensor) -> Tensor:
+        squared = (one[:, None] - other[None]).square().sum(2)
+        if self.kernel == "gaussian":
+            return sum((-squared / (2 * scale**2)).exp() for scale in self.scales)  # type: ignore[return-value]
+        return sum((1 + squared / (2 * scale)) ** -scale for scale in self.scales)  # type: ignore[return-value]
+
+
+def _mean_off_diagonal(matrix: Tensor) -> Tensor:
+    return (matrix.sum() - matrix.diagonal().sum()) / (len(matrix) * (len(matrix) - 1))

@@ -1,0 +1,43 @@
+"""What the losses have in common that compare sets of vectors, one for each image."""
+
+from typing import Annotated
+
+import torch
+from annotated_types import Ge
+from omegaconf import DictConfig
+from torch import Tensor
+
+from twoplayer.errors import ConfigurationError
+from twoplayer.losses.base import Loss
+
+
+class SetLoss(Loss):
+    """D gives a vector per image; a distance of the two sets of vectors is what D raises and G lowers."""
+
+    boundary = None
+    compares = True
+    soft_labels = False
+    needs_bounded_slope = True
+
+    def __init__(self, *, num_outputs: Annotated[int, Ge(2)]) -> None:
+        super().__init__(num_outputs=1)
+
+    @staticmethod
+    def refuse(config: DictConfig) -> None:
+        """An autoencoder, which gives an energy and no vector."""
+        if config.model.discriminator.get("autoencoder"):
+            raise ConfigurationError(
+                f"loss={config.loss._target_.split('.')[-2]}: it compares vectors, which an autoencoder does not give; set model.discriminator.autoencoder=false"
+            )
+
+
+def distances(one: Tensor, other: Tensor) -> Tensor:
+    """Euclidean distances of all rows (N, d) from all rows (M, d): (N, M), with a gradient of zero where two are the same."""
+    squared = (one[:, None] - other[None]).square().sum(2)
+    same = squared == 0
+    return torch.where(same, 0.0, torch.where(same, 1.0, squared).sqrt())
+
+
+def mean_of_others(matrix: Tensor) -> Tensor:
+    """The mean of each row (N) of a square matrix (N, N), its diagonal left out."""
+    return (matrix.sum(1) - matrix.diagonal()) / (len(matrix) - 1)

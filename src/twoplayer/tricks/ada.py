@@ -1,0 +1,67 @@
+"""Adaptive discriminator augmentation (Karras et al., 2020, arXiv:2006.06676): as much augmentation as D's overfitting asks for."""
+
+from typing import Annotated
+
+import torch
+from annotated_types import Gt, Lt
+from hydra.utils import get_class
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from twoplayer import ranks
+from twoplayer.errors import ConfigurationError
+from twoplayer.models.base import Side
+from twoplayer.tricks.augmentations import brighten, cut_out, translate
+from twoplayer.tricks.base import Trick
+
+
+class ADA(Trick):
+    """Each change is made to each image with `probability`, which rises while D's sign on real images is right more often than
+    `target` says, and falls while it is less: by 1 in `images` real images.
+    """
+
+    def __init__(
+        self,
+        *,
+        loss: str,
+        target: Annotated[float, Gt(0), Lt(1)],
+        images: Annotated[int, Gt(0)],
+        brightness: Annotated[float, Gt(0)],
+        translation: Annotated[float, Gt(0), Lt(1)],
+        cutout: Annotated[float, Gt(0), Lt(1)],
+    ) -> None:
+        super().__init__()
+        if not loss.startswith("twoplayer.losses."):  # it may come with a file of someone else, and naming a module runs it
+            raise ConfigurationError(f"trick.ada.loss={loss}: must be a loss of twoplayer")
+        self.boundary, self.target, self.images = get_class(loss).boundary, target, images
+        self.brightness, self.translation, self.cutout = brightness, translation, cutout
+        for name in ("probability", "sign"):
+            self.register_buffer(name, torch.tensor(0.0))
+        self.probability: Tensor
+        self.sign: Tensor
+
+    @staticmethod
+    def refuse(config: DictConfig) -> None:
+        """Losses without a boundary, where a sign means nothing."""
+        loss = get_class(config.loss._target_)
+        if loss.boundary is None:
+            raise ConfigurationError(
+                f"trick=ada: with {loss.__name__} D's output has no boundary between real and fake that could steer it; use trick=[diff_augment], or another loss"
+            )
+
+    def view(self, images: Tensor) -> Tensor:
+        """Each change to some of the images."""
+        for change, amount in ((brighten, self.brightness), (translate, self.translation), (cut_out, self.cutout)):
+            chosen = torch.rand(len(images), 1, 1, 1, device=images.device) < self.probability
+            images = torch.where(chosen, change(images, amount), images)
+        return images
+
+    def after_discriminator(self, discriminator: nn.Module, real: Side, fake: Side) -> None:
+        """One step of the controller."""
+        self.sign.copy_(ranks.mean((real.logits - self.boundary).sign().mean()))
+        step = len(real.images) * ranks.world_size() / self.images
+        self.probability.add_(step * (self.sign - self.target).sign()).clamp_(0, 1)
+
+    def report(self) -> dict[str, Tensor]:
+        """The probability, and r_t."""
+        return {"probability": self.probability, "sign": self.sign}

@@ -1,0 +1,37 @@
+"""Differentiable changes of images (N, C, H, W), each image by chance in its own way: what augmentations are made of."""
+
+import torch
+from torch import Tensor
+
+
+def translate(images: Tensor, share: float) -> Tensor:
+    """Moved by up to `share` of the size, whole pixels, the border repeated."""
+    height, width = images.shape[-2:]
+    rows = _shifted(len(images), height, share, images.device)
+    columns = _shifted(len(images), width, share, images.device)
+    images = images.gather(2, rows[:, None, :, None].expand(-1, images.shape[1], -1, width))
+    return images.gather(3, columns[:, None, None, :].expand(-1, images.shape[1], height, -1))
+
+
+def cut_out(images: Tensor, share: float) -> Tensor:
+    """A rectangle of `share` of the size, anywhere, even partly outside, becomes 0, the middle of the range."""
+    height, width = images.shape[-2:]
+    rows, columns = (_inside(len(images), size, share, images.device) for size in (height, width))
+    return images.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], 0.0)
+
+
+def brighten(images: Tensor, amount: float) -> Tensor:
+    """The same number, from -`amount` to `amount`, added to all pixels of an image."""
+    return images + amount * (2 * torch.rand(len(images), 1, 1, 1, device=images.device) - 1)
+
+
+def _shifted(num: int, size: int, share: float, device: torch.device) -> Tensor:
+    most = round(size * share)
+    return (torch.arange(size, device=device) + torch.randint(-most, most + 1, (num, 1), device=device)).clamp(0, size - 1)
+
+
+def _inside(num: int, size: int, share: float, device: torch.device) -> Tensor:
+    length = round(size * share)
+    start = torch.randint(-(length // 2), size - length // 2, (num, 1), device=device)
+    position = torch.arange(size, device=device)
+    return (position >= start) & (position < start + length)

@@ -1,0 +1,38 @@
+"""Balanced consistency regularization (bCR; Zhao et al., 2021, arXiv:2002.04724): D is to say the same of an image and of it moved."""
+
+from typing import Annotated
+
+import torch
+from annotated_types import Ge, Gt, Lt
+from torch import Tensor
+
+from twoplayer.models.base import Example, Side
+from twoplayer.tricks.augmentations import translate
+from twoplayer.tricks.base import Judge, Trick
+
+
+class Consistency(Trick):
+    """The mean squared change of D's output when images are moved by up to `shift` of their size, for real images and for fakes."""
+
+    def __init__(
+        self,
+        *,
+        real_weight: Annotated[float, Ge(0)],
+        fake_weight: Annotated[float, Ge(0)],
+        shift: Annotated[float, Gt(0), Lt(1)],
+        every: Annotated[int, Ge(1)],
+    ) -> None:
+        super().__init__()
+        self.shift, self.every = shift, every
+        for name, weight in (("real_weight", real_weight), ("fake_weight", fake_weight)):
+            self.register_buffer(name, torch.tensor(weight))
+        self.real_weight: Tensor
+        self.fake_weight: Tensor
+
+    def penalty(self, real: Side, fake: Side, judge: Judge) -> Tensor:
+        """Both sides."""
+        return self.real_weight * self._change(real, judge) + self.fake_weight * self._change(fake, judge)
+
+    def _change(self, side: Side, judge: Judge) -> Tensor:
+        moved, _ = judge(Example(translate(side.images.detach(), self.shift), side.labels, side.latents))
+        return (moved - side.logits).square().mean()

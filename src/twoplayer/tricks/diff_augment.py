@@ -1,0 +1,25 @@
+"""DiffAugment (Zhao et al., 2020, arXiv:2006.10738): all that D sees, real and fake, is changed, and G learns through the change."""
+
+from typing import Annotated
+
+from annotated_types import Ge, Lt
+from torch import Tensor
+
+from twoplayer.tricks.augmentations import brighten, cut_out, translate
+from twoplayer.tricks.base import Trick
+
+Share = Annotated[float, Ge(0), Lt(1)]
+
+
+class DiffAugment(Trick):
+    """Brightness, translation and a cut-out, each image in its own way; what is 0 is left out."""
+
+    def __init__(self, *, brightness: Annotated[float, Ge(0)], translation: Share, cutout: Share) -> None:
+        super().__init__()
+        self.brightness, self.translation, self.cutout = brightness, translation, cutout
+
+    def view(self, images: Tensor) -> Tensor:
+        """The changed images."""
+        for change, amount in ((brighten, self.brightness), (translate, self.translation), (cut_out, self.cutout)):
+            images = change(images, amount) if amount else images
+        return images

@@ -1,0 +1,33 @@
+"""DRAGAN (Kodali et al., 2017, arXiv:1705.07215): D's slope is to be 1 around real images, which keeps sharp local optima away."""
+
+from typing import Annotated
+
+import torch
+from annotated_types import Ge, Gt
+from torch import Tensor
+
+from twoplayer.models.base import Example, Side
+from twoplayer.tricks.base import Judge, Trick
+from twoplayer.tricks.slopes import slopes
+
+
+class DRAGAN(Trick):
+    """`weight` times the mean of (slope - 1)^2 at real images that noise was added to: a random share, for each image, of uniform noise
+    of up to `spread` times the standard deviation of the batch.
+    """
+
+    bounds_slope = True
+
+    def __init__(self, *, weight: Annotated[float, Gt(0)], spread: Annotated[float, Gt(0)], every: Annotated[int, Ge(1)]) -> None:
+        super().__init__()
+        self.spread, self.every = spread, every
+        self.register_buffer("weight", torch.tensor(weight))
+        self.weight: Tensor
+
+    def penalty(self, real: Side, fake: Side, judge: Judge) -> Tensor:
+        """The mean over perturbed images; the norm of a slope is over all pixels of an image."""
+        images = real.images.detach()
+        share = torch.rand(len(images), *[1] * (images.ndim - 1), device=images.device)
+        perturbed = (images + share * self.spread * images.std() * torch.rand_like(images)).requires_grad_()
+        logits, _ = judge(Example(perturbed, real.labels, None))
+        return self.weight * (torch.linalg.vector_norm(slopes(logits, perturbed), dim=1) - 1).square().mean()

@@ -1,0 +1,31 @@
+"""Feature matching (Salimans et al., 2016, arXiv:1606.03498, section 3.1): G is to meet the mean of D's features on real images."""
+
+from typing import Annotated
+
+import torch
+from annotated_types import Ge, Gt
+from torch import Tensor
+
+from twoplayer.models.base import Side
+from twoplayer.tricks.base import Judge, Trick
+
+
+class FeatureMatching(Trick):
+    """`weight` times the squared distance of the mean features of both sides, in the place of G's cost, as in the paper, or added to it."""
+
+    needs_real = True
+
+    def __init__(self, *, weight: Annotated[float, Gt(0)], replace: bool, every: Annotated[int, Ge(1)]) -> None:
+        super().__init__()
+        self.replace, self.every = replace, every
+        self.register_buffer("weight", torch.tensor(weight))
+        self.weight: Tensor
+
+    def generator_cost(self, cost: Tensor, real: Side | None, fake: Side) -> Tensor:
+        """Nothing of the adversarial cost, where it is replaced."""
+        return 0 * cost if self.replace else cost
+
+    def generator_penalty(self, real: Side | None, fake: Side, judge: Judge) -> Tensor:
+        """The distance."""
+        assert real is not None
+        return self.weight * (real.features.flatten(1).mean(0) - fake.features.flatten(1).mean(0)).square().sum()

@@ -1,0 +1,34 @@
+"""Dropout in G, in sampling too (Isola et al., 2017, arXiv:1611.07004; tip 17 of "How to train a GAN"): noise of another kind than latents."""
+
+from typing import Annotated
+
+from annotated_types import Gt, Lt
+from torch import Tensor, nn
+from torch.nn.functional import dropout
+
+from twoplayer.tricks.base import Trick
+from twoplayer.tricks.inserted import after_hidden_layers
+
+
+class GeneratorDropout(Trick):
+    """A `share` of the numbers behind every hidden layer of G is switched off, always."""
+
+    def __init__(self, *, share: Annotated[float, Gt(0), Lt(1)]) -> None:
+        super().__init__()
+        self.share = share
+
+    def wrap(self, generator: nn.Module, discriminator: nn.Module) -> None:
+        """Behind each layer but the last."""
+        after_hidden_layers(generator, lambda: Dropout(self.share))
+
+
+class Dropout(nn.Module):
+    """Dropout that does not end with training."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Values of any shape."""
+        return dropout(values, self.share, training=True)

@@ -1,0 +1,52 @@
+"""Minibatch discrimination (Salimans et al., 2016, arXiv:1606.03498, section 3.2): D sees how near an image is to the others of its batch."""
+
+from typing import Annotated
+
+import torch
+from annotated_types import Ge
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from twoplayer.errors import ConfigurationError
+from twoplayer.tricks.base import Trick
+from twoplayer.tricks.inserted import before_output
+
+
+class MinibatchDiscrimination(Trick):
+    """`num` features more for D's last layer, each from comparing `size` numbers of an image with those of the others."""
+
+    def __init__(self, *, num: Annotated[int, Ge(1)], size: Annotated[int, Ge(1)]) -> None:
+        super().__init__()
+        self.num, self.size = num, size
+
+    @staticmethod
+    def refuse(config: DictConfig) -> None:
+        """An autoencoder, which has no last layer to widen."""
+        refuse_autoencoder("minibatch_discrimination", config)
+
+    def build(self, generator: nn.Module, discriminator: nn.Module) -> None:
+        """Before D's last layer."""
+        before_output(discriminator, lambda features: Closeness(features, self.num, self.size), self.num)
+
+
+class Closeness(nn.Module):
+    """Adds to the features (N, F) of each image `num` sums, over the others, of exp(-L1 distance) of `size` numbers."""
+
+    def __init__(self, features: int, num: int, size: int) -> None:
+        super().__init__()
+        self.tensor = nn.Linear(features, num * size, bias=False)
+        self.num = num
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, F) to (N, F + num)."""
+        rows = self.tensor(features).unflatten(1, (self.num, -1))
+        near = (-(rows[:, None] - rows[None]).abs().sum(3)).exp().sum(1) - 1  # each is at distance 0 from itself
+        return torch.cat([features, near], 1)
+
+
+def refuse_autoencoder(trick: str, config: DictConfig) -> None:
+    """Refuse a trick that widens D's last layer where D is an autoencoder."""
+    if config.model.discriminator.get("autoencoder"):
+        raise ConfigurationError(
+            f"trick={trick}: it does not go with model.discriminator.autoencoder=true, which has no last layer; leave one out"
+        )

@@ -1,0 +1,31 @@
+"""Minibatch standard deviation (Karras et al., 2018, arXiv:1710.10196): D sees how much the images of a batch differ."""
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from twoplayer.tricks.base import Trick
+from twoplayer.tricks.inserted import before_output
+from twoplayer.tricks.minibatch_discrimination import refuse_autoencoder
+
+
+class MinibatchStddev(Trick):
+    """One feature more for D's last layer: the standard deviation of each feature over the batch, averaged over features."""
+
+    @staticmethod
+    def refuse(config: DictConfig) -> None:
+        """An autoencoder, which has no last layer to widen."""
+        refuse_autoencoder("minibatch_stddev", config)
+
+    def build(self, generator: nn.Module, discriminator: nn.Module) -> None:
+        """Before D's last layer."""
+        before_output(discriminator, lambda features: Spread(), 1)
+
+
+class Spread(nn.Module):
+    """Adds the same number to the features of every image."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, F) to (N, F + 1)."""
+        spread = (features.var(0, correction=0) + 1e-8).sqrt().mean()
+        return torch.cat([features, spread.expand(len(features), 1)], 1)

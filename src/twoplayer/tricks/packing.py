@@ -1,0 +1,32 @@
+"""PacGAN (Lin et al., 2018, arXiv:1712.04086): D judges several images at once, all real or all fake, and sees when they are too alike."""
+
+from typing import Annotated
+
+from annotated_types import Ge, Le
+from omegaconf import DictConfig
+from torch import Tensor
+
+from twoplayer.errors import ConfigurationError
+from twoplayer.tricks.base import Trick
+
+
+class Packing(Trick):
+    """`size` images are stacked along their channels, so that D gives one logit for each pack."""
+
+    def __init__(self, *, size: Annotated[int, Ge(2), Le(4)]) -> None:
+        super().__init__()
+        self.size = size
+
+    @staticmethod
+    def refuse(config: DictConfig) -> None:
+        """Batches that do not divide, and labels that would not know which image they are of."""
+        size, batch_size = config.trick.packing.size, config.data.batch_size
+        ranks = config.trainer.devices * config.trainer.num_nodes
+        if batch_size // ranks % size:
+            raise ConfigurationError(
+                f"trick.packing.size={size}: data.batch_size={batch_size}{f' on {ranks} ranks' if ranks > 1 else ''} does not divide into packs of {size}; set a multiple"
+            )
+
+    def view(self, images: Tensor) -> Tensor:
+        """(N, C, ...) to (N / size, size C, ...)."""
+        return images.reshape(len(images) // self.size, self.size * images.shape[1], *images.shape[2:])

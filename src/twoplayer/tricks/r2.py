@@ -1,0 +1,28 @@
+"""R2 (Mescheder, Geiger and Nowozin, 2018, arXiv:1801.04406): as R1, at fakes; R3GAN (Huang et al., 2024, arXiv:2501.05441) needs both."""
+
+from typing import Annotated
+
+import torch
+from annotated_types import Ge, Gt
+from torch import Tensor
+
+from twoplayer.models.base import Side
+from twoplayer.tricks.base import Judge, Trick
+from twoplayer.tricks.slopes import squared_slope
+
+
+class R2(Trick):
+    """`weight` / 2 times the mean squared slope of D at fakes, in every `every`-th update."""
+
+    slopes = frozenset({"fake"})
+    bounds_slope = True
+
+    def __init__(self, *, weight: Annotated[float, Gt(0)], every: Annotated[int, Ge(1)]) -> None:
+        super().__init__()
+        self.every = every
+        self.register_buffer("weight", torch.tensor(weight))
+        self.weight: Tensor
+
+    def penalty(self, real: Side, fake: Side, judge: Judge) -> Tensor:
+        """The mean over fakes."""
+        return self.weight / 2 * squared_slope(fake.logits, fake.images).mean()

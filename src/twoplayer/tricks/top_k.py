@@ -1,0 +1,48 @@
+"""Top-k training (Sinha et al., 2020, arXiv:2002.06224): G learns from the fakes that D holds for the best alone."""
+
+from collections.abc import Mapping
+from typing import Annotated
+
+import torch
+from annotated_types import Gt, Le
+from omegaconf import DictConfig
+from torch import Tensor
+
+from twoplayer.errors import ConfigurationError
+from twoplayer.tricks.base import Trick
+
+
+class TopK(Trick):
+    """The best share of a batch has weights that add up to its number, the others 0. The share is 1 at first, and multiplied by `decay`
+    every `images` real images, down to `least`.
+    """
+
+    def __init__(
+        self, *, least: Annotated[float, Gt(0), Le(1)], decay: Annotated[float, Gt(0), Le(1)], images: Annotated[int, Gt(0)]
+    ) -> None:
+        super().__init__()
+        self.least, self.decay, self.images = least, decay, images
+        self.register_buffer("share", torch.tensor(1.0))
+        self.share: Tensor
+
+    @staticmethod
+    def refuse(config: DictConfig) -> None:
+        """Losses for which D gives vectors, of which none is best."""
+        if config.loss.num_outputs > 1:
+            raise ConfigurationError(
+                f"trick=top_k: with loss.num_outputs={config.loss.num_outputs} D gives vectors, which cannot be ranked; choose another loss"
+            )
+
+    def begin(self, images_seen: int, numbers: Mapping[str, Tensor]) -> None:
+        """The share of this iteration."""
+        self.share.fill_(max(self.least, self.decay ** (images_seen / self.images)))
+
+    def weights(self, logits: Tensor, weights: Tensor) -> Tensor:
+        """By rank."""
+        ranking = logits.detach().argsort(descending=True).argsort()
+        kept = weights * (ranking < (self.share * len(logits)).round().clamp_min(1))
+        return kept * len(logits) / kept.sum()
+
+    def report(self) -> dict[str, Tensor]:
+        """The share."""
+        return {"share": self.share}

@@ -1,0 +1,13 @@
+"""Latents from a cube, the prior of the first GANs; "How to train a GAN" counsels against it (tip 3)."""
+
+from torch import Tensor
+
+from twoplayer.tricks.base import Trick
+
+
+class UniformLatents(Trick):
+    """Uniform in [-1, 1], each the quantile of a Gaussian one."""
+
+    def latents(self, latents: Tensor) -> Tensor:
+        """2 Phi(z) - 1."""
+        return (latents / 2**0.5).erf()

@@ -1,0 +1,63 @@
+"""Runs side by side, from what they say of themselves."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from conftest import play
+from twoplayer.comparison import write_table
+from twoplayer.errors import ConfigurationError
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Path:
+    """Two runs, with scores put into their summaries."""
+    for name, score in (("hinge", 20.0), ("minimax", 10.0)):
+        folder = tmp_path / "sweep" / name
+        play(folder, f"loss={name}", "budget.images=32")
+        (folder / ".hydra").mkdir()
+        (folder / ".hydra" / "overrides.yaml").write_text(f"- loss={name}\n- data.batch_size=16\n- sweep=x\n")
+        summary = json.loads((folder / "summary.json").read_text())
+        (folder / "summary.json").write_text(json.dumps(summary | {"fd": score, "fd_floor": 4.0, "images_per_second": 10 * score}))
+    return tmp_path / "sweep"
+
+
+def test_a_table_has_the_best_first_and_names_what_differs(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    write_table(runs=str(sweep), baseline="loss=hinge", into=None, name="runs")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2:4] == ["| `loss=minimax` | 10.0 | 2.5 | 0.50 |  |", "| `loss=hinge` | 20.0 | 5.0 | 1.00 |  |"]
+    assert lines[-1].startswith("32 images, seed 0, cpu, 1 threads; a speed of 1 is 200 images a second; the floor is 4.00.")
+
+
+def test_a_table_goes_where_it_is_marked_with_pictures(sweep: Path, tmp_path: Path) -> None:
+    file = tmp_path / "README.md"
+    file.write_text("above\n<!-- losses -->\nold\n<!-- /losses -->\nbelow\n")
+    for _ in range(2):
+        write_table(runs=[str(sweep / "hinge"), str(sweep / "minimax")], baseline=None, into=str(file), name="losses")
+    text = file.read_text()
+    assert text.startswith("above\n<!-- losses -->\n| ")
+    assert text.endswith("<!-- /losses -->\nbelow\n")
+    assert "old" not in text
+    assert text.count('<img src="docs/losses/loss_hinge.png"') == 1
+    with Image.open(tmp_path / "docs" / "losses" / "loss_hinge.png") as picture:
+        assert picture.width == pytest.approx(4 * picture.height, rel=0.05)
+
+
+def test_a_run_without_a_score_says_how_it_ended(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = sweep / "hinge" / "summary.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"fd": None, "status": "failed"}))
+    capsys.readouterr()
+    write_table(runs=str(sweep), baseline=None, into=None, name="runs")
+    assert "| `loss=hinge` | failed |  | 1.00 |  |" in capsys.readouterr().out
+
+
+def test_what_is_not_there_is_told(sweep: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="there is no run here"):
+        write_table(runs=str(tmp_path), baseline=None, into=None, name="runs")
+    with pytest.raises(ConfigurationError, match="baseline=x: there is no such row; there are loss=hinge, loss=minimax"):
+        write_table(runs=str(sweep), baseline="x", into=None, name="runs")
+    with pytest.raises(ConfigurationError, match="put the lines <!-- runs --> and <!-- /runs -->"):
+        write_table(runs=str(sweep), baseline=None, into=str(tmp_path / "empty.md"), name="runs")

@@ -1,0 +1,372 @@
+"""The mathematics of the regularizers and tips, each against an independent computation."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from conftest import composed, small
+from test_tricks import judged, linear_judge
+from twoplayer.errors import ConfigurationError
+from twoplayer.models.base import Example, Side
+from twoplayer.optimizers import optimistic_adam
+from twoplayer.tricks.ada import ADA
+from twoplayer.tricks.adaptive_steps import AdaptiveSteps
+from twoplayer.tricks.augmentations import brighten, cut_out, translate
+from twoplayer.tricks.base import Costs, Judge, Trick, Turns
+from twoplayer.tricks.consistency import Consistency
+from twoplayer.tricks.dragan import DRAGAN
+from twoplayer.tricks.feature_matching import FeatureMatching
+from twoplayer.tricks.generator_dropout import GeneratorDropout
+from twoplayer.tricks.generator_noise import GeneratorNoise
+from twoplayer.tricks.gradient_clipping import GradientClipping
+from twoplayer.tricks.label_flipping import LabelFlipping
+from twoplayer.tricks.lecam import LeCam
+from twoplayer.tricks.minibatch_discrimination import Closeness
+from twoplayer.tricks.minibatch_stddev import Spread
+from twoplayer.tricks.mixed_batches import MixedBatches
+from twoplayer.tricks.old_opponents import OldOpponents
+from twoplayer.tricks.packing import Packing
+from twoplayer.tricks.pulling_away import PullingAway
+from twoplayer.tricks.r2 import R2
+from twoplayer.tricks.replay import Replay
+from twoplayer.tricks.soft_labels import SoftLabels
+from twoplayer.tricks.spectral_norm import SpectralNorm
+from twoplayer.tricks.spherical_latents import SphericalLatents
+from twoplayer.tricks.top_k import TopK
+from twoplayer.tricks.uniform_latents import UniformLatents
+from twoplayer.tricks.weight_clipping import WeightClipping
+from twoplayer.tricks.wgan_div import WGANDiv
+
+IMAGES = (5, 1, 4, 4)
+
+
+def example(images: Tensor) -> Example:
+    return Example(images, torch.arange(len(images)), None)
+
+
+def features(values: Tensor) -> Side:
+    return Side(torch.zeros(len(values), 1, 4, 4), torch.zeros(len(values)), None, torch.zeros(len(values)), values)
+
+
+def logits(values: list[float]) -> Side:
+    return Side(torch.zeros(len(values), 1, 4, 4), torch.zeros(len(values)), None, torch.tensor(values), torch.zeros(len(values), 2))
+
+
+@pytest.mark.parametrize(
+    ("trick", "expected"),
+    [
+        (R2(weight=3.0, every=1), lambda norm: 1.5 * norm**2),
+        (DRAGAN(weight=10.0, spread=0.5, every=1), lambda norm: 10 * (norm - 1) ** 2),
+        (WGANDiv(weight=2.0, power=6.0, every=1), lambda norm: 2 * norm**6),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Trick) else "",
+)
+def test_a_slope_is_punished_as_the_paper_says(trick: Trick, expected: Any) -> None:
+    direction = 0.3 * torch.randn(1, 4, 4)
+    judge = linear_judge(direction)
+    penalty = trick.penalty(judged(torch.randn(IMAGES), judge), judged(torch.randn(IMAGES), judge), judge)
+    assert float(penalty) == pytest.approx(expected(float(direction.square().sum().sqrt())), rel=1e-4)
+
+
+def test_dragan_looks_around_real_images() -> None:
+    seen = []
+
+    def judge(shown: Example) -> tuple[Tensor, Tensor]:
+        seen.append(shown.images.detach())
+        return shown.images.flatten(1).sum(1), shown.images
+
+    images = torch.randn(400, 1, 4, 4)
+    side = judged(images, judge)
+    DRAGAN(weight=1.0, spread=0.5, every=1).penalty(side, side, judge)
+    noise = seen[-1] - images
+    assert float(noise.min()) >= 0
+    assert float(noise.max()) == pytest.approx(0.5 * float(images.std()), rel=0.05)
+
+
+def test_weights_are_cut() -> None:
+    discriminator = nn.Linear(30, 30)
+    old = discriminator.weight.detach().clone()
+    WeightClipping(limit=0.05).after_discriminator(discriminator, logits([0.0]), logits([0.0]))
+    assert torch.equal(discriminator.weight, old.clamp(-0.05, 0.05))
+
+
+def test_spectral_norm_leaves_no_layer_that_stretches() -> None:
+    discriminator = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(32, 4))
+    SpectralNorm().wrap(nn.Identity(), discriminator)
+    for _ in range(50):
+        discriminator(torch.randn(2, 3, 4, 4))
+    for layer in (discriminator[0], discriminator[2]):
+        assert torch.linalg.matrix_norm(layer.weight.flatten(1), 2).item() == pytest.approx(1.0, abs=1e-3)  # type: ignore[union-attr, operator]
+
+
+def test_gradients_are_shortened_for_the_player_that_has_a_limit() -> None:
+    trick = GradientClipping(generator=2.0, discriminator=None)
+    for player, expected in (("generator", 2.0), ("discriminator", 5.0)):
+        weight = nn.Parameter(torch.zeros(2))
+        weight.grad = torch.tensor([3.0, 4.0])
+        trick.gradients(player, [weight])  # type: ignore[arg-type]
+        assert float(weight.grad.norm()) == pytest.approx(expected, rel=1e-4)
+
+
+def test_consistency_is_the_squared_change_of_what_d_says() -> None:
+    trick = Consistency(real_weight=2.0, fake_weight=3.0, shift=0.25, every=1)
+    moved = []
+
+    def judge(shown: Example) -> tuple[Tensor, Tensor]:
+        moved.append(shown.images)
+        return shown.images[:, 0, 0, 0], shown.images
+
+    real, fake = judged(torch.randn(IMAGES), judge), judged(torch.randn(IMAGES), judge)
+    penalty = float(trick.penalty(real, fake, judge))
+    changes = [float((moved[index][:, 0, 0, 0] - side.logits).square().mean()) for index, side in ((-2, real), (-1, fake))]
+    assert penalty == pytest.approx(2 * changes[0] + 3 * changes[1], rel=1e-5)
+    flat = judged(torch.ones(IMAGES), judge)
+    assert float(trick.penalty(flat, flat, judge)) == 0
+
+
+def test_lecam_draws_each_side_to_the_mean_of_the_other() -> None:
+    trick = LeCam(weight=0.5, decay=0.9, every=1)
+    real, fake = logits([1.0, 3.0]), logits([-1.0, 0.0])
+    trick.after_discriminator(nn.Identity(), real, fake)
+    assert trick.anchors.tolist() == pytest.approx([0.2, -0.05])
+    expected = ((1 + 0.05) ** 2 + (3 + 0.05) ** 2 + (-1 - 0.2) ** 2 + (0 - 0.2) ** 2) / 2
+    assert float(trick.penalty(real, fake, lambda shown: (shown.images, shown.images))) == pytest.approx(0.5 * expected, rel=1e-5)
+
+
+def test_latents_come_from_the_prior_that_was_chosen() -> None:
+    latents = torch.randn(4000, 16)
+    assert torch.allclose(SphericalLatents().latents(latents).norm(dim=1), torch.tensor(4.0))
+    uniform = UniformLatents().latents(latents).flatten()
+    assert uniform.abs().max() <= 1
+    assert [float((uniform < value).float().mean()) for value in (-0.5, 0.0, 0.5)] == pytest.approx([0.25, 0.5, 0.75], abs=0.01)
+
+
+def test_mixed_batches_share_their_statistics() -> None:
+    def judge(shown: Example) -> tuple[Tensor, Tensor]:
+        values = shown.images.flatten(1).sum(1)
+        return values - values.mean(), shown.images
+
+    real, fake = torch.randn(IMAGES), torch.randn(IMAGES)
+    (on_real, _), (on_fake, _) = MixedBatches().judge_both(judge, example(real), example(fake))
+    together, _ = judge(example(torch.cat([real, fake])))
+    assert torch.equal(torch.cat([on_real, on_fake]), together)
+    assert not torch.allclose(on_real, judge(example(real))[0])
+
+
+def test_soft_labels_lie_in_their_ranges() -> None:
+    real, fake = SoftLabels(real=[0.7, 1.2], fake=[0.0, 0.3]).targets(torch.ones(4000), torch.zeros(4000))
+    for labels, low, high in ((real, 0.7, 1.2), (fake, 0.0, 0.3)):
+        assert float(labels.min()) == pytest.approx(low, abs=0.01)
+        assert float(labels.max()) == pytest.approx(high, abs=0.01)
+        assert float(labels.mean()) == pytest.approx((low + high) / 2, abs=0.01)
+
+
+def test_some_labels_are_flipped_on_both_sides() -> None:
+    real, fake = LabelFlipping(share=0.2).targets(torch.full((5000,), 0.9), torch.zeros(5000))
+    assert sorted(set(real.tolist())) == pytest.approx([0.1, 0.9])
+    assert float((real < 0.5).float().mean()) == pytest.approx(0.2, abs=0.02)
+    assert float((fake > 0.5).float().mean()) == pytest.approx(0.2, abs=0.02)
+
+
+def test_replay_shows_fakes_that_were_kept() -> None:
+    trick = Replay(share=0.5, capacity=4, channels=1, image_size=2)
+
+    def batch(value: float) -> Example:
+        return Example(torch.full((4, 1, 2, 2), value), torch.full((4,), int(value)), None)
+
+    assert trick.replay(batch(1)).images.unique().tolist() == [1.0]  # nothing is kept yet
+    shown = trick.replay(batch(2))
+    assert shown.images[:, 0, 0, 0].tolist() == [1.0, 1.0, 2.0, 2.0]
+    assert shown.labels.tolist() == [1, 1, 2, 2]
+    trick.replay(batch(3))
+    assert sorted(trick.images[:, 0, 0, 0].tolist()) == [2.0, 2.0, 3.0, 3.0]  # the oldest are gone
+    assert {float(trick.replay(batch(4)).images[0, 0, 0, 0]) for _ in range(1)} <= {2.0, 3.0}
+
+
+def mean_of(norm: nn.BatchNorm1d) -> Tensor:
+    assert norm.running_mean is not None
+    return norm.running_mean
+
+
+def test_an_old_opponent_stands_in_and_leaves_no_trace() -> None:
+    layer, norm = nn.Linear(2, 2), nn.BatchNorm1d(2)
+    generator, discriminator = nn.Sequential(layer, norm), nn.Linear(2, 1)
+    trick = OldOpponents(every=3, age=2)
+    trick.ready(generator, discriminator)
+    old = layer.weight.detach().clone()
+    with torch.no_grad():
+        layer.weight.add_(1)
+    new = layer.weight.detach().clone()
+    with trick.opponent("generator", 1):
+        assert torch.equal(layer.weight, new)
+    mean = mean_of(norm).clone()
+    trick.interval = 2
+    with trick.opponent("generator", 1):
+        assert torch.equal(layer.weight, old)
+        generator(torch.randn(8, 2))
+    assert torch.equal(layer.weight, new)
+    assert torch.equal(mean_of(norm), mean)
+    with trick.opponent("generator", 2):
+        pass
+    with trick.opponent("generator", 3):
+        assert torch.equal(layer.weight, new)  # a copy was taken at 2
+
+
+def test_a_player_goes_on_while_its_cost_is_too_high() -> None:
+    trick = AdaptiveSteps(discriminator=1.0, generator=2.0)
+    turns = {
+        (discriminator, generator): tuple(trick.turns(0, Turns(1, 1), Costs(torch.tensor(discriminator), torch.tensor(generator))))
+        for discriminator in (0.5, 1.5)
+        for generator in (1.5, 2.5)
+    }
+    assert turns == {(0.5, 1.5): (1, 1), (0.5, 2.5): (0, 1), (1.5, 1.5): (1, 0), (1.5, 2.5): (1, 0)}
+    assert tuple(trick.turns(0, Turns(1, 1), None)) == (1, 1)
+
+
+def test_noise_is_behind_every_hidden_layer_while_training() -> None:
+    generator = nn.Sequential(nn.Linear(4, 500), nn.ReLU(), nn.Linear(500, 500), nn.Linear(500, 3))
+    GeneratorNoise(sigma=0.5).wrap(generator, nn.Identity())
+    assert [type(layer).__name__ for layer in generator] == ["Sequential", "ReLU", "Sequential", "Linear"]
+    latents = torch.zeros(200, 4)
+    noise = generator[0](latents) - generator[0][0](latents)  # type: ignore[index]
+    assert float(noise.std()) == pytest.approx(0.5, rel=0.02)
+    generator.eval()
+    assert torch.equal(generator(latents), generator(latents))
+
+
+def test_dropout_does_not_end_with_training() -> None:
+    generator = nn.Sequential(nn.Linear(4, 5000), nn.Linear(5000, 3)).eval()
+    GeneratorDropout(share=0.3).wrap(generator, nn.Identity())
+    assert float((generator.eval()[0](torch.randn(2, 4)) == 0).float().mean()) == pytest.approx(0.3, abs=0.03)
+
+
+def test_minibatch_discrimination_sums_closeness_to_the_others() -> None:
+    layer, values = Closeness(6, num=2, size=3), torch.randn(4, 6)
+    out = layer(values)
+    rows = layer.tensor(values).view(4, 2, 3)
+    for image in range(4):
+        for kernel in range(2):
+            expected = sum(
+                math.exp(-float((rows[image, kernel] - rows[other, kernel]).abs().sum())) for other in range(4) if other != image
+            )
+            assert float(out[image, 6 + kernel]) == pytest.approx(expected, rel=1e-4)
+    assert torch.equal(out[:, :6], values)
+
+
+def test_minibatch_stddev_is_the_mean_spread() -> None:
+    values = torch.randn(8, 5)
+    out = Spread()(values)
+    assert out[:, 5].tolist() == pytest.approx([float(values.std(0, correction=0).mean())] * 8, rel=1e-4)
+
+
+@pytest.mark.parametrize("trick", ["minibatch_discrimination", "minibatch_stddev"])
+def test_what_widens_the_last_layer_wants_one(trick: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"trick={trick}: it does not go with model.discriminator.autoencoder=true"):
+        small("loss=energy", "model.discriminator.autoencoder=true", f"trick=[{trick}]")
+
+
+def test_translated_images_are_moved_by_whole_pixels() -> None:
+    images = torch.arange(64.0).view(1, 1, 8, 8).expand(300, 1, 8, 8)
+    moved = translate(images, 0.25)
+    corners = {(int(image[0, 4, 4]) // 8 - 4, int(image[0, 4, 4]) % 8 - 4) for image in moved}
+    assert corners == {(row, column) for row in range(-2, 3) for column in range(-2, 3)}
+    inner = moved[0, 0, 3:5, 3:5]
+    assert torch.equal(inner - inner[0, 0], images[0, 0, 3:5, 3:5] - images[0, 0, 3, 3])
+
+
+def test_translation_and_cutout_let_gradients_through() -> None:
+    images = torch.randn(IMAGES, requires_grad=True)
+    cut_out(translate(brighten(images, 0.3), 0.25), 0.5).sum().backward()
+    assert images.grad is not None
+    assert images.grad.abs().sum() > 0
+
+
+def test_a_cutout_is_a_rectangle_of_zeros() -> None:
+    cut = cut_out(torch.ones(500, 1, 8, 8), 0.5) == 0
+    areas = cut.sum((1, 2, 3))
+    assert int(areas.max()) == 16
+    assert torch.equal(areas, cut.any(2).sum((1, 2)) * cut.any(3).sum((1, 2)))
+
+
+def test_brightness_is_one_number_per_image() -> None:
+    change = brighten(torch.zeros(2000, 1, 4, 4), 0.25)
+    assert torch.equal(change.amin((1, 2, 3)), change.amax((1, 2, 3)))
+    assert float(change.abs().max()) == pytest.approx(0.25, abs=0.01)
+
+
+def test_ada_turns_up_while_d_is_right_too_often() -> None:
+    settings = {"target": 0.6, "images": 10, "brightness": 0.2, "translation": 0.1, "cutout": 0.5}
+    trick = ADA(loss="twoplayer.losses.least_squares.LeastSquares", **settings)  # type: ignore[arg-type]
+    assert torch.equal(trick.view(torch.ones(IMAGES)), torch.ones(IMAGES))
+    sure, unsure = logits([0.9, 0.8, 0.7, 0.6]), logits([0.9, 0.1, 0.7, 0.2])
+    trick.after_discriminator(nn.Identity(), sure, sure)
+    assert (float(trick.sign), float(trick.probability)) == pytest.approx((1.0, 0.4))
+    trick.after_discriminator(nn.Identity(), unsure, sure)
+    assert (float(trick.sign), float(trick.probability)) == pytest.approx((0.0, 0.0))
+
+
+def test_ada_wants_a_boundary() -> None:
+    with pytest.raises(ConfigurationError, match=r"trick=ada: with Relativistic D's output has no boundary"):
+        composed("loss=relativistic", "trick=[ada]")
+
+
+def test_top_k_weighs_the_best_alone() -> None:
+    trick = TopK(least=0.5, decay=0.5, images=100)
+    values = torch.tensor([0.1, 3.0, -2.0, 1.0])
+    assert trick.weights(values, torch.ones(4)).tolist() == [1.0] * 4
+    trick.begin(1000, {})
+    assert trick.weights(values, torch.ones(4)).tolist() == [0.0, 2.0, 0.0, 2.0]
+
+
+def test_packs_are_of_one_side_and_divide_the_batch() -> None:
+    images = torch.arange(6.0).view(6, 1, 1, 1)
+    assert Packing(size=3).view(images).flatten(1).tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert composed("trick=[packing]", "trick.packing.size=4").model.discriminator.channels == 4
+    with pytest.raises(ConfigurationError, match=r"trick.packing.size=3: data.batch_size=64 does not divide into packs of 3"):
+        composed("trick=[packing]", "trick.packing.size=3")
+
+
+@pytest.mark.parametrize("replace", [True, False])
+def test_feature_matching_is_the_distance_of_means(replace: bool) -> None:
+    real, fake = features(torch.tensor([[1.0, 0.0], [3.0, 2.0]])), features(torch.tensor([[0.0, 0.0], [0.0, 2.0]]))
+    trick = FeatureMatching(weight=0.5, replace=replace, every=1)
+    judge: Judge = lambda shown: (shown.images, shown.images)  # noqa: E731
+    assert float(trick.generator_penalty(real, fake, judge)) == pytest.approx(0.5 * 4)
+    assert float(trick.generator_cost(torch.tensor(7.0), real, fake)) == (0 if replace else 7)
+
+
+def test_pulling_away_is_the_mean_squared_cosine() -> None:
+    fake = features(torch.tensor([[1.0, 0.0], [2.0, 2.0], [0.0, 3.0]]))
+    penalty = PullingAway(weight=1.0, every=1).generator_penalty(None, fake, lambda shown: (shown.images, shown.images))
+    assert float(penalty) == pytest.approx((0.5 + 0.5 + 0.0) / 3, rel=1e-5)
+
+
+def test_optimistic_adam_is_what_the_paper_says_and_does_not_circle() -> None:
+    x, y = nn.Parameter(torch.tensor(1.0)), nn.Parameter(torch.tensor(1.0))
+    settings = {"lr": 0.01, "beta1": 0.5, "beta2": 0.9, "eps": 1e-8}
+    players = [optimistic_adam([player], **settings) for player in (x, y)]
+    mean = square = last = 0.0
+    expected = 1.0
+    for step in range(1, 1500):
+        x.grad, y.grad = y.detach().clone(), -x.detach().clone()  # the game of V = x y
+        gradient = float(x.grad)
+        mean, square = 0.5 * mean + 0.5 * gradient, 0.9 * square + 0.1 * gradient**2
+        new = 0.01 * (mean / (1 - 0.5**step)) / (math.sqrt(square / (1 - 0.9**step)) + 1e-8)
+        expected, last = expected - 2 * new + last, new
+        for player in players:
+            player.step()
+        if step < 50:
+            assert float(x.detach()) == pytest.approx(expected, abs=1e-4)
+    assert math.hypot(float(x.detach()), float(y.detach())) < 0.5
+
+
+def test_two_tricks_that_set_the_same_thing_are_refused() -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"trick=\[wgan_gp,spectral_norm\]: wgan_gp sets model.discriminator.normalization=layer and spectral_norm"
+    ):
+        composed("loss=wasserstein", "trick=[wgan_gp,spectral_norm]")
+    with pytest.raises(ConfigurationError, match=r"trick=\[two_learning_rates,sgd_discriminator\]: .* leave one of them out"):
+        composed("trick=[two_learning_rates,sgd_discriminator]")
