@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from conftest import composed, small
+from conftest import CPU, choices, composed, small
 from test_tricks import judged, linear_judge
 from twoplayer.errors import ConfigurationError
 from twoplayer.models.base import Example, Side
 from twoplayer.optimizers import optimistic_adam
+from twoplayer.training import build_game
 from twoplayer.tricks.ada import ADA
 from twoplayer.tricks.adaptive_steps import AdaptiveSteps
 from twoplayer.tricks.augmentations import brighten, cut_out, translate
@@ -22,6 +23,7 @@ from twoplayer.tricks.feature_matching import FeatureMatching
 from twoplayer.tricks.generator_dropout import GeneratorDropout
 from twoplayer.tricks.generator_noise import GeneratorNoise
 from twoplayer.tricks.gradient_clipping import GradientClipping
+from twoplayer.tricks.inserted import LAYERS
 from twoplayer.tricks.label_flipping import LabelFlipping
 from twoplayer.tricks.lecam import LeCam
 from twoplayer.tricks.minibatch_discrimination import Closeness
@@ -235,6 +237,16 @@ def test_noise_is_behind_every_hidden_layer_while_training() -> None:
     assert float(noise.std()) == pytest.approx(0.5, rel=0.02)
     generator.eval()
     assert torch.equal(generator(latents), generator(latents))
+
+
+@pytest.mark.parametrize("trick", ["generator_noise", "generator_dropout"])
+@pytest.mark.parametrize("model", choices("model"))
+def test_what_is_put_behind_hidden_layers_is_not_behind_the_last(model: str, trick: str) -> None:
+    generator = build_game(small(f"trick=[{trick}]", model=model), CPU).model.generator
+    inserted = [name for name, module in generator.named_modules() if type(module).__name__ in ("Noise", "Dropout")]
+    layers = [name for name, module in generator.named_modules() if isinstance(module, LAYERS)]
+    assert len(inserted) == len(layers) - 1 >= 2
+    assert layers[-1] == "output"
 
 
 def test_dropout_does_not_end_with_training() -> None:

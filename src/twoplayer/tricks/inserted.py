@@ -9,8 +9,9 @@ LAYERS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 
 def after_hidden_layers(player: nn.Module, make: Callable[[], nn.Module]) -> None:
     """Put a new module behind every layer that has a weight matrix, but for the last."""
-    found = [(parent, name) for parent in player.modules() for name, child in parent.named_children() if isinstance(child, LAYERS)]
-    for parent, name in found[:-1]:
+    found = [place.rpartition(".") for place, child in player.named_modules() if isinstance(child, LAYERS)]  # in the order of the layers
+    for above, _, name in found[:-1]:
+        parent = player.get_submodule(above)
         parent.add_module(name, nn.Sequential(parent.get_submodule(name), make()))
 
 
