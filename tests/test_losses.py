@@ -221,6 +221,10 @@ def test_the_multiplier_of_fisher_moves_towards_its_constraint() -> None:
     loss = instantiate(small("loss=fisher", "loss.penalty=0.5").loss)
     loss.update(side(torch.tensor([2.0])), side(torch.tensor([2.0])))
     assert loss.multiplier.item() == pytest.approx(0.5 * 3)
+    real, fake = side(torch.tensor([3.0, 1.0])), side(torch.tensor([1.0, -1.0]))
+    excess = ((9 + 1) / 2 + (1 + 1) / 2) / 2 - 1
+    ones = torch.ones(2)
+    assert loss.discriminator(real, fake, ones, ones).item() == pytest.approx(-2 + 1.5 * excess + 0.5 / 2 * excess**2)
 
 
 @pytest.mark.parametrize("name", ["energy", "margin_adaptation", "boundary_equilibrium"])

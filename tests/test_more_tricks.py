@@ -1,6 +1,7 @@
 """The mathematics of the regularizers and tips, each against an independent computation."""
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -80,7 +81,7 @@ def test_dragan_looks_around_real_images() -> None:
         seen.append(shown.images.detach())
         return shown.images.flatten(1).sum(1), shown.images
 
-    images = torch.randn(400, 1, 4, 4)
+    images = 3 * torch.randn(400, 1, 4, 4)
     side = judged(images, judge)
     DRAGAN(weight=1.0, spread=0.5, every=1).penalty(side, side, judge)
     noise = seen[-1] - images
@@ -287,6 +288,10 @@ def test_translated_images_are_moved_by_whole_pixels() -> None:
     assert corners == {(row, column) for row in range(-2, 3) for column in range(-2, 3)}
     inner = moved[0, 0, 3:5, 3:5]
     assert torch.equal(inner - inner[0, 0], images[0, 0, 3:5, 3:5] - images[0, 0, 3, 3])
+    columns = torch.arange(8.0).expand(1, 1, 8, 8)
+    seen = {tuple(image[0, 0].int().tolist()) for image in translate(columns.expand(300, 1, 8, 8), 0.25)}
+    assert {(0, 0, 0, 1, 2, 3, 4, 5), (2, 3, 4, 5, 6, 7, 7, 7)} <= seen
+    assert all(0 <= after - before <= 1 for row in seen for before, after in pairwise(row))
 
 
 def test_translation_and_cutout_let_gradients_through() -> None:

@@ -37,14 +37,14 @@ def run(main: Callable[[], Any]) -> None:
 
 def job(config: DictConfig) -> None:
     """Train. An error ends a single run at once; in a multirun it is told when it happens, and Hydra goes on with the next job."""
-    from twoplayer.interruptions import Interruption
+    from twoplayer.interruptions import Interruption, received
     from twoplayer.training import train
 
     try:
         train(config)
     except Exception as error:
         code = report(error, config.debug)
-        if HydraConfig.get().mode == RunMode.MULTIRUN and not isinstance(error, Interruption):
+        if HydraConfig.get().mode == RunMode.MULTIRUN and not (isinstance(error, Interruption) or received()):
             raise
         sys.exit(code)
 
