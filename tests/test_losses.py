@@ -210,8 +210,8 @@ def test_the_margin_follows_the_energy_of_real_images_down() -> None:
 def test_the_balance_of_began_is_a_proportional_control() -> None:
     loss = instantiate(small("loss=boundary_equilibrium", "loss.gain=0.1", "model.discriminator.autoencoder=true").loss)
     loss.update(side(torch.tensor([-8.0])), side(torch.tensor([-1.0])))
-    assert loss.balance.item() == pytest.approx(0.1 * (0.5 * 8 - 1))
-    assert loss.convergence.item() == pytest.approx(8 + 3)
+    assert loss.balance.item() == pytest.approx(0.1 * (0.75 * 8 - 1))
+    assert loss.convergence.item() == pytest.approx(8 + 5)
     loss.update(side(torch.tensor([-1.0])), side(torch.tensor([-90.0])))
     assert loss.balance == 0
     assert loss.fake(torch.tensor(-5.0)) == 0
