@@ -53,7 +53,8 @@ def choices(group: str) -> list[str]:
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
-APART = ("adaptive_steps", "sgd_discriminator", "spectral_norm")  # turns by cost; two that set what another trick sets
+# Turns by cost; two that set what another trick sets; one of two that decide how D judges both sides; another name of wgan_gp.
+APART = ("adaptive_steps", "sgd_discriminator", "spectral_norm", "mixed_batches", "mmd_gp")
 TOGETHER = [name for name in choices("trick") if name not in APART]
 
 

@@ -98,6 +98,16 @@ def test_all_tricks_train_together(loss: str, tmp_path: Path) -> None:
     assert game.clock.updates == {"discriminator": 12, "generator": 4}  # of twelve, five steps of D leave two turns, of two steps each
 
 
+def test_every_term_of_a_cost_is_logged_under_its_name(tmp_path: Path) -> None:
+    """The adversarial cost is logged as it is, also where a trick replaces it."""
+    tricks = ["r1", "consistency", "pulling_away", "feature_matching"]
+    plain, game = fit(small(), tmp_path / "plain", 1), fit(small(f"trick=[{','.join(tricks)}]"), tmp_path / "all", 1)
+    assert {name for name in game.scalars if name.startswith("penalty/")} == {f"penalty/{name}" for name in tricks}
+    assert all(float(game.scalars[f"penalty/{name}"]) > 0 for name in tricks)
+    assert float(game.scalars["loss/discriminator"]) == pytest.approx(float(plain.scalars["loss/discriminator"]), abs=1e-6)
+    assert float(game.scalars["loss/generator"]) > 0.1
+
+
 @pytest.mark.parametrize(
     "options",
     [

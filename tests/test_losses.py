@@ -1,16 +1,20 @@
 """Every loss against its formula, written out anew in plain Python, and the gradients that follow from it."""
 
 import math
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from hydra.utils import instantiate
+from pytorch_lightning import Callback
 from torch import Tensor
 
-from conftest import LOSS_SETTINGS, choices, small
+from conftest import LOSS_SETTINGS, choices, composed, fit, small
 from twoplayer.errors import ConfigurationError
 from twoplayer.losses.base import Loss
 from twoplayer.models.base import Side
+from twoplayer.tricks.slopes import slopes
 
 REAL, FAKE = [0.3, -1.2, 2.5], [-0.7, 0.4, 1.9]
 
@@ -38,7 +42,7 @@ DISCRIMINATOR = {
     "energy": lambda r, f: -mean(r) + mean([max(0, 10 + x) for x in f]),
     "margin_adaptation": lambda r, f: -mean(r) + mean([max(0, 10 + x) for x in f]),
     "boundary_equilibrium": lambda r, f: -mean(r),  # the balance begins at 0
-    "fisher": lambda r, f: mean(f) - mean(r) + 1e-6 / 2 * ((mean([x * x for x in r]) + mean([x * x for x in f])) / 2 - 1) ** 2,
+    "fisher": lambda r, f: mean(f) - mean(r) + 1e-3 / 2 * ((mean([x * x for x in r]) + mean([x * x for x in f])) / 2 - 1) ** 2,
 }
 GENERATOR = {
     "non_saturating": lambda r, f: -mean([math.log(sigmoid(x)) for x in f]),
@@ -177,34 +181,101 @@ def test_cramer_is_the_energy_distance() -> None:
     assert loss.discriminator(side(real), side(fake), torch.ones(3, 2), torch.zeros(3, 2)).item() == pytest.approx(expected, abs=1e-5)
 
 
-def test_mean_covariance_compares_both_moments() -> None:
+def test_mean_covariance_is_the_papers_primal_form() -> None:
     real, fake = VECTORS
-    covariances = [torch.cov(vectors.T, correction=0) for vectors in (real, fake)]
-    nuclear = torch.linalg.matrix_norm(covariances[0] - covariances[1], "nuc").item()
-    expected = distance(real.mean(0), fake.mean(0)) + nuclear
-    assert loss_named("mean_covariance").generator(side(fake), side(real), torch.ones(3, 2)).item() == pytest.approx(expected, abs=1e-5)
+    loss = instantiate(small("loss=mean_covariance", "loss.num_outputs=2", "loss.num_directions=1").loss)
+    v, u, w = loss.v.tolist(), loss.U[:, 0].tolist(), loss.V[:, 0].tolist()
+
+    def critic(h: list[float]) -> float:
+        along = [sum(a * b for a, b in zip(h, direction, strict=True)) for direction in (v, u, w)]
+        return along[0] + along[1] * along[2]
+
+    on_real, on_fake = (mean([critic(row) for row in vectors.tolist()]) for vectors in (real, fake))
+    ones = torch.ones(3, 2)
+    assert loss.discriminator(side(real), side(fake), ones, torch.zeros(3, 2)).item() == pytest.approx(on_fake - on_real, abs=1e-5)
+    assert loss.generator(side(fake), None, ones).item() == pytest.approx(-on_fake, abs=1e-5)
+
+
+def test_the_directions_of_mean_covariance_are_learned_and_score_what_they_have_not_seen() -> None:
+    loss = instantiate(small("loss=mean_covariance", "loss.num_outputs=6", "loss.num_directions=2").loss)
+    scale = torch.tensor([3.0, 1.0, 1.0, 1.0, 1.0, 0.2])  # of the real vectors; fakes have 1 everywhere
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(scale: Tensor) -> Side:
+        return side(scale * torch.randn(64, 6, generator=generator))
+
+    def score(real: Side, fake: Side) -> float:
+        return -loss.discriminator(real, fake, torch.ones(64, 6), torch.zeros(64, 6)).item()
+
+    ones = torch.ones(6)
+    for _ in range(200):
+        loss.update(draw(scale), draw(ones))
+        for basis in (loss.U, loss.V):
+            assert torch.allclose(basis.T @ basis, torch.eye(2), atol=1e-5)
+    assert float(loss.v.norm()) == pytest.approx(1, abs=1e-5)
+    exact = torch.tensor([8.0, 0.0, 0.0, 0.0, 0.0, -0.96]).diag()  # the difference of the second moments
+    assert 7.5 < float((loss.U.T @ exact @ loss.V).diagonal().sum()) < 8.97  # its largest singular value, and often the second
+    different = mean([score(draw(scale), draw(ones)) for _ in range(50)])
+    alike = mean([score(draw(scale), draw(scale)) for _ in range(50)])
+    assert different > 7
+    assert abs(alike) < 1  # two halves of real images: no difference, though each has its own noise
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_a_slope_at_fakes_counts_each_fake_once(name: str) -> None:
+    loss, images = loss_named(name), torch.randn(5, 3, requires_grad=True)
+    judge = torch.nn.Linear(3, 16, bias=False)
+    fake, real = (Side(batch, torch.zeros(5), None, judge(batch), batch) for batch in (images, torch.randn(5, 3)))
+    constants = fake._replace(logits=fake.logits.detach().clone(), images=images.detach())
+    found, expected = (slopes(loss.critic(fake.logits, real, anchored), images) for anchored in (fake, constants))
+    assert torch.allclose(found, expected, atol=1e-6)
+
+
+def test_d_learns_through_the_anchors_of_its_witness_where_they_are_not_differentiated_by() -> None:
+    loss, judge = loss_named("mmd"), torch.nn.Linear(3, 16, bias=False)
+    real, fake = (Side(batch, torch.zeros(4), None, judge(batch), batch) for batch in (torch.randn(4, 3), torch.randn(4, 3)))
+    loss.critic(torch.randn(4, 16), real, fake).sum().backward()
+    assert judge.weight.grad is not None
+    assert judge.weight.grad.abs().sum() > 0
 
 
 @pytest.mark.parametrize("name", SETS)
 def test_sets_that_are_the_same_have_a_gradient_that_is_finite(name: str) -> None:
-    vectors = torch.randn(4, 2).requires_grad_()
+    vectors = torch.randn(4, 16).requires_grad_()
     loss = loss_named(name)
-    loss.discriminator(side(vectors), side(vectors.detach().clone()), torch.ones(4, 2), torch.zeros(4, 2)).backward()
+    loss.discriminator(side(vectors), side(vectors.detach().clone()), torch.ones(4, 16), torch.zeros(4, 16)).backward()
     assert vectors.grad is not None
     assert vectors.grad.isfinite().all()
 
 
+MAGAN = ["loss=margin_adaptation", "loss.images=6", "model.discriminator.autoencoder=true"]
+
+
 def test_the_margin_follows_the_energy_of_real_images_down() -> None:
-    loss = instantiate(small("loss=margin_adaptation", "loss.images=6", "model.discriminator.autoencoder=true").loss)
+    loss = instantiate(small(*MAGAN).loss)
     real, fake = side(torch.tensor([-4.0, -5.0, -6.0])), side(torch.tensor([-7.0, -7.0, -7.0]))
-    loss.update(real, fake)
-    assert loss.margin == 10
+    for _ in range(3):
+        loss.update(real, fake)
+        assert loss.margin == 10  # the first look has no other to compare with: G may still gain
     loss.update(real, fake)
     assert loss.margin == 5
     better = side(torch.tensor([-6.0, -6.0, -6.0]))  # G gains: the margin stays
     for _ in range(2):
         loss.update(side(torch.tensor([-3.0, -3.0, -3.0])), better)
     assert loss.margin == 5
+
+
+def test_pretraining_sets_the_first_margin_to_the_energy_of_real_images() -> None:
+    loss = instantiate(small(*MAGAN, "trick=[pretrain_discriminator]", "trick.pretrain_discriminator.images=12").loss)
+    ones, fake = torch.ones(3), side(torch.tensor([-7.0, -7.0, -7.0]))
+    for energy in (9.0, 8.0, 6.0):
+        real = side(torch.full((3,), -energy))
+        assert loss.discriminator(real, fake, ones, 0 * ones).item() == energy  # D reconstructs, and pays nothing for fakes
+        assert loss.margin == 0
+        loss.update(real, fake)
+    loss.update(side(torch.full((3,), -4.0)), fake)
+    assert loss.margin == 5  # the mean of the last quarter, by whole batches: 6 and 4
+    assert loss.discriminator(real, side(torch.full((3,), -3.0)), ones, 0 * ones).item() == 6 + 2
 
 
 def test_the_balance_of_began_is_a_proportional_control() -> None:
@@ -225,6 +296,24 @@ def test_the_multiplier_of_fisher_moves_towards_its_constraint() -> None:
     excess = ((9 + 1) / 2 + (1 + 1) / 2) / 2 - 1
     ones = torch.ones(2)
     assert loss.discriminator(real, fake, ones, ones).item() == pytest.approx(-2 + 1.5 * excess + 0.5 / 2 * excess**2)
+
+
+def test_fisher_holds_its_constraint_within_the_first_tenth_of_a_short_run(tmp_path: Path, data_root: str) -> None:
+    class Moments(Callback):
+        def __init__(self) -> None:
+            self.seen: list[float] = []
+
+        def on_train_batch_end(self, trainer: Any, game: Any, outputs: Any, batch: Any, batch_index: int) -> None:
+            with torch.no_grad():
+                fakes = game.model.fake(batch, game.latents(len(batch[0]), "here"))
+                squares = [game.judge(shown)[0].square().mean() for shown in (game.model.real(batch, None), fakes)]
+            self.seen.append(float(sum(squares)) / 2)
+
+    moments = Moments()
+    fit(composed("loss=fisher", "trick=[]", "precision=fp32", f"data.root='{data_root}'"), tmp_path, 60, moments)
+    early, held = moments.seen[:10], moments.seen[47:]  # a tenth of 30,000 images in batches of 64
+    assert max(early) > 10
+    assert 0.1 < mean(held) < 4
 
 
 @pytest.mark.parametrize("name", ["energy", "margin_adaptation", "boundary_equilibrium"])

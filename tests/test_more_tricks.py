@@ -2,13 +2,14 @@
 
 import math
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from conftest import CPU, choices, composed, small
+from conftest import CPU, choices, composed, fit, small
 from test_tricks import judged, linear_judge
 from twoplayer.errors import ConfigurationError
 from twoplayer.models.base import Example, Side
@@ -17,8 +18,9 @@ from twoplayer.training import build_game
 from twoplayer.tricks.ada import ADA
 from twoplayer.tricks.adaptive_steps import AdaptiveSteps
 from twoplayer.tricks.augmentations import brighten, cut_out, translate
-from twoplayer.tricks.base import Costs, Judge, Trick, Turns
+from twoplayer.tricks.base import Costs, Judge, Trick, Tricks, Turns
 from twoplayer.tricks.consistency import Consistency
+from twoplayer.tricks.diff_augment import DiffAugment
 from twoplayer.tricks.dragan import DRAGAN
 from twoplayer.tricks.feature_matching import FeatureMatching
 from twoplayer.tricks.generator_dropout import GeneratorDropout
@@ -42,6 +44,7 @@ from twoplayer.tricks.top_k import TopK
 from twoplayer.tricks.uniform_latents import UniformLatents
 from twoplayer.tricks.weight_clipping import WeightClipping
 from twoplayer.tricks.wgan_div import WGANDiv
+from twoplayer.tricks.wgan_gp import WGANGP
 
 IMAGES = (5, 1, 4, 4)
 
@@ -89,6 +92,23 @@ def test_dragan_looks_around_real_images() -> None:
     assert float(noise.max()) == pytest.approx(0.5 * float(images.std()), rel=0.05)
 
 
+@pytest.mark.parametrize("trick", [WGANGP(weight=1.0, every=1), DRAGAN(weight=1.0, spread=0.5, every=1)], ids=["wgan_gp", "dragan"])
+def test_a_pack_is_one_point_between(trick: Trick) -> None:
+    """All images of a pack have the same share of the way, as D judges them as one."""
+    seen = []
+
+    def judge(shown: Example) -> tuple[Tensor, Tensor]:
+        seen.append(shown.images.detach())
+        return shown.images.reshape(len(shown.images) // 2, -1).sum(1), shown.images
+
+    with_ones, with_zeros = judged(torch.ones(200, 1, 16, 16), judge), judged(torch.zeros(200, 1, 16, 16), judge)
+    noisy = judged(torch.randn(200, 1, 16, 16), judge)
+    trick.penalty(noisy if isinstance(trick, DRAGAN) else with_ones, with_zeros, judge)
+    moved = (seen[-1] - noisy.images.detach() if isinstance(trick, DRAGAN) else seen[-1]).mean((1, 2, 3)).view(100, 2)
+    assert float((moved[:, 0] - moved[:, 1]).abs().max()) < 0.05
+    assert float(moved[:, 0].std()) > 0.05
+
+
 def test_weights_are_cut() -> None:
     discriminator = nn.Linear(30, 30)
     old = discriminator.weight.detach().clone()
@@ -133,10 +153,19 @@ def test_consistency_is_the_squared_change_of_what_d_says() -> None:
 def test_lecam_draws_each_side_to_the_mean_of_the_other() -> None:
     trick = LeCam(weight=0.5, decay=0.9, every=1)
     real, fake = logits([1.0, 3.0]), logits([-1.0, 0.0])
+    judge: Judge = lambda shown: (shown.images, shown.images)  # noqa: E731
+    assert float(trick.penalty(real, fake, judge)) == 0  # there is no mean yet
     trick.after_discriminator(nn.Identity(), real, fake)
-    assert trick.anchors.tolist() == pytest.approx([0.2, -0.05])
-    expected = ((1 + 0.05) ** 2 + (3 + 0.05) ** 2 + (-1 - 0.2) ** 2 + (0 - 0.2) ** 2) / 2
-    assert float(trick.penalty(real, fake, lambda shown: (shown.images, shown.images))) == pytest.approx(0.5 * expected, rel=1e-5)
+    assert [float(mean) for mean in trick.report().values()] == pytest.approx([2.0, -0.5])  # not a tenth of them
+    expected = ((1 + 0.5) ** 2 + (3 + 0.5) ** 2 + (-1 - 2) ** 2 + (0 - 2) ** 2) / 2
+    assert float(trick.penalty(real, fake, judge)) == pytest.approx(0.5 * expected, rel=1e-5)
+    trick.after_discriminator(nn.Identity(), logits([4.0, 4.0]), fake)
+    assert float(trick.report()["real"]) == pytest.approx((0.9 * 0.1 * 2 + 0.1 * 4) / (1 - 0.9**2))
+
+
+def test_lecam_wants_one_output() -> None:
+    with pytest.raises(ConfigurationError, match=r"trick=lecam: with loss.num_outputs=16 D gives vectors"):
+        composed("loss=mmd", "trick=[wgan_gp,lecam]")
 
 
 def test_latents_come_from_the_prior_that_was_chosen() -> None:
@@ -157,6 +186,18 @@ def test_mixed_batches_share_their_statistics() -> None:
     together, _ = judge(example(torch.cat([real, fake])))
     assert torch.equal(torch.cat([on_real, on_fake]), together)
     assert not torch.allclose(on_real, judge(example(real))[0])
+    for_generator = MixedBatches().judge_fakes(judge, example(real), example(fake))
+    assert for_generator[0] is not None
+    assert torch.equal(
+        torch.cat([for_generator[0][0], for_generator[1][0]]), together
+    )  # G is judged by the statistics that D was trained with
+
+
+def test_the_players_meet_mixed_batches_in_both_updates(tmp_path: Path) -> None:
+    game, sizes = build_game(small("trick=[mixed_batches]"), CPU), []
+    game.model.discriminator.register_forward_pre_hook(lambda module, inputs: sizes.append(len(inputs[0])))
+    fit(small("trick=[mixed_batches]"), tmp_path, 2, game=game)
+    assert sizes == [32] * 4  # batches of 16 real images and 16 fakes
 
 
 def test_soft_labels_lie_in_their_ranges() -> None:
@@ -169,9 +210,43 @@ def test_soft_labels_lie_in_their_ranges() -> None:
 
 def test_some_labels_are_flipped_on_both_sides() -> None:
     real, fake = LabelFlipping(share=0.2).targets(torch.full((5000,), 0.9), torch.zeros(5000))
-    assert sorted(set(real.tolist())) == pytest.approx([0.1, 0.9])
+    assert sorted(set(real.tolist())) == pytest.approx([0.0, 0.9])  # a wrong label is one that the other side has
     assert float((real < 0.5).float().mean()) == pytest.approx(0.2, abs=0.02)
     assert float((fake > 0.5).float().mean()) == pytest.approx(0.2, abs=0.02)
+
+
+@pytest.mark.parametrize("order", [["label_flipping", "soft_labels"], ["soft_labels", "label_flipping"]])
+def test_flipped_labels_are_as_soft_as_those_of_the_other_side_whatever_is_listed_first(order: list[str]) -> None:
+    available = {"label_flipping": LabelFlipping(share=0.3), "soft_labels": SoftLabels(real=[0.7, 1.2], fake=[0.0, 0.3])}
+    real, fake = Tricks({name: available[name] for name in order}).targets(torch.zeros(4000), torch.zeros(4000))
+    for labels, share in ((real, 0.7), (fake, 0.3)):
+        near_one, near_zero = (labels >= 0.7) & (labels <= 1.2), (labels >= 0) & (labels <= 0.3)
+        assert bool((near_one | near_zero).all())
+        assert float(near_one.float().mean()) == pytest.approx(share, abs=0.03)
+
+
+def test_old_and_new_fakes_are_judged_in_batches_of_their_own() -> None:
+    trick, batches = Replay(share=0.25, capacity=64, channels=1, image_size=2), []
+
+    def judge(shown: Example) -> tuple[Tensor, Tensor]:
+        batches.append(len(shown.images))
+        values = shown.images.flatten(1).sum(1)
+        return values - values.mean(), shown.images
+
+    real, fakes = example(torch.randn(8, 1, 2, 2)), trick.replay(example(torch.randn(8, 1, 2, 2)))
+    (on_real, _), (on_fake, features) = trick.judge_both(judge, real, fakes)
+    assert batches == [8, 2, 6]
+    assert torch.equal(on_real, judge(real)[0])
+    assert torch.equal(features, fakes.images)
+    assert on_fake[:2].mean().abs() < 1e-6  # normalized by themselves
+    assert on_fake[2:].mean().abs() < 1e-6
+
+
+def test_what_d_judges_is_decided_by_one_trick() -> None:
+    with pytest.raises(ConfigurationError, match=r"trick=\[replay,mixed_batches\]: each decides in which batches D judges"):
+        composed("trick=[replay,mixed_batches]")
+    with pytest.raises(ConfigurationError, match=r"trick=\[replay,packing\]: 19 old fakes do not divide into packs of 2"):
+        composed("trick=[replay,packing]", "trick.replay.share=0.3")
 
 
 def test_replay_shows_fakes_that_were_kept() -> None:
@@ -342,6 +417,10 @@ def test_packs_are_of_one_side_and_divide_the_batch() -> None:
     images = torch.arange(6.0).view(6, 1, 1, 1)
     assert Packing(size=3).view(images).flatten(1).tolist() == [[0, 1, 2], [3, 4, 5]]
     assert composed("trick=[packing]", "trick.packing.size=4").model.discriminator.channels == 4
+    both = Tricks({"packing": Packing(size=2), "diff_augment": DiffAugment(brightness=0.5, translation=0.0, cutout=0.0)})
+    pack = both.view(torch.zeros(6, 1, 1, 1)).flatten(1)
+    assert pack.shape == (3, 2)
+    assert not torch.equal(pack[:, 0], pack[:, 1])  # each image is changed in its own way, whatever is listed first
     with pytest.raises(ConfigurationError, match=r"trick.packing.size=3: data.batch_size=64 does not divide into packs of 3"):
         composed("trick=[packing]", "trick.packing.size=3")
 

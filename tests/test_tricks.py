@@ -121,7 +121,9 @@ def test_lazy_penalties_are_multiplied_by_their_interval_once() -> None:
     tricks = Tricks({"r1": R1(weight=1.0, every=4)})
     assert [bool(tricks.due("discriminator", updates)) for updates in range(9)] == [True, False, False, False] * 2 + [True]
     assert tricks.due("generator", 0) == ()
-    assert float(tricks.penalty(("r1",), side, side, judge)) == pytest.approx(4 * 8.0)
+    penalties = tricks.penalties(("r1",), side, side, judge)
+    assert float(penalties["r1"]) == pytest.approx(8.0)
+    assert float(tricks.total(penalties)) == pytest.approx(4 * 8.0)
 
 
 def test_ema_is_the_average_it_says() -> None:

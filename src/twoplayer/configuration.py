@@ -111,7 +111,10 @@ def _edits(trick: str) -> dict[str, Any]:
 
 
 def _refuse_rival_tricks(config: DictConfig) -> None:
-    """Two tricks that set the same thing, of which the later one would win without a word."""
+    """Two tricks that set or decide the same thing, of which the later one would win without a word."""
+    judging = [str(name) for name, node in config.trick.items() if node and "judge_both" in vars(get_object(node._target_))]
+    if len(judging) > 1:
+        raise ConfigurationError(f"trick=[{','.join(judging)}]: each decides in which batches D judges both sides; leave one of them out")
     for one, other in itertools.combinations(map(str, config.trick), 2):
         for key, value in _edits(one).items():
             for rival, its_value in _edits(other).items():

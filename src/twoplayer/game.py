@@ -20,9 +20,10 @@ OptimizerFactory = Callable[[Sequence[nn.Parameter]], torch.optim.Optimizer]
 
 
 class Round(NamedTuple):
-    """What one computation of gradients leaves: the adversarial cost of the player, and both sides as they were judged."""
+    """What one computation of gradients leaves: the adversarial cost of the player, the penalties by trick, and both sides as they were judged."""
 
     cost: Tensor
+    penalties: dict[str, Tensor]
     real: Side | None
     fake: Side
 
@@ -105,58 +106,60 @@ class Game(LightningModule):
             real, fake = self._differentiable(real, "real", due), self._differentiable(fake, "fake", due)
             from_real, from_fake = self.tricks.judge_both(self.judge, real, fake)
             real_side, fake_side = Side(*real, *from_real), Side(*fake, *from_fake)
-            cost = self.loss.discriminator(real_side, fake_side, *self.tricks.targets(real_side.logits, fake_side.logits))
+            targets = self.tricks.targets(real_side.logits, fake_side.logits)
+            compared = self._compared(real_side), self._compared(fake_side)
+            cost = self.loss.discriminator(*compared, *map(self._gathered, targets))
 
             def critic(logits: Tensor) -> Tensor:
-                return self.loss.critic(logits, real_side, fake_side)
+                return self.loss.critic(logits, *compared)
 
             def judge(example: Example) -> tuple[Tensor, Tensor]:
                 logits, features = self.judge(example)
                 return critic(logits), features
 
-            penalty = self.tricks.penalty(
+            penalties = self.tricks.penalties(
                 due, real_side._replace(logits=critic(real_side.logits)), fake_side._replace(logits=critic(fake_side.logits)), judge
             )
-        (cost + penalty).backward(inputs=self.player_parameters["discriminator"])
-        return Round(cost.detach(), _detached(real_side), _detached(fake_side))
+        (cost + self.tricks.total(penalties)).backward(inputs=self.player_parameters["discriminator"])
+        return Round(cost.detach(), _all_detached(penalties), _detached(real_side), _detached(fake_side))
 
     def generator_gradients(self, batch: Batch, latents: Tensor, due: tuple[str, ...]) -> Round:
         """Judge fresh fakes, and the real side where the loss or a trick compares, and fill the generator's gradients."""
         with autocast(self.precision, self.device):
             fake = self._floats(self.model.fake(batch, latents))
-            fake_side = Side(*fake, *self.judge(fake))
-            real_side = None
-            if self.loss.compares or self.tricks.needs_real:
-                real = self.model.real(batch, latents)
-                real_side = Side(*real, *self.judge(real))
-            cost = self.loss.generator(fake_side, real_side, self.tricks.weights(fake_side.logits))
-            cost = self.tricks.generator_cost(cost, real_side, fake_side)
-            penalty = self.tricks.generator_penalty(due, real_side, fake_side, self.judge)
-        (cost + penalty).backward(inputs=self.player_parameters["generator"])
-        return Round(cost.detach(), real_side and _detached(real_side), _detached(fake_side))
+            real = self.model.real(batch, latents) if self.loss.compares or self.tricks.needs_real else None
+            from_real, from_fake = self.tricks.judge_fakes(self.judge, real, fake)
+            fake_side = Side(*fake, *from_fake)
+            real_side = None if real is None or from_real is None else Side(*real, *from_real)
+            weights = self._gathered(self.tricks.weights(fake_side.logits))
+            cost = self.loss.generator(self._compared(fake_side), real_side and self._compared(real_side), weights)
+            minimized = self.tricks.generator_cost(cost, real_side, fake_side)
+            penalties = self.tricks.generator_penalties(due, real_side, fake_side, self.judge)
+        (minimized + self.tricks.total(penalties)).backward(inputs=self.player_parameters["generator"])
+        return Round(cost.detach(), _all_detached(penalties), real_side and _detached(real_side), _detached(fake_side))
 
     def update_discriminator(self, batch: Batch, latents: Tensor, due: tuple[str, ...]) -> tuple[Tensor, dict[str, Tensor]]:
         """The whole update; returns the cost, averaged over ranks, and what there is to log."""
-        cost, real, fake, norm = self._step("discriminator", batch, latents, due)
+        (cost, penalties, real, fake), norm = self._step("discriminator", batch, latents, due)
         assert real is not None
         self.tricks.after_discriminator(self.model.discriminator, real, fake)
         self.loss.update(real, fake)
-        return cost, {"loss/discriminator": cost, "gradient_norm/discriminator": norm, **self._judgement(real.logits, fake.logits)}
+        return cost, {**_scalars("discriminator", cost, penalties, norm), **self._judgement(real.logits, fake.logits)}
 
     def update_generator(self, batch: Batch, latents: Tensor, due: tuple[str, ...]) -> tuple[Tensor, dict[str, Tensor]]:
         """The whole update; returns the cost, averaged over ranks, and what there is to log."""
-        cost, _, _, norm = self._step("generator", batch, latents, due)
+        (cost, penalties, _, _), norm = self._step("generator", batch, latents, due)
         self.tricks.after_generator(self.model.generator)
-        return cost, {"loss/generator": cost, "gradient_norm/generator": norm}
+        return cost, _scalars("generator", cost, penalties, norm)
 
-    def _step(self, player: Player, batch: Batch, latents: Tensor, due: tuple[str, ...]) -> tuple[Tensor, Side | None, Side, Tensor]:
-        """Gradients, one all-reduce, the guard against non-finite ones, the tricks, the optimizer."""
+    def _step(self, player: Player, batch: Batch, latents: Tensor, due: tuple[str, ...]) -> tuple[Round, Tensor]:
+        """Gradients, one all-reduce, the guard against non-finite ones, the tricks, the optimizer. Returns also the gradient's norm."""
         parameters, optimizer = self.player_parameters[player], self.player_optimizers[player]
         optimizer.zero_grad()
-        cost, real, fake = self._gradients[player](batch, latents, due)
+        result: Round = self._gradients[player](batch, latents, due)
         gradients = [_gradient(parameter) for parameter in parameters]
         if ranks.world_size() > 1:
-            ranks.average_in_place([cost, *gradients, *self._statistics()])
+            ranks.average_in_place([result.cost, *gradients, *self._statistics()])
         norm = get_total_norm(gradients)
         self.finite.logical_and_(norm.isfinite())
         spoiled = ~self.finite
@@ -164,7 +167,7 @@ class Game(LightningModule):
             gradient.masked_fill_(spoiled, 0.0)
         self.tricks.gradients(player, parameters)
         optimizer.step()
-        return cost, real, fake, norm
+        return result, norm
 
     def judge(self, example: Example) -> tuple[Tensor, Tensor]:
         """What the discriminator says of an example as it sees it, through the tricks' view: logits in float32, features."""
@@ -280,6 +283,13 @@ class Game(LightningModule):
     def _differentiable(self, example: Example, side: str, due: Sequence[str]) -> Example:
         return example._replace(images=example.images.detach().requires_grad_(self.tricks.differentiated(side, due)))
 
+    def _compared(self, side: Side) -> Side:
+        """A side as the loss sees it: with the logits of all ranks, where the loss compares the images of a batch with each other."""
+        return side._replace(logits=self._gathered(side.logits))
+
+    def _gathered(self, values: Tensor) -> Tensor:
+        return ranks.concatenate(values) if self.loss.batchwise else values
+
     def _floats(self, example: Example) -> Example:
         """Fakes in float32, as real images are, whatever precision they were made in."""
         return example._replace(images=example.images.float())
@@ -325,3 +335,12 @@ def _gradient(parameter: nn.Parameter) -> Tensor:
 def _detached(side: Side) -> Side:
     latents = None if side.latents is None else side.latents.detach()
     return Side(side.images.detach(), side.labels, latents, side.logits.detach(), side.features.detach())
+
+
+def _all_detached(penalties: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: penalty.detach() for name, penalty in penalties.items()}
+
+
+def _scalars(player: Player, cost: Tensor, penalties: dict[str, Tensor], norm: Tensor) -> dict[str, Tensor]:
+    terms = {f"penalty/{name}": penalty for name, penalty in penalties.items()}
+    return {f"loss/{player}": cost, **terms, f"gradient_norm/{player}": norm}

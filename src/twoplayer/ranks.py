@@ -63,6 +63,18 @@ def gather(tensor: Tensor) -> list[Tensor]:
     return parts
 
 
+def concatenate(own: Tensor) -> Tensor:
+    """The rows of all ranks, in the order of ranks, for a cost of the whole batch that each rank computes alike.
+
+    Gradients reach this rank's own rows alone, multiplied by the number of ranks: the mean of all ranks' gradients is then that of the cost.
+    """
+    if world_size() == 1:
+        return own
+    parts = gather(own.detach())
+    parts[rank()] = own.detach() + world_size() * (own - own.detach())
+    return torch.cat(parts)
+
+
 class Vote:
     """What any of the ranks wants, known to all of them at the same iteration. Nobody waits: what is asked after one iteration is
     answered after the next.

@@ -14,6 +14,8 @@ class Loss(nn.Module):
     """The logit at which the discriminator is undecided; None where logits have no absolute meaning."""
     compares: ClassVar[bool] = False
     """The generator's cost needs the real side too."""
+    batchwise: ClassVar[bool] = False
+    """A cost of one image depends on the other images of the batch: over several ranks the logits of all are compared."""
     soft_labels: ClassVar[bool] = True
     """Targets between 0 and 1 mean something."""
     needs_bounded_slope: ClassVar[bool] = False

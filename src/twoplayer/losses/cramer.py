@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from twoplayer.losses.sets import SetLoss, distances, mean_of_others
+from twoplayer.losses.sets import SetLoss, anchors, distances, mean_of_others
 from twoplayer.models.base import Side
 
 
@@ -11,7 +11,7 @@ class Cramer(SetLoss):
 
     def discriminator(self, real: Side, fake: Side, real_target: Tensor, fake_target: Tensor) -> Tensor:
         """The critic's mean on fakes, each compared with the others, less its mean on real images."""
-        on_real = self.critic(real.logits, real, fake)
+        on_real = distances(real.logits, fake.logits).mean(1) - _norms(real.logits)
         on_fake = mean_of_others(distances(fake.logits, fake.logits)) - _norms(fake.logits)
         return on_fake.mean() - on_real.mean()
 
@@ -23,7 +23,7 @@ class Cramer(SetLoss):
 
     def critic(self, logits: Tensor, real: Side, fake: Side) -> Tensor:
         """The mean distance from the fakes, less the distance from zero."""
-        return distances(logits, fake.logits).mean(1) - _norms(logits)
+        return distances(logits, anchors(fake)).mean(1) - _norms(logits)
 
 
 def _norms(vectors: Tensor) -> Tensor:

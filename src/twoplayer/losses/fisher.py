@@ -16,6 +16,7 @@ class Fisher(Loss):
 
     boundary = None
     soft_labels = False
+    batchwise = True
 
     def __init__(self, *, num_outputs: Literal[1], penalty: Annotated[float, Gt(0)]) -> None:
         super().__init__(num_outputs=num_outputs)

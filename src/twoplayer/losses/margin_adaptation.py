@@ -1,9 +1,10 @@
 """MAGAN (Wang et al., 2017, arXiv:1704.03817): EBGAN whose margin follows the energy of real images down."""
 
+import math
 from typing import Annotated, Literal
 
 import torch
-from annotated_types import Gt
+from annotated_types import Ge, Gt
 from torch import Tensor
 
 from twoplayer import ranks
@@ -14,32 +15,48 @@ from twoplayer.models.base import Side
 class MarginAdaptation(Energy):
     """After every so many real images the margin becomes the mean energy of the real images among them, if that is below the margin
     and below the mean energy of the fakes, and the fakes' has not fallen since the last time: G has stopped to gain.
+
+    While `pretraining_images` have not been seen, D learns to reconstruct real images alone; then the margin is the mean energy of the last
+    quarter of them.
     """
 
-    def __init__(self, *, num_outputs: Literal[1], margin: Annotated[float, Gt(0)], images: Annotated[int, Gt(0)]) -> None:
-        super().__init__(num_outputs=num_outputs, margin=margin)
-        self.images = images
-        for name in ("real_sum", "fake_sum", "seen", "last_fake"):
+    def __init__(
+        self,
+        *,
+        num_outputs: Literal[1],
+        margin: Annotated[float, Gt(0)],
+        pretraining_images: Annotated[int, Ge(0)],
+        images: Annotated[int, Gt(0)],
+    ) -> None:
+        super().__init__(num_outputs=num_outputs, margin=0.0 if pretraining_images else margin)
+        self.images, self.pretraining_images = images, pretraining_images
+        for name in ("real_sum", "fake_sum", "summed", "images_seen"):
             self.register_buffer(name, torch.tensor(0.0))
+        self.register_buffer("last_fake", torch.tensor(math.inf))  # of the last look; the first one has none to compare with
         self.real_sum: Tensor
         self.fake_sum: Tensor
-        self.seen: Tensor
+        self.summed: Tensor
+        self.images_seen: Tensor
         self.last_fake: Tensor
 
     def update(self, real: Side, fake: Side) -> None:
         """Add up; adapt where it is time."""
         size = len(real.logits) * ranks.world_size()
         energies = ranks.mean(torch.stack([-real.logits.mean(), -fake.logits.mean()]))
-        self.real_sum.add_(size * energies[0])
-        self.fake_sum.add_(size * energies[1])
-        self.seen.add_(size)
-        due = self.seen >= self.images
-        real_mean, fake_mean = self.real_sum / self.seen, self.fake_sum / self.seen
+        pretraining = self.images_seen < self.pretraining_images
+        self.images_seen.add_(size)
+        pretrained = pretraining & (self.images_seen >= self.pretraining_images)
+        counted = size * (self.images_seen >= 0.75 * self.pretraining_images)
+        self.real_sum.add_(counted * energies[0])
+        self.fake_sum.add_(counted * energies[1])
+        self.summed.add_(counted)
+        due = ~pretraining & (self.summed >= self.images)
+        real_mean, fake_mean = (total / self.summed.clamp_min(1) for total in (self.real_sum, self.fake_sum))
         lower = due & (real_mean < self.margin) & (real_mean < fake_mean) & (fake_mean >= self.last_fake)
-        self.margin.copy_(torch.where(lower, real_mean, self.margin))
+        self.margin.copy_(torch.where(lower | pretrained, real_mean, self.margin))
         self.last_fake.copy_(torch.where(due, fake_mean, self.last_fake))
-        for total in (self.real_sum, self.fake_sum, self.seen):
-            total.masked_fill_(due, 0.0)
+        for total in (self.real_sum, self.fake_sum, self.summed):
+            total.masked_fill_(due | pretrained, 0.0)
 
     def report(self) -> dict[str, Tensor]:
         """The margin."""

@@ -1,44 +1,88 @@
-"""McGAN (Mroueh, Sercu and Goel, 2017, arXiv:1702.08398): the means and the covariances of D's vectors."""
+"""McGAN (Mroueh, Sercu and Goel, 2017, arXiv:1702.08398): the means and the covariances of D's vectors, along directions that are learned."""
+
+from typing import Annotated
 
 import torch
+from annotated_types import Ge, Gt, Le
+from omegaconf import DictConfig
 from torch import Tensor
 
+from twoplayer import ranks
+from twoplayer.errors import ConfigurationError
 from twoplayer.losses.sets import SetLoss
 from twoplayer.models.base import Side
 
 
 class MeanCovariance(SetLoss):
-    """The Euclidean distance of the means plus the nuclear norm of the difference of the covariances."""
+    """The critic of a vector h is v'h + (U'h)'(V'h): v is of length 1, the `num_directions` columns of U and of V are orthonormal. D raises the
+    critic's mean on real images above its mean on fakes, G lowers the difference. That is the paper's primal form, with covariances that
+    are not centred.
+
+    v, U and V take a step towards the largest difference after each update of D, of length `rate`, and are made orthonormal again (the QR
+    retraction). So each batch is scored along the directions that earlier batches have shown: directions of the batch itself would fit
+    its noise.
+    """
+
+    compares = False
+    batchwise = False
+
+    def __init__(
+        self, *, num_outputs: Annotated[int, Ge(2)], num_directions: Annotated[int, Ge(1)], rate: Annotated[float, Gt(0), Le(1)]
+    ) -> None:
+        super().__init__(num_outputs=num_outputs)
+        self.rate = rate
+        self.register_buffer("v", _normalized(torch.randn(num_outputs)))
+        self.register_buffer("U", _orthonormal(torch.randn(num_outputs, num_directions)))
+        self.register_buffer("V", _orthonormal(torch.randn(num_outputs, num_directions)))
+        self.v: Tensor
+        self.U: Tensor
+        self.V: Tensor
+
+    @staticmethod
+    def refuse(config: DictConfig) -> None:
+        """More directions than dimensions."""
+        SetLoss.refuse(config)
+        if config.loss.num_directions > config.loss.num_outputs:
+            raise ConfigurationError(
+                f"loss.num_directions={config.loss.num_directions}: must be at most loss.num_outputs={config.loss.num_outputs}"
+            )
 
     def discriminator(self, real: Side, fake: Side, real_target: Tensor, fake_target: Tensor) -> Tensor:
-        """The negative distance."""
-        return -_distance(real.logits, fake.logits, torch.ones_like(fake_target))
+        """The critic's mean on fakes less its mean on real images."""
+        return self.critic(fake.logits, real, fake).mean() - self.critic(real.logits, real, fake).mean()
 
     def generator(self, fake: Side, real: Side | None, weights: Tensor) -> Tensor:
-        """The distance."""
-        assert real is not None
-        return _distance(real.logits, fake.logits, weights)
+        """The negative critic."""
+        return -(weights[:, 0] * self._along(fake.logits)).mean()
 
     def critic(self, logits: Tensor, real: Side, fake: Side) -> Tensor:
-        """How far a vector is from the fakes' mean towards the real one, plus the same for its spread around the mean of its side's."""
-        difference, directions, signs = _parts(real.logits.detach(), fake.logits.detach())
-        along = logits @ (difference / torch.linalg.vector_norm(difference).clamp_min(1e-12))
-        centred = logits - real.logits.detach().mean(0)
-        return along + ((centred @ directions).square() * signs).sum(1)
+        """One number per vector; it does not depend on the batch."""
+        return self._along(logits)
+
+    @torch.no_grad()
+    def update(self, real: Side, fake: Side) -> None:
+        """One step of ascent for v, U and V, by the moments of all ranks."""
+        mean = ranks.mean(real.logits.mean(0) - fake.logits.mean(0))
+        moment = ranks.mean(_second_moment(real.logits) - _second_moment(fake.logits))
+        moment = moment / torch.linalg.matrix_norm(moment).clamp_min(1e-12)
+        self.v.copy_(_normalized(self.v + self.rate * _normalized(mean)))
+        u, v = self.U + self.rate * moment @ self.V, self.V + self.rate * moment.T @ self.U
+        self.U.copy_(_orthonormal(u))
+        self.V.copy_(_orthonormal(v))
+
+    def _along(self, vectors: Tensor) -> Tensor:
+        return vectors @ self.v + ((vectors @ self.U) * (vectors @ self.V)).sum(1)
 
 
-def _distance(real: Tensor, fake: Tensor, weights: Tensor) -> Tensor:
-    difference = real.mean(0) - (weights * fake).mean(0)
-    # Its gradient is that of a norm; where both means are equal it has none.
-    norm = torch.linalg.vector_norm(difference)
-    return norm + torch.linalg.eigvalsh(_covariance(real, torch.ones_like(real)) - _covariance(fake, weights)).abs().sum()
+def _second_moment(vectors: Tensor) -> Tensor:
+    return vectors.T @ vectors / len(vectors)
 
 
-def _covariance(vectors: Tensor, weights: Tensor) -> Tensor:
-    centred = vectors - (weights * vectors).mean(0)
-    return (weights * centred).T @ centred / len(vectors)
+def _normalized(vector: Tensor) -> Tensor:
+    return vector / torch.linalg.vector_norm(vector).clamp_min(1e-12)
 
 
-def _parts(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    values, directions = torch.linalg.eigh(_covariance(real, torch.ones_like(real)) - _covariance(fake, torch.ones_like(fake)))
-    return real.mean(0) - fake.mean(0), directions, values.sign()
+def _orthonormal(columns: Tensor) -> Tensor:
+    """The QR retraction: the nearest of the bases that keep the directions of the columns, signs included."""
+    basis, upper = torch.linalg.qr(columns)
+    return basis * torch.where(upper.diagonal() < 0, -1.0, 1.0)

@@ -8,7 +8,7 @@ import torch
 from annotated_types import Ge, Gt, MinLen
 from torch import Tensor
 
-from twoplayer.losses.sets import SetLoss
+from twoplayer.losses.sets import SetLoss, anchors
 from twoplayer.models.base import Side
 
 Kernel = Literal["gaussian", "rational_quadratic"]
@@ -34,7 +34,7 @@ class MMD(SetLoss):
 
     def critic(self, logits: Tensor, real: Side, fake: Side) -> Tensor:
         """The witness: how much nearer a vector is to the real ones than to the fakes."""
-        return self._similarity(logits, real.logits.detach()).mean(1) - self._similarity(logits, fake.logits.detach()).mean(1)
+        return self._similarity(logits, anchors(real)).mean(1) - self._similarity(logits, anchors(fake)).mean(1)
 
     def _discrepancy(self, real: Tensor, fake: Tensor, weights: Tensor) -> Tensor:
         among_fakes = weights[:, None] * weights * self._similarity(fake, fake)

@@ -12,6 +12,7 @@ class RelativisticAverage(Loss):
 
     boundary = None
     compares = True
+    batchwise = True
 
     def discriminator(self, real: Side, fake: Side, real_target: Tensor, fake_target: Tensor) -> Tensor:
         """Real above the average fake, fake below the average real image."""

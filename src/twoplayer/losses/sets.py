@@ -9,6 +9,7 @@ from torch import Tensor
 
 from twoplayer.errors import ConfigurationError
 from twoplayer.losses.base import Loss
+from twoplayer.models.base import Side
 
 
 class SetLoss(Loss):
@@ -16,6 +17,7 @@ class SetLoss(Loss):
 
     boundary = None
     compares = True
+    batchwise = True
     soft_labels = False
     needs_bounded_slope = True
 
@@ -29,6 +31,13 @@ class SetLoss(Loss):
             raise ConfigurationError(
                 f"loss={config.loss._target_.split('.')[-2]}: it compares vectors, which an autoencoder does not give; set model.discriminator.autoencoder=false"
             )
+
+
+def anchors(side: Side) -> Tensor:
+    """The vectors of a side that a critic compares others with. Constants where a penalty differentiates by the images of that side: through
+    the anchors each would count once more. Elsewhere D learns through them as well, as in the code of MMD GAN's authors.
+    """
+    return side.logits.detach() if side.images.requires_grad else side.logits
 
 
 def distances(one: Tensor, other: Tensor) -> Tensor:

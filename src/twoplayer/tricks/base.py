@@ -17,8 +17,10 @@ from twoplayer.errors import ConfigurationError
 from twoplayer.models.base import Example, Side
 
 Player = Literal["discriminator", "generator"]
-Judge = Callable[[Example], tuple[Tensor, Tensor]]
-"""What the discriminator says, through `view`, of an example: logits and features."""
+Judgement = tuple[Tensor, Tensor]
+"""Logits and features."""
+Judge = Callable[[Example], Judgement]
+"""What the discriminator says, through `view`, of an example."""
 
 
 class Turns(NamedTuple):
@@ -43,7 +45,9 @@ class Trick(nn.Module):
     slopes: ClassVar[frozenset[str]] = frozenset()
     """The sides, "real" or "fake", by whose images `penalty` differentiates."""
     needs_real: ClassVar[bool] = False
-    """`generator_penalty` wants the real side judged."""
+    """`judge_fakes` or `generator_penalty` needs the real side."""
+    order: ClassVar[int] = 0
+    """Where several tricks act at one place, those of a lower order act first; those of the same order as they are listed."""
     bounds_slope: ClassVar[bool] = False
     """It keeps the discriminator's slope bounded, as a Wasserstein critic needs."""
     per_rank: ClassVar[frozenset[str]] = frozenset()
@@ -87,12 +91,16 @@ class Trick(nn.Module):
         """Soft labels, shaped like the logits: 1 and 0 at first."""
         return real, fake
 
-    def judge_both(self, judge: Judge, real: Example, fake: Example) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    def judge_both(self, judge: Judge, real: Example, fake: Example) -> tuple[Judgement, Judgement]:
         """How the discriminator judges both sides in its own update: in two batches. At most one chosen trick acts here."""
         return judge(real), judge(fake)
 
+    def judge_fakes(self, judge: Judge, real: Example | None, fake: Example) -> tuple[Judgement | None, Judgement]:
+        """How the discriminator judges in the generator's update. `real` is None where nothing needs it. At most one chosen trick acts here."""
+        return real and judge(real), judge(fake)
+
     def penalty(self, real: Side, fake: Side, judge: Judge) -> Tensor:
-        """A scalar added to the discriminator's cost."""
+        """A scalar added to the discriminator's cost, and logged as `penalty/<trick>`."""
         raise NotImplementedError
 
     def weights(self, logits: Tensor, weights: Tensor) -> Tensor:
@@ -100,11 +108,11 @@ class Trick(nn.Module):
         return weights
 
     def generator_cost(self, cost: Tensor, real: Side | None, fake: Side) -> Tensor:
-        """The generator's adversarial cost, a scalar."""
+        """The generator's adversarial cost, a scalar, as it is minimized; what is logged is the cost before any change here."""
         return cost
 
     def generator_penalty(self, real: Side | None, fake: Side, judge: Judge) -> Tensor:
-        """A scalar added to the generator's cost."""
+        """A scalar added to the generator's cost, and logged as `penalty/<trick>`."""
         raise NotImplementedError
 
     def gradients(self, player: Player, parameters: Sequence[nn.Parameter]) -> None:
@@ -131,15 +139,12 @@ class Tricks(nn.Module):
     def __init__(self, chosen: Mapping[str, Trick]) -> None:
         super().__init__()
         self.chosen = nn.ModuleDict(chosen)
+        ordered = sorted(chosen.items(), key=lambda item: item[1].order)
         self._acting: dict[str, dict[str, Callable[..., Any]]] = {
-            place: {name: getattr(trick, place) for name, trick in chosen.items() if getattr(type(trick), place) is not method}
+            place: {name: getattr(trick, place) for name, trick in ordered if getattr(type(trick), place) is not method}
             for place, method in vars(Trick).items()
             if callable(method) and not place.startswith("_")
         }
-        if len(self._acting["judge_both"]) > 1:
-            raise ConfigurationError(
-                f"trick=[{','.join(self._acting['judge_both'])}]: each decides how D judges both sides; choose one of them"
-            )
         self.needs_real = any(trick.needs_real for trick in chosen.values())
         self.bounds_slope = any(trick.bounds_slope for trick in chosen.values())
         self._every = {name: trick.every for name, trick in chosen.items()}
@@ -188,11 +193,18 @@ class Tricks(nn.Module):
             targets = act(*targets)
         return targets
 
-    def judge_both(self, judge: Judge, real: Example, fake: Example) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    def judge_both(self, judge: Judge, real: Example, fake: Example) -> tuple[Judgement, Judgement]:
         for act in self._acting["judge_both"].values():
-            both: tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]] = act(judge, real, fake)
+            both: tuple[Judgement, Judgement] = act(judge, real, fake)
             return both
         return judge(real), judge(fake)
+
+    def judge_fakes(self, judge: Judge, real: Example | None, fake: Example) -> tuple[Judgement | None, Judgement]:
+        for act in self._acting["judge_fakes"].values():
+            both: tuple[Judgement | None, Judgement] = act(judge, real, fake)
+            return both
+        on_fake = judge(fake)
+        return real and judge(real), on_fake
 
     def due(self, player: Player, updates: int) -> tuple[str, ...]:
         """The tricks whose penalty is due in the player's update after so many others."""
@@ -203,11 +215,17 @@ class Tricks(nn.Module):
         """Whether a penalty that is due differentiates by the images of this side."""
         return any(side in self._slopes[name] for name in due)
 
-    def penalty(self, due: Sequence[str], real: Side, fake: Side, judge: Judge) -> Tensor | float:
-        return sum(self._every[name] * self._acting["penalty"][name](real, fake, judge) for name in due)
+    def penalties(self, due: Sequence[str], real: Side, fake: Side, judge: Judge) -> dict[str, Tensor]:
+        """Each penalty of the discriminator that is due, by trick, before it is multiplied by its interval."""
+        return {name: self._acting["penalty"][name](real, fake, judge) for name in due}
 
-    def generator_penalty(self, due: Sequence[str], real: Side | None, fake: Side, judge: Judge) -> Tensor | float:
-        return sum(self._every[name] * self._acting["generator_penalty"][name](real, fake, judge) for name in due)
+    def generator_penalties(self, due: Sequence[str], real: Side | None, fake: Side, judge: Judge) -> dict[str, Tensor]:
+        """Each penalty of the generator that is due, by trick, before it is multiplied by its interval."""
+        return {name: self._acting["generator_penalty"][name](real, fake, judge) for name in due}
+
+    def total(self, penalties: Mapping[str, Tensor]) -> Tensor | float:
+        """The sum of penalties, each multiplied by its interval: what it would add up to if it were due in every update."""
+        return sum(self._every[name] * penalty for name, penalty in penalties.items())
 
     def weights(self, logits: Tensor) -> Tensor:
         weights = torch.ones_like(logits)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from twoplayer.models.base import Example, Side
 from twoplayer.tricks.base import Judge, Trick
-from twoplayer.tricks.slopes import slopes
+from twoplayer.tricks.slopes import one_per_logit, slopes
 
 
 class DRAGAN(Trick):
@@ -27,7 +27,7 @@ class DRAGAN(Trick):
     def penalty(self, real: Side, fake: Side, judge: Judge) -> Tensor:
         """The mean over perturbed images; the norm of a slope is over all pixels of an image."""
         images = real.images.detach()
-        share = torch.rand(len(images), *[1] * (images.ndim - 1), device=images.device)
+        share = one_per_logit(real)
         perturbed = (images + share * self.spread * images.std() * torch.rand_like(images)).requires_grad_()
         logits, _ = judge(Example(perturbed, real.labels, None))
         return self.weight * (torch.linalg.vector_norm(slopes(logits, perturbed), dim=1) - 1).square().mean()

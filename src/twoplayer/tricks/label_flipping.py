@@ -11,7 +11,9 @@ from twoplayer.tricks.base import Trick, refuse_without_soft_labels
 
 
 class LabelFlipping(Trick):
-    """In D's update a random `share` of the labels of each side say the opposite."""
+    """In D's update a random `share` of each side's labels are those of the other side, as other tricks have softened them."""
+
+    order = 1  # after all that soften labels
 
     def __init__(self, *, share: Annotated[float, Gt(0), Le(0.5)]) -> None:
         super().__init__()
@@ -23,8 +25,8 @@ class LabelFlipping(Trick):
         refuse_without_soft_labels("label_flipping", config)
 
     def targets(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-        """Each label by itself."""
-        return self._flip(real), self._flip(fake)
+        """Each label by itself; both sides have as many."""
+        return self._flip(real, fake), self._flip(fake, real)
 
-    def _flip(self, labels: Tensor) -> Tensor:
-        return torch.where(torch.rand_like(labels) < self.share, 1 - labels, labels)
+    def _flip(self, labels: Tensor, others: Tensor) -> Tensor:
+        return torch.where(torch.rand_like(labels) < self.share, others, labels)

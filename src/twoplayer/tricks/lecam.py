@@ -4,29 +4,51 @@ from typing import Annotated
 
 import torch
 from annotated_types import Ge, Gt, Lt
+from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from twoplayer import ranks
+from twoplayer.errors import ConfigurationError
 from twoplayer.models.base import Side
 from twoplayer.tricks.base import Judge, Trick
 
 
 class LeCam(Trick):
-    """`weight` times the mean squared distances of D(x) from the mean D(G(z)) and of D(G(z)) from the mean D(x), both averaged with `decay`."""
+    """`weight` times the mean squared distances of D(x) from the mean D(G(z)) and of D(G(z)) from the mean D(x), both averaged with `decay`.
+
+    The averages are corrected for their start at zero, as Adam's are; the first update, which has none, has no penalty.
+    """
 
     def __init__(self, *, weight: Annotated[float, Gt(0)], decay: Annotated[float, Ge(0), Lt(1)], every: Annotated[int, Ge(1)]) -> None:
         super().__init__()
         self.decay, self.every = decay, every
         self.register_buffer("weight", torch.tensor(weight))
-        self.register_buffer("anchors", torch.zeros(2))
+        self.register_buffer("averages", torch.zeros(2))  # of D(x) and D(G(z))
+        self.register_buffer("known", torch.zeros(1))  # the weight of all updates in the averages: 1 - decay^updates
         self.weight: Tensor
-        self.anchors: Tensor
+        self.averages: Tensor
+        self.known: Tensor
+
+    @staticmethod
+    def refuse(config: DictConfig) -> None:
+        """Losses for which D gives vectors, whose mean is no anchor for an output."""
+        if config.loss.num_outputs > 1:
+            raise ConfigurationError(
+                f"trick=lecam: with loss.num_outputs={config.loss.num_outputs} D gives vectors, and no output to draw to a mean; choose another loss"
+            )
 
     def penalty(self, real: Side, fake: Side, judge: Judge) -> Tensor:
         """Both sides."""
-        real_mean, fake_mean = self.anchors.clone()
-        return self.weight * ((real.logits - fake_mean).square().mean() + (fake.logits - real_mean).square().mean())
+        on_real, on_fake = self.averages / self.known.clamp_min(1e-12)
+        distances = (real.logits - on_fake).square().mean() + (fake.logits - on_real).square().mean()
+        return self.weight * (self.known > 0).squeeze() * distances
 
     def after_discriminator(self, discriminator: nn.Module, real: Side, fake: Side) -> None:
-        """Move the means."""
-        self.anchors.lerp_(ranks.mean(torch.stack([real.logits.mean(), fake.logits.mean()])), 1 - self.decay)
+        """Move the averages."""
+        self.averages.lerp_(ranks.mean(torch.stack([real.logits.mean(), fake.logits.mean()])), 1 - self.decay)
+        self.known.lerp_(torch.ones_like(self.known), 1 - self.decay)
+
+    def report(self) -> dict[str, Tensor]:
+        """Both averages."""
+        on_real, on_fake = self.averages / self.known.clamp_min(1e-12)
+        return {"real": on_real, "fake": on_fake}

@@ -13,6 +13,8 @@ from twoplayer.tricks.base import Trick
 class Packing(Trick):
     """`size` images are stacked along their channels, so that D gives one logit for each pack."""
 
+    order = 1  # D packs what it sees: other changes of its view are made to each image
+
     def __init__(self, *, size: Annotated[int, Ge(2), Le(4)]) -> None:
         super().__init__()
         self.size = size

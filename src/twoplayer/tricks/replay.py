@@ -4,14 +4,20 @@ from typing import Annotated, ClassVar
 
 import torch
 from annotated_types import Ge, Gt, Le
+from omegaconf import DictConfig
 from torch import Tensor
 
+from twoplayer.errors import ConfigurationError
 from twoplayer.models.base import Example
-from twoplayer.tricks.base import Trick
+from twoplayer.tricks.base import Judge, Judgement, Trick
 
 
 class Replay(Trick):
-    """A `share` of D's fakes are old ones, drawn from the newest `capacity` that were kept; as many of the new ones are kept instead."""
+    """A `share` of D's fakes are old ones, drawn from the newest `capacity` that were kept; as many of the new ones are kept instead.
+
+    D judges the old and the new fakes in batches of their own: batch normalization of both together would differ from that of G's update,
+    which has new ones alone.
+    """
 
     per_rank: ClassVar[frozenset[str]] = frozenset({"images", "labels", "kept"})
 
@@ -25,6 +31,7 @@ class Replay(Trick):
     ) -> None:
         super().__init__()
         self.share, self.capacity = share, capacity
+        self._num_old = 0
         self.register_buffer("images", torch.zeros(capacity, channels, image_size, image_size))
         self.register_buffer("labels", torch.zeros(capacity, dtype=torch.int64))
         self.register_buffer("kept", torch.tensor(0))  # so far; they lie in a ring
@@ -32,9 +39,20 @@ class Replay(Trick):
         self.labels: Tensor
         self.kept: Tensor
 
+    @staticmethod
+    def refuse(config: DictConfig) -> None:
+        """Packs of old and new fakes together, which would be in neither batch."""
+        settings, packing = config.trick.replay, config.trick.get("packing")
+        num_fakes = config.data.batch_size // (config.trainer.devices * config.trainer.num_nodes)
+        if packing and (num := _num_old(settings.share, settings.capacity, num_fakes)) % packing.size:
+            raise ConfigurationError(
+                f"trick=[replay,packing]: {num} old fakes do not divide into packs of {packing.size}; "
+                "choose trick.replay.share and trick.replay.capacity so that they do"
+            )
+
     def replay(self, fake: Example) -> Example:
         """Old ones at the front of the batch, and new ones into the store."""
-        num = min(max(round(self.share * len(fake.images)), 1), self.capacity)
+        self._num_old = num = _num_old(self.share, self.capacity, len(fake.images))
         held = self.kept.clamp(max=self.capacity)
         chosen = (torch.rand(num, device=fake.images.device) * held).long()
         old_images, old_labels = self.images[chosen], self.labels[chosen]
@@ -47,3 +65,17 @@ class Replay(Trick):
         first_images = torch.where(some, old_images, new_images)
         first_labels = torch.where(some, old_labels, new_labels)
         return Example(torch.cat([first_images, fake.images[num:]]), torch.cat([first_labels, fake.labels[num:]]), None)
+
+    def judge_both(self, judge: Judge, real: Example, fake: Example) -> tuple[Judgement, Judgement]:
+        """Three batches: real, old fakes, new fakes."""
+        on_real = judge(real)
+        old, new = (
+            Example(fake.images[part], fake.labels[part], None) for part in (slice(self._num_old), slice(self._num_old, len(fake.images)))
+        )
+        parts = [judge(part) for part in (old, new) if len(part.images)]
+        logits, features = (torch.cat(answers) for answers in zip(*parts, strict=True))
+        return on_real, (logits, features)
+
+
+def _num_old(share: float, capacity: int, num_fakes: int) -> int:
+    return min(max(round(share * num_fakes), 1), capacity)

@@ -10,7 +10,7 @@ from torch import Tensor
 from twoplayer.errors import ConfigurationError
 from twoplayer.models.base import Example, Side
 from twoplayer.tricks.base import Judge, Trick
-from twoplayer.tricks.slopes import slopes
+from twoplayer.tricks.slopes import one_per_logit, slopes
 
 
 class WGANGP(Trick):
@@ -34,7 +34,7 @@ class WGANGP(Trick):
 
     def penalty(self, real: Side, fake: Side, judge: Judge) -> Tensor:
         """The mean over pairs."""
-        share = torch.rand(len(real.images), *[1] * (real.images.ndim - 1), device=real.images.device)
+        share = one_per_logit(real)
         images = torch.lerp(fake.images.detach(), real.images.detach(), share).requires_grad_()
         logits, _ = judge(Example(images, real.labels, None))
         return self.weight * (torch.linalg.vector_norm(slopes(logits, images), dim=1) - 1).square().mean()
