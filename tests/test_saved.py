@@ -1,5 +1,9 @@
 """Loading a run back: the same generator, and nothing of the run is executed."""
 
+import contextlib
+import re
+from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +11,8 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
 
 import commands
 import twoplayer
@@ -16,6 +22,7 @@ from twoplayer.checkpoint_io import DurableCheckpoints
 from twoplayer.errors import ConfigurationError, DataError
 from twoplayer.exporting import write_export
 from twoplayer.game import Game
+from twoplayer.models.gan import Generator
 from twoplayer.saved import great_circles
 from twoplayer.training import build_game
 
@@ -86,17 +93,124 @@ def test_an_exported_generator_gives_the_same_images(model: str, tmp_path: Path)
     finished = commands.run("export.py", "run=run", folder=tmp_path)
     assert finished.code == 0, finished.errors
     assert sorted(path.name for path in (tmp_path / "run" / "export").iterdir()) == [
+        "README.md",
         "config.yaml",
         "generator.onnx",
         "generator.safetensors",
     ]
-    assert "generator.onnx" in finished.output
+    assert [line.split()[0] for line in finished.output.splitlines()] == [
+        "file",
+        "run/export/generator.safetensors",
+        "run/export/generator.onnx",
+    ]
+    assert finished.errors == ""
     images = twoplayer.load(tmp_path / "run")(20, seed=3)
     assert torch.equal(twoplayer.load(tmp_path / "run" / "export")(20, seed=3), images)
     session = onnxruntime.InferenceSession(tmp_path / "run" / "export" / "generator.onnx")
     latents = twoplayer.load(tmp_path / "run").game.latents(20, "sample", 3)
-    (exported,) = session.run(None, {"latents": latents.numpy(), "labels": np.arange(20) % 4})
+    (exported,) = session.run(None, {"latents": latents.numpy()})
     assert np.abs(exported - images.numpy()).max() < 1e-5
+
+
+def test_a_conditional_generator_keeps_its_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forward = Generator.forward
+    monkeypatch.setattr(Generator, "forward", lambda self, latents, labels: forward(self, latents, labels) + labels[:, None, None, None])
+    play(tmp_path, "budget.images=16")
+    write_export(run=str(tmp_path), output=None, onnx=True)
+    session = onnxruntime.InferenceSession(tmp_path / "export" / "generator.onnx")
+    assert [value.name for value in session.get_inputs()] == ["latents", "labels"]
+    namespace = follow(tmp_path / "export", "onnxruntime")
+    labels = torch.arange(64) % 4
+    expected = twoplayer.load(tmp_path).game.sample(torch.from_numpy(namespace["latents"]), labels)
+    assert np.abs(namespace["images"] - expected.numpy()).max() < 1e-5
+
+
+def blocks(folder: Path, language: str) -> list[str]:
+    """The pieces of code in an export's README."""
+    found = re.findall(r"^```(\w*)\n(.*?)^```", (folder / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+    return [code for kind, code in found if kind == language]
+
+
+def follow(folder: Path, word: str) -> dict[str, Any]:
+    """Run the piece of Python in an export's README that holds this word; returns its variables."""
+    (code,) = (code for code in blocks(folder, "python") if word in code)
+    assert len(code.splitlines()) == 5
+    namespace: dict[str, Any] = {}
+    with contextlib.chdir(folder):
+        exec(code, namespace)
+    return namespace
+
+
+def rebuilt(folder: Path) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The generator, built from nothing but an export's README, its weights and torch."""
+    *_, listing, layout = blocks(folder, "")
+    modules: dict[str, torch.nn.Module] = {}
+    path: list[str] = []
+    for line in listing.splitlines()[1:-1]:
+        if found := re.match(r"( *)\((\w+)\): (\w+)\((.*)", line):
+            path = [*path[: len(found[1]) // 2 - 1], found[2]]
+            if found[3] != "Sequential":
+                modules[".".join(path)] = eval(f"{found[3]}({found[4]}", vars(torch.nn))
+    top = list(dict.fromkeys(name.split(".")[0] for name in modules))
+    parts = {
+        name: torch.nn.Sequential(OrderedDict((key.split(".")[1], part) for key, part in modules.items() if key.startswith(f"{name}.")))
+        if name not in modules
+        else modules[name]
+        for name in top
+    }
+    plain = torch.nn.ModuleDict(parts).eval()
+    plain.load_state_dict(load_file(folder / "generator.safetensors"))
+    return lambda z: eval(layout, {"z": z, **parts})
+
+
+@pytest.mark.parametrize(
+    ("model", "settings"),
+    [
+        ("dcgan", ["trick=[ema]"]),
+        ("dcgan", ["data.image_size=28", "model.generator.upsampling=pixel_shuffle", "model.generator.output_activation=sigmoid"]),
+        ("gan", []),
+    ],
+)
+def test_the_readme_of_an_export_is_enough(model: str, settings: list[str], tmp_path: Path) -> None:
+    play(tmp_path, "budget.images=48", *settings, model=model)
+    write_export(run=str(tmp_path), output=None, onnx=True)
+    saved, folder = twoplayer.load(tmp_path), tmp_path / "export"
+    assert torch.equal(follow(folder, "twoplayer")["images"], saved(64, seed=1))
+    namespace = follow(folder, "onnxruntime")
+    latents = torch.from_numpy(namespace["latents"])
+    expected = saved.game.sample(latents, torch.zeros(64))
+    assert np.abs(namespace["images"] - expected.numpy()).max() < 1e-5
+    with torch.no_grad():
+        assert torch.allclose(rebuilt(folder)(latents), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("tricks", ["[]", "[ema,uniform_latents]"])
+def test_both_exported_files_say_what_they_are(tricks: str, tmp_path: Path) -> None:
+    play(tmp_path / "mine", "budget.images=48", f"trick={tricks}", model="dcgan")
+    (tmp_path / "mine" / ".hydra").mkdir()
+    (tmp_path / "mine" / ".hydra" / "overrides.yaml").write_text("- model=dcgan\n- trick=[ema]\n")
+    write_export(run=str(tmp_path / "mine"), output=None, onnx=True)
+    folder = tmp_path / "mine" / "export"
+    with safe_open(folder / "generator.safetensors", "pt") as file:
+        facts = file.metadata()
+    assert onnxruntime.InferenceSession(folder / "generator.onnx").get_modelmeta().custom_metadata_map == facts
+    mapped = tricks != "[]"
+    assert facts == {
+        "run": "mine",
+        "command": "python src/train.py model=dcgan 'trick=[ema]'",
+        "twoplayer_version": twoplayer.__version__,
+        "weights": "averaged" if mapped else "raw",
+        "latent_size": "8",
+        "latent_distribution": "standard normal z" + ", mapped to erf(z / sqrt(2)), uniform in [-1, 1]" * mapped,
+        "latents_of_onnx": "standard normal" + "; the graph maps them" * mapped,
+        "latents_of_safetensors": "as latent_distribution says" if mapped else "standard normal",
+        "output_shape": "(N, 1, 16, 16)",
+        "output_range": "[-1, 1]",
+        "layout": "output(convolutions(projection(z).unflatten(1, (4, 4, -1)).permute(0, 3, 1, 2))).tanh()",
+    }
+    write_export(run=str(folder), output=str(tmp_path / "again"), onnx=False)
+    with safe_open(tmp_path / "again" / "generator.safetensors", "pt") as file:
+        assert file.metadata() == facts
 
 
 def test_a_broken_export_is_named(tmp_path: Path) -> None:
@@ -129,3 +243,13 @@ def test_a_way_between_samples_is_a_great_circle(tmp_path: Path) -> None:
     images = twoplayer.load(tmp_path).interpolate(2, 5, seed=1)
     assert torch.allclose(images.view(2, 5, *images.shape[1:])[:, 0], game.sample(ends[:2], torch.arange(2)), atol=1e-4)
     assert torch.allclose(images.view(2, 5, *images.shape[1:])[:, -1], game.sample(ends[2:], torch.arange(2)), atol=1e-4)
+
+
+def test_every_trick_that_changes_latents_says_what_it_makes_of_them() -> None:
+    latents = torch.randn(64, 8, generator=torch.Generator().manual_seed(0))
+    for trick in ("spherical_latents", "uniform_latents"):
+        tricks = build_game(small(f"trick=[{trick}]"), CPU).tricks
+        (prior,) = tricks.priors
+        formula = prior.split(",")[0].replace("|z|", "z.norm(dim=1, keepdim=True)")
+        expected = eval(formula, {"z": latents, "latent_size": 8, "erf": torch.erf, "sqrt": lambda number: number**0.5})
+        assert torch.allclose(tricks.latents(latents), expected)

@@ -32,7 +32,8 @@ class Model(nn.Module):
     """A family of networks. Players are sets of modules: all that lies below `generator` is the generator's (an encoder, a
     second generator, InfoGAN's Q, too), all below `discriminator` the discriminator's.
 
-    A generator is called as `generator(latents, labels)` and tells its `latent_size`; a discriminator is called as
+    A generator is called as `generator(latents, labels)` and tells its `latent_size` and its `layout`: its forward pass as an expression of
+    plain torch, of latents `z` and its modules' names, for whoever rebuilds it from exported weights. A discriminator is called as
     `discriminator(images, labels)` and returns logits, (N) or (N, num_outputs), and features (N, ...). A larger logit always means more real.
     An unconditional network ignores the labels.
     """

@@ -11,7 +11,17 @@ from torch import Tensor, nn
 
 from twoplayer.errors import ConfigurationError
 from twoplayer.models.base import Model
-from twoplayer.models.layers import Activation, Decoder, Normalization, OutputActivation, activation, normalization, to_images, to_logits
+from twoplayer.models.layers import (
+    Activation,
+    Decoder,
+    Normalization,
+    OutputActivation,
+    activation,
+    images_of,
+    normalization,
+    to_images,
+    to_logits,
+)
 
 Size = Annotated[int, Ge(1)]
 Downsampling = Literal["strided", "average", "max"]
@@ -54,6 +64,12 @@ class Generator(nn.Module):
             maps //= 2
         self.convolutions = nn.Sequential(*layers)
         self.output = nn.Conv2d(maps, channels, 3, 1, 1)
+
+    @property
+    def layout(self) -> str:
+        """See `Model`."""
+        maps = f"projection(z).unflatten(1, ({self.start}, {self.start}, -1)).permute(0, 3, 1, 2)"
+        return images_of(f"output(convolutions({maps}))", self.output_activation)
 
     def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
         """Images in [-1, 1]."""

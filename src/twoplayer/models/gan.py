@@ -14,6 +14,7 @@ from twoplayer.models.layers import (
     OutputActivation,
     VectorNormalization,
     activation,
+    images_of,
     to_images,
     to_logits,
     vector_normalization,
@@ -42,6 +43,11 @@ class Generator(nn.Module):
         self.hidden = _hidden([latent_size, *widths], activation, normalization, dropout=0.0)
         self.output = nn.Linear(widths[-1], channels * image_size**2)
         self.shape = (channels, image_size, image_size)
+
+    @property
+    def layout(self) -> str:
+        """See `Model`."""
+        return images_of("output(hidden(z))", self.output_activation) + f".view(-1, {', '.join(map(str, self.shape))})"
 
     def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
         """Images in [-1, 1]."""

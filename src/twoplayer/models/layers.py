@@ -42,6 +42,11 @@ def to_images(outputs: Tensor, name: OutputActivation) -> Tensor:
     return outputs.tanh() if name == "tanh" else 2 * outputs.sigmoid() - 1
 
 
+def images_of(outputs: str, name: OutputActivation) -> str:
+    """What `to_images` does, as an expression of plain torch."""
+    return f"{outputs}.tanh()" if name == "tanh" else f"(2 * {outputs}.sigmoid() - 1)"
+
+
 def normalization(name: Normalization, channels: int) -> nn.Module:
     """The normalization of feature maps (N, channels, H, W); `layer` is over all channels and pixels of an image."""
     return _normalizations[name](channels)

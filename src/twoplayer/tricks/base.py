@@ -6,7 +6,7 @@ nothing. All work on things of any sample shape (N, ...), so 2-D points are data
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, cast
 
 import torch
 from hydra.utils import get_class
@@ -50,6 +50,8 @@ class Trick(nn.Module):
     """Where several tricks act at one place, those of a lower order act first; those of the same order as they are listed."""
     bounds_slope: ClassVar[bool] = False
     """It keeps the discriminator's slope bounded, as a Wasserstein critic needs."""
+    prior: ClassVar[str] = ""
+    """What `latents` makes of latents z: an expression and the distribution that it has, for whoever uses an exported generator."""
     per_rank: ClassVar[frozenset[str]] = frozenset()
     """Its buffers that differ between ranks. All others are shared: equal on all ranks, and kept so by the trick itself."""
 
@@ -178,6 +180,11 @@ class Tricks(nn.Module):
 
     def latents(self, latents: Tensor) -> Tensor:
         return self._chain("latents", latents)
+
+    @property
+    def priors(self) -> list[str]:
+        """What is made of standard normal latents, step by step."""
+        return [cast(Trick, self.chosen[name]).prior for name in self._acting["latents"]]
 
     def view(self, images: Tensor) -> Tensor:
         return self._chain("view", images)
