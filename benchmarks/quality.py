@@ -174,9 +174,9 @@ def draw(script: list[list[Point]], ours: list[list[Point]], floor: float, path:
             )
     axes.axhline(floor, color="black", linewidth=0.8, linestyle=":", label="real images (floor)")
     axes.set(xscale="log", yscale="log", xlabel="seconds of training", ylabel="fd_validation (lower is better)")
-    axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.tight_layout()
+    figure.tight_layout(rect=(0, 0, 1, 0.94))
+    figure.legend(loc="upper center", ncols=3, fontsize="small", frameon=False)  # above the axes, where no line is
     figure.savefig(path)
 
 

@@ -173,6 +173,7 @@ def test_a_run_leaves_what_it_promises(tmp_path: Path) -> None:
         "00000064.png",
         "progress.gif",
         "progress.png",
+        "real.png",
     ]
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["status"] == "finished"

@@ -46,6 +46,16 @@ def test_a_table_goes_where_it_is_marked_with_pictures(sweep: Path, tmp_path: Pa
         assert picture.width == pytest.approx(4 * picture.height, rel=0.05)
 
 
+def test_a_picture_of_few_samples_is_theirs_alone(tmp_path: Path) -> None:
+    play(tmp_path / "run", "budget.images=32", "callbacks.samples.num=5")
+    file = tmp_path / "README.md"
+    file.write_text("<!-- runs -->\n<!-- /runs -->\n")
+    write_table(runs=str(tmp_path / "run"), baseline=None, into=str(file), name="runs")
+    (path,) = (tmp_path / "docs" / "runs").glob("*.png")
+    with Image.open(path) as picture, Image.open(tmp_path / "run" / "samples" / "00000032.png") as grid:
+        assert picture.size == (grid.width // 2, grid.height // 2)
+
+
 def test_a_run_without_a_score_says_how_it_ended(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = sweep / "hinge" / "summary.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"fd": None, "status": "failed"}))

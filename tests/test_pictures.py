@@ -3,9 +3,12 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
+from hydra.utils import instantiate
 from PIL import Image
 
+from conftest import play, small
 from twoplayer import pictures
 from twoplayer.callbacks.samples import log_spaced
 
@@ -20,6 +23,60 @@ def test_a_grid_shows_each_image_in_its_place() -> None:
     gap = pictures.GAP
     assert pixels.shape == (2 * (84 + gap) + gap, 2 * (84 + gap) + gap)
     assert (pixels[gap, gap], pixels[gap, 84 + 2 * gap], pixels[84 + 2 * gap, gap], pixels[-1, -1]) == (0, 100, 200, 255)
+
+
+def test_few_images_leave_no_white_cells() -> None:
+    images = torch.zeros(5, 1, 84, 84, dtype=torch.uint8)
+    assert pictures.grid(images, columns=8).width == 5 * (84 + pictures.GAP) + pictures.GAP
+    assert pictures.grid(images, columns=5).size == pictures.grid(images, columns=8).size
+
+
+def test_a_strip_has_a_column_as_wide_as_its_text_and_the_reference_apart() -> None:
+    rows = [(label, Image.new("RGB", (200, 84))) for label in ("0 images\n0.00 epochs", "240,000 images\n4.00 epochs")]
+    strip = pictures.filmstrip(rows, ("real", Image.new("RGB", (200, 84))))
+    pixels = np.asarray(strip.convert("L"))
+    column = strip.width - 200
+    ink = np.flatnonzero((pixels[:, :column] < 128).any(0))
+    assert 0 < ink[0] <= 12
+    assert 6 <= column - ink[-1] <= 12
+    height = 3 * 84 + pictures.APART
+    assert strip.height == height
+    assert (pixels[2 * 84 : 2 * 84 + pictures.APART] == 255).all()  # the gap
+    text = np.flatnonzero((pixels[84 : 2 * 84, :column] < 128).any(1))
+    between = np.diff(text).max()
+    assert between >= 6  # two lines that do not touch
+    assert (pixels[2 * 84 + pictures.APART :, :column] < 128).any()  # its caption
+
+
+def test_frames_of_an_animation_are_as_wide_as_their_text(tmp_path: Path) -> None:
+    frames = [pictures.caption(Image.new("RGB", (60, 40)), text) for text in ("0 images, 0.00 epochs", "240,000 images, 4.00 epochs")]
+    pictures.animate(frames, tmp_path / "a.gif")
+    with Image.open(tmp_path / "a.gif") as animation:
+        assert animation.size == frames[1].size
+        assert animation.width > 200
+
+
+@pytest.mark.parametrize("num", [5, 64])
+def test_a_run_shows_the_first_real_images(num: int, tmp_path: Path) -> None:
+    expected = pictures.grid(instantiate(small().data).splits.train.images[:num], 8)  # of 16 pixels, five times as large
+    for seed in (0, 1):
+        folder = tmp_path / str(seed)
+        play(folder, "budget.images=32", f"seed={seed}", f"callbacks.samples.num={num}")
+        with Image.open(folder / "samples" / "real.png") as real:
+            assert np.array_equal(np.asarray(real), np.asarray(expected))
+            first_row = np.asarray(real)[: 80 + 2 * pictures.GAP]
+        with Image.open(folder / "samples" / "00000032.png") as grid:
+            assert grid.size == expected.size
+        with Image.open(folder / "samples" / "progress.png") as strip:
+            pixels = np.asarray(strip.convert("L"))
+        column = pixels.shape[1] - (2 if num > 8 else 1) * first_row.shape[1]
+        assert np.array_equal(pixels[-first_row.shape[0] :, column : column + first_row.shape[1]], first_row)
+
+
+def test_fewer_real_images_than_samples(tmp_path: Path) -> None:
+    play(tmp_path, "budget.images=32", "data.num_images=3")
+    with Image.open(tmp_path / "samples" / "real.png") as real, Image.open(tmp_path / "samples" / "progress.png") as strip:
+        assert real.width < strip.width
 
 
 def test_small_images_are_enlarged_by_whole_pixels() -> None:

@@ -113,7 +113,8 @@ def draw(runs: Sequence[Run], titles: Sequence[str], folder: Path) -> list[Path 
             files.append(None)
             continue
         with Image.open(grids[-1]) as grid:
-            rows = grid.crop((0, 0, grid.width, grid.width // 4)).resize((grid.width // 2, grid.width // 8), Image.Resampling.LANCZOS)
+            height = min(grid.width // 4, grid.height)
+            rows = grid.crop((0, 0, grid.width, height)).resize((grid.width // 2, height // 2), Image.Resampling.LANCZOS)
         file = folder / f"{re.sub(r'[^a-z0-9]+', '_', title.lower()).strip('_')}.png"
         rows.save(file, optimize=True)
         files.append(file)

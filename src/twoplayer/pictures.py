@@ -1,5 +1,6 @@
 """From images in [-1, 1] to PNG files that a person looks at."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,6 +9,10 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 GAP = 2
+FONT_SIZE = 18
+"""At smaller sizes Pillow's font has a space of three pixels, and words run together."""
+APART = 18
+"""The gap between a strip and what it is compared with."""
 SHOWN_SIZE = 84
 """Small images are enlarged, by whole pixels, to about this."""
 
@@ -24,7 +29,8 @@ def picture(image: Tensor) -> Image.Image:
 
 
 def grid(images: Tensor, columns: int) -> Image.Image:
-    """uint8 images (N, C, H, W), enlarged, in rows of so many."""
+    """uint8 images (N, C, H, W), enlarged, in rows of so many, or in one that is as long as there are images."""
+    columns = min(columns, len(images))
     factor = max(1, round(SHOWN_SIZE / images.shape[-1]))
     images = images.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
     num, channels, height, width = images.shape
@@ -37,27 +43,38 @@ def grid(images: Tensor, columns: int) -> Image.Image:
 
 
 def caption(image: Image.Image, text: str) -> Image.Image:
-    """The image with a line of text below it."""
-    height = 26
-    canvas = Image.new("RGB", (image.width, image.height + height), "white")
+    """The image with a line of text below it; a text that is wider makes it wider."""
+    height, font = 26, ImageFont.load_default(FONT_SIZE)
+    canvas = Image.new("RGB", (max(image.width, 12 + math.ceil(font.getlength(text))), image.height + height), "white")
     canvas.paste(image, (0, 0))
-    ImageDraw.Draw(canvas).text((6, image.height + 3), text, fill="black", font=ImageFont.load_default(16))
+    ImageDraw.Draw(canvas).text((6, image.height + 3), text, fill="black", font=font)
     return canvas
 
 
-def filmstrip(rows: Sequence[tuple[str, Image.Image]]) -> Image.Image:
-    """Rows of pictures of one size, each with a label at its left."""
-    margin = 190
+def filmstrip(rows: Sequence[tuple[str, Image.Image]], reference: tuple[str, Image.Image]) -> Image.Image:
+    """Rows of pictures of one size, each with a label at its left; below them, apart, what they are compared with."""
+    font, edge, spacing = ImageFont.load_default(FONT_SIZE), 10, 8
+    measure = ImageDraw.Draw(Image.new("RGB", (1, 1)))
+    labels = [label for label, _ in (*rows, reference)]
+    margin = 2 * edge + math.ceil(max(measure.multiline_textbbox((0, 0), label, font, spacing=spacing)[2] for label in labels))
     width, height = rows[0][1].size
-    canvas = Image.new("RGB", (margin + width, len(rows) * height), "white")
+    canvas = Image.new("RGB", (margin + width, (len(rows) + 1) * height + APART), "white")
     draw = ImageDraw.Draw(canvas)
-    for index, (label, image) in enumerate(rows):
-        draw.multiline_text((8, index * height + height // 2), label, fill="black", font=ImageFont.load_default(16), anchor="lm")
-        canvas.paste(image, (margin, index * height))
+    for index, (label, image) in enumerate((*rows, reference)):
+        top = index * height + (APART if index == len(rows) else 0)
+        draw.multiline_text((edge, top + height // 2), label, "black", font, anchor="lm", spacing=spacing)
+        canvas.paste(image, (margin, top))
     return canvas
 
 
 def animate(frames: Sequence[Image.Image], path: Path) -> None:
-    """A GIF that lingers on its last frame."""
+    """A GIF that lingers on its last frame, as wide as the widest."""
     durations = [*[400] * (len(frames) - 1), 3000]
-    frames[0].save(path, save_all=True, append_images=list(frames[1:]), duration=durations, loop=0)
+    first, *others = [_widened(frame, max(frame.width for frame in frames)) for frame in frames]
+    first.save(path, save_all=True, append_images=others, duration=durations, loop=0)
+
+
+def _widened(image: Image.Image, width: int) -> Image.Image:
+    canvas = Image.new("RGB", (width, image.height), "white")
+    canvas.paste(image, (0, 0))
+    return canvas

@@ -8,18 +8,21 @@ import torch
 from annotated_types import Ge, Gt
 from PIL import Image
 from pytorch_lightning import Callback, Trainer
+from torch import Tensor
 
 from twoplayer import pictures
 from twoplayer.game import Game
 from twoplayer.loggers.base import log_picture
 
 FOLDER = "samples"
+REAL = "real.png"
 MAX_ROWS = 9
 
 
 class Samples(Callback):
     """A grid of `num` samples in `samples/`, named by images seen: every so many images, more often at first (at `first` images and
-    at each doubling), and at the end. From these, an animation and a strip of log-spaced moments.
+    at each doubling), and at the end. From these, an animation and a strip of log-spaced moments. Beside them `real.png`, a grid of the first
+    images that are trained on.
     """
 
     def __init__(
@@ -28,7 +31,10 @@ class Samples(Callback):
         self.num, self.columns, self.first, self.every = num, columns, first, every
 
     def on_train_start(self, trainer: Trainer, game: Game) -> None:  # type: ignore[override]
-        """The untrained generator."""
+        """Real images, and the untrained generator."""
+        if trainer.is_global_zero:
+            images = trainer.datamodule.splits.train.images[: self.num]  # type: ignore[attr-defined]
+            self._write(images, Path(trainer.default_root_dir) / FOLDER / REAL)
         if game.clock.iteration == 0:
             self._save(trainer, game)
 
@@ -57,13 +63,16 @@ class Samples(Callback):
         if not trainer.is_global_zero:
             return
         path = Path(trainer.default_root_dir) / FOLDER / f"{game.clock.images_seen:08}.png"
-        path.parent.mkdir(exist_ok=True)
         labels = torch.arange(self.num, device=game.device) % game.num_classes
         images = game.sample(game.latents(self.num, "grid"), labels)
-        temporary = path.with_name(f".{path.name}")
-        pictures.grid(pictures.to_uint8(images), self.columns).save(temporary, format="PNG")
-        os.replace(temporary, path)
+        self._write(pictures.to_uint8(images), path)
         log_picture(trainer, "samples", path, game.clock.images_seen)
+
+    def _write(self, images: Tensor, path: Path) -> None:
+        path.parent.mkdir(exist_ok=True)
+        temporary = path.with_name(f".{path.name}")
+        pictures.grid(images, self.columns).save(temporary, format="PNG")
+        os.replace(temporary, path)
 
     def _tell(self, folder: Path, num_images: int) -> Path:
         """Write progress.gif and progress.png, from the grids that are there, those of earlier segments included."""
@@ -74,13 +83,15 @@ class Samples(Callback):
             [pictures.caption(grid, label.replace("\n", ", ")) for grid, label in zip(frames, labels, strict=True)], folder / "progress.gif"
         )
         chosen = log_spaced([int(path.stem) for path in paths], MAX_ROWS)
-        strip = pictures.filmstrip([(labels[index], self._first_rows(frames[index])) for index in chosen])
+        with Image.open(folder / REAL) as real:
+            reference = "real", self._first_rows(real.convert("RGB"), min(self.num, num_images))
+        strip = pictures.filmstrip([(labels[index], self._first_rows(frames[index], self.num)) for index in chosen], reference)
         strip.save(folder / "progress.png")
         return folder / "progress.png"
 
-    def _first_rows(self, grid: Image.Image) -> Image.Image:
-        """The first two rows of a grid, side by side."""
-        rows = -(-self.num // self.columns)
+    def _first_rows(self, grid: Image.Image, num: int) -> Image.Image:
+        """The first two rows of a grid of so many images, side by side."""
+        rows = -(-num // self.columns)
         height = (grid.height - pictures.GAP) // rows
         parts = [grid.crop((0, row * height, grid.width, (row + 1) * height + pictures.GAP)) for row in range(min(2, rows))]
         canvas = Image.new("RGB", (sum(part.width for part in parts), parts[0].height))
