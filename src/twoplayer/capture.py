@@ -1,6 +1,5 @@
 """Updates as CUDA graphs: hundreds of small kernels are launched at once, where launching them one by one takes longer than they do."""
 
-import logging
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -10,8 +9,6 @@ from torch import Tensor
 
 from twoplayer.errors import ConfigurationError
 from twoplayer.models.base import Batch
-
-log = logging.getLogger(__name__)
 
 Result = tuple[Tensor, dict[str, Tensor]]
 Update = Callable[[Batch, Tensor, tuple[str, ...]], Result]
@@ -52,7 +49,6 @@ class _Kind:
 
     baked: Hashable
     calls: int = 0
-    refused: bool = False
     inputs: tuple[Tensor, ...] = ()
     graph: Graph | None = None
     result: Result | None = None
@@ -64,13 +60,11 @@ class CapturedUpdate:
     `state()` gives all tensors that an update changes, and `baked()` the numbers that a graph would hold as they were when it was
     captured: when they change, it is captured anew. The first updates of each kind are played as they are written. Then one is played
     both ways from the same state, and the graph is used if it arrives where the update as it is written does. Otherwise
-    CannotCaptureError is raised if the graph is `required`, or a warning says why the update stays as it is written.
+    CannotCaptureError is raised.
     """
 
-    def __init__(
-        self, update: Update, state: Callable[[], Sequence[Tensor]], baked: Callable[[], Hashable], *, required: bool, capture: Capture
-    ) -> None:
-        self._update, self._state, self._baked, self._required, self._capture = update, state, baked, required, capture
+    def __init__(self, update: Update, state: Callable[[], Sequence[Tensor]], baked: Callable[[], Hashable], *, capture: Capture) -> None:
+        self._update, self._state, self._baked, self._capture = update, state, baked, capture
         self._kinds: dict[tuple[str, ...], _Kind] = {}
 
     def __call__(self, batch: Batch, latents: Tensor, due: tuple[str, ...]) -> Result:
@@ -80,7 +74,7 @@ class CapturedUpdate:
         if kind is None or kind.baked != baked:
             kind = self._kinds[due] = _Kind(baked)
         kind.calls += 1
-        if kind.refused or kind.calls <= WARM_UP:
+        if kind.calls <= WARM_UP:
             return self._update(batch, latents, due)
         if kind.graph is None:
             return self._begin(kind, batch, latents, due)
@@ -95,9 +89,8 @@ class CapturedUpdate:
         state = self._state()
         random = _random_state(latents.device)
         before = [tensor.detach().clone() for tensor in state]
-        result = self._update(batch, latents, due)
+        self._update(batch, latents, due)
         after = [tensor.detach().clone() for tensor in state]
-        random_after = _random_state(latents.device)
         _restore(state, before, latents.device, random)
         images, labels, latents = (tensor.clone() for tensor in (*batch, latents))
         try:
@@ -105,13 +98,8 @@ class CapturedUpdate:
             graph.replay()
             _compare(before, after, state)
         except RuntimeError as error:
-            _restore(state, after, latents.device, random_after)
             cause = " ".join(str(error).split())[:300]
-            if self._required:
-                raise CannotCaptureError(f"engine=captured: an update cannot be captured ({cause}); set engine=eager") from error
-            log.warning("an update is played as it is written, since it cannot be captured: %s", cause)
-            kind.refused = True
-            return result
+            raise CannotCaptureError(f"engine=captured: an update cannot be captured ({cause}); set engine=eager") from error
         kind.inputs, kind.graph, kind.result = (images, labels, latents), graph, captured
         return captured
 

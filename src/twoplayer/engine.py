@@ -78,12 +78,9 @@ class Captured(Eager):
 
     name = "captured"
 
-    def __init__(self, *, required: bool = True) -> None:
-        self.required = required
-
     def update(self, function: Update, state: Callable[[], Sequence[Tensor]], baked: Callable[[], Hashable]) -> Update:
         """Captured after some updates, if a replay does the same."""
-        return CapturedUpdate(function, state, baked, required=self.required, capture=capture_cuda)
+        return CapturedUpdate(function, state, baked, capture=capture_cuda)
 
     def settle(self, optimizers: Sequence[torch.optim.Optimizer], device: torch.device) -> None:
         """A graph reads what lies on the device."""
@@ -100,13 +97,9 @@ class Captured(Eager):
 ENGINES: Mapping[EngineName, type[Eager]] = {"eager": Eager, "compiled": Compiled, "captured": Captured}
 
 
-def resolve_engine(name: EngineName, device: torch.device) -> Eager:
-    """`auto` is captured on a CUDA GPU, where an update that cannot be captured is played as it is written, and eager elsewhere:
-    on a CPU compiling takes longer than it saves in a run of some minutes.
-    """
-    if name == "auto":
-        return Captured(required=False) if device.type == "cuda" else Eager()
-    return ENGINES[name]()
+def resolve_engine(name: EngineName) -> Eager:
+    """`auto` is eager: compiling takes longer than it saves in a run of some minutes, and captured has not been run on many devices."""
+    return ENGINES["eager" if name == "auto" else name]()
 
 
 def has_fast_bf16(device: torch.device) -> bool:

@@ -46,7 +46,7 @@ def identity(config: DictConfig, data: ImageData, device: torch.device) -> dict[
         "computed": {
             "device": device.type,
             "precision": resolve_precision(config.precision, device),
-            "engine": resolve_engine(config.engine, device).name,
+            "engine": resolve_engine(config.engine).name,
         },
         "versions": {package: version(package) for package in BINDING_PACKAGES},
     }

@@ -104,7 +104,7 @@ def build_game(config: DictConfig, device: torch.device) -> Game:
         instantiate(config.loss),
         Tricks({name: instantiate(node) for name, node in config.trick.items() if node}),
         {player: instantiate(config.optimizer[player]) for player in ("discriminator", "generator")},
-        resolve_engine(config.engine, device),
+        resolve_engine(config.engine),
         batch_size=config.data.batch_size,
         num_classes=config.data.num_classes,
         seed=config.seed,
@@ -266,6 +266,8 @@ def _introduce(config: DictConfig, game: Game, device: torch.device, planned: Pl
     where = f"{device_name(device)}{f' x {ranks_}' if ranks_ > 1 else ''}, {game.precision}, engine {game.engine.name}"
     log.info("model %s (%s parameters)   loss %s   data %s   tricks %s", model, sizes, loss, data, ", ".join(tricks) or "none")
     log.info("on %s   seed %s   up to %s images", where, config.seed, f"{config.budget.images:,}")
+    if game.engine.name == "captured":
+        log.warning("engine=captured is new and has not been run on many devices; should it fail, set engine=eager")
     if planned.checkpoint is not None:
         log.info("going on from %s images seen (%s)", f"{planned.images_seen:,}", planned.checkpoint)
     elif config.resume == "auto":
