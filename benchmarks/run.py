@@ -38,7 +38,7 @@ from twoplayer import CONF
 from twoplayer.callbacks.samples import Samples
 from twoplayer.callbacks.scores import Scores
 from twoplayer.configuration import check
-from twoplayer.engine import prepare_process
+from twoplayer.engine import Precision, prepare_process, resolve_precision
 from twoplayer.game import Game
 from twoplayer.training import build_game, open_data, train
 
@@ -132,9 +132,9 @@ def iterations(game: Game, config: DictConfig, num: int) -> float:
     return (time.perf_counter() - started) / num
 
 
-def peak(size: int = 2048, repeats: int = 5) -> float:
-    """What a matrix product reaches here, in FLOP/s of fp32."""
-    one, other = torch.randn(size, size), torch.randn(size, size)
+def peak(precision: Precision, size: int = 2048, repeats: int = 5) -> float:
+    """What a matrix product reaches here in this precision, in FLOP/s."""
+    one, other = (torch.randn(size, size, dtype=torch.bfloat16 if precision == "bf16" else torch.float32) for _ in range(2))
     _ = one @ other
     started = time.perf_counter()
     for _ in range(repeats):
@@ -143,10 +143,10 @@ def peak(size: int = 2048, repeats: int = 5) -> float:
 
 
 def efficiency() -> dict[str, Any]:
-    """Counted FLOPs of an iteration over its time, against this machine's own matrix product in the same precision."""
-    found = {}
+    """Counted FLOPs of an iteration over its time, against this machine's own matrix product in the precision that a run has here."""
+    precision, found = resolve_precision("auto", CPU), {}
     for model in track(("dcgan", "gan"), "efficiency"):
-        config = composed(f"model={model}", "precision=fp32")
+        config = composed(f"model={model}", f"precision={precision}")
         game = build_game(config, CPU)
         iterations(game, config, 5)
         with FlopCounterMode(display=False) as counter:
@@ -154,7 +154,7 @@ def efficiency() -> dict[str, Any]:
         shares, speeds = [], []
         for _ in range(REPEATS):
             seconds = iterations(game, config, 10)
-            shares.append(counter.get_total_flops() / seconds / peak())
+            shares.append(counter.get_total_flops() / seconds / peak(precision))
             speeds.append(config.data.batch_size / seconds)
         found[model] = {
             "MFLOP/image": counter.get_total_flops() / config.data.batch_size / 1e6,
@@ -162,7 +162,7 @@ def efficiency() -> dict[str, Any]:
             "images/s": spread(speeds),
             "parts": parts(game, config),
         }
-    return {"peak, GFLOP/s": peak() / 1e9, **found}
+    return {"precision": precision, "peak, GFLOP/s": peak(precision) / 1e9, **found}
 
 
 PARTS = {"onvolution": "convolutions", "norm": "normalization", "relu": "activations", "threshold": "activations", "clamp": "activations",
@@ -297,7 +297,7 @@ MEASUREMENTS = {
 
 
 def show(results: dict[str, Any]) -> None:
-    """A table of all that has a spread."""
+    """A table of all that has been measured, and in which precision."""
     table = Table(title=f"{results['machine']['processor']}, {results['machine']['threads']} threads, torch {results['machine']['torch']}")
     for title in ("", "median", "least", "most"):
         table.add_column(title, justify="left" if not title else "right")
@@ -308,6 +308,8 @@ def show(results: dict[str, Any]) -> None:
                 table.add_row(f"{path} {name}", *(f"{value[key]:,.2f}" for key in ("median", "least", "most")))
             elif isinstance(value, dict) and name != "curves":
                 rows(value, f"{path} {name}".strip())
+            elif name == "precision":
+                table.add_row(f"{path} {name}", value)
             elif isinstance(value, float):
                 table.add_row(f"{path} {name}", f"{value:,.2f}")
 

@@ -4,9 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from matplotlib.figure import Figure
 
-from conftest import PROJECT
+from conftest import PROJECT, small
+from twoplayer.engine import Precision
+from twoplayer.training import build_game
 
 
 @pytest.fixture(autouse=True)
@@ -34,3 +37,37 @@ def test_the_legend_of_the_plot_lies_on_no_line(tmp_path: Path, monkeypatch: pyt
     assert not box.overlaps(axes.get_window_extent())
     assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1
     assert box.y1 <= figure.bbox.y1
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+def test_efficiency_is_against_a_product_in_the_precision_that_is_run(
+    precision: Precision, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import run
+
+    games, products = [], []
+    build, randn = build_game, torch.randn
+
+    def built(*arguments: Any) -> Any:
+        games.append(build(*arguments))
+        return games[-1]
+
+    def drawn(*shape: int, **settings: Any) -> torch.Tensor:
+        if shape == (64, 64):
+            products.append(settings["dtype"])
+        return randn(*shape, **settings)
+
+    peak, iterations = run.peak, run.iterations
+    monkeypatch.setattr(run, "resolve_precision", lambda name, device: precision)
+    monkeypatch.setattr(run, "composed", lambda model, *settings: small(*settings, model=model.removeprefix("model=")))
+    monkeypatch.setattr(run, "build_game", built)
+    monkeypatch.setattr(run, "peak", lambda precision: peak(precision, size=64, repeats=1))
+    monkeypatch.setattr(run, "REPEATS", 1)
+    monkeypatch.setattr(run, "iterations", lambda game, config, num: iterations(game, config, min(num, 1)))
+    monkeypatch.setattr(torch, "randn", drawn)
+    found = run.efficiency()
+    assert [game.precision for game in games] == [precision] * 2
+    assert set(products) == {dtype}
+    assert found["precision"] == precision
+    run.show({"machine": {"processor": "", "threads": 1, "torch": ""}, "efficiency": found})
+    assert f"efficiency precision │ {precision}" in " ".join(capsys.readouterr().out.split())
