@@ -7,8 +7,8 @@ from twoplayer import command
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="train")
-def main(config: DictConfig) -> None:
-    command.job(config)
+def main(config: DictConfig) -> float | None:
+    return command.job(config)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """What surrounds an entry script: checks before a run has a folder, and one line and an exit code for what goes wrong."""
 
+import itertools
+import logging
 import os
 import re
 import signal
@@ -14,6 +16,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.errors import ConfigCompositionException, HydraException, InstantiationException, MissingConfigException, OverrideParseException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
@@ -22,6 +25,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from twoplayer import CONF, launch
 from twoplayer.errors import ConfigurationError, NumericsError, TwoplayerError, out_of_resources, unknown
+
+log = logging.getLogger(__name__)
 
 
 def run(main: Callable[[], Any]) -> None:
@@ -35,18 +40,22 @@ def run(main: Callable[[], Any]) -> None:
         sys.exit(report(error))
 
 
-def job(config: DictConfig) -> None:
-    """Train. An error ends a single run at once; in a multirun it is told when it happens, and Hydra goes on with the next job."""
+def job(config: DictConfig) -> float | None:
+    """Train. Returns the final score on the validation split, which a sweeper can minimize; None where there are no scores.
+
+    An error ends a single run at once; in a multirun it is told when it happens, and Hydra goes on with the next job.
+    """
     from twoplayer.interruptions import Interruption, received
     from twoplayer.training import train
 
     try:
-        train(config)
+        score: float | None = train(config)["fd_validation"]
     except Exception as error:
         code = report(error, config.debug)
         if HydraConfig.get().mode == RunMode.MULTIRUN and not (isinstance(error, Interruption) or received()):
             raise
         sys.exit(code)
+    return score
 
 
 def call(config: DictConfig) -> None:
@@ -81,9 +90,17 @@ def report(error: Exception, debug: bool = False) -> int:
             traceback.print_exception(reported)
         if launch.is_first():
             print(f"error: {explain(error)}", file=sys.stderr, flush=True)
+            _note(f"error: {explain(error)}")
         elif code != NumericsError.exit_code and code < 128:  # which all ranks meet alike, and the first tells
             print(f"error of another rank: {explain(error)}", file=sys.stderr, flush=True)
     return code
+
+
+def _note(message: str) -> None:
+    """Into train.log, while a run has one, and not onto the terminal, where it stands already."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.handle(log.makeRecord(log.name, logging.ERROR, __file__, 0, message, (), None))
 
 
 def explain(error: Exception) -> str:
@@ -120,7 +137,10 @@ def _unknown_setting(name: str) -> str:
 
 
 class Check(Callback):
-    """Checks configuration and data before Hydra makes a folder; a multirun checks all of its jobs before the first."""
+    """Checks configuration and data before Hydra makes a folder; a multirun checks all of its jobs before the first, where they are known."""
+
+    def __init__(self) -> None:
+        self._num_jobs: int | None = None
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """An ordinary exception here would only be a warning of Hydra's."""
@@ -151,13 +171,22 @@ class Check(Callback):
         config.run = str(planned.folder)
 
     def on_multirun_start(self, config: DictConfig, config_name: str, **kwargs: Any) -> None:
-        """The sweep's own expansion of its overrides, composed one by one."""
+        """The basic sweeper's own expansion of its overrides, composed one by one. What another sweeper will try is not known: of its jobs
+        one is checked that could be, and each when it begins.
+        """
         try:
-            overrides = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
-            batches = BasicSweeper.split_arguments(overrides, max_batch_size=None)
-            jobs = [compose(config_name, overrides=job, return_hydra_config=True) for jobs in batches for job in jobs]
+            params = (config.hydra.sweeper.get("params") or {}).items()
+            parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+            overrides = parser.parse_overrides([*(f"{name}={value}" for name, value in params), *config.hydra.overrides.task])
+            known = config.hydra.sweeper._target_ == f"{BasicSweeper.__module__}.{BasicSweeper.__name__}"
+            if known:
+                words = list(itertools.chain.from_iterable(BasicSweeper.split_arguments(overrides, max_batch_size=None)))
+                self._num_jobs = len(words)
+            else:
+                words = [[_first_value(override) for override in overrides]]
+            jobs = [compose(config_name, overrides=job, return_hydra_config=True) for job in words]
             _check(*jobs)
-            self._plan_sweep(config, jobs)
+            self._plan_sweep(config, jobs if known or config.resume is None else [])
         except Exception as error:
             sys.exit(report(error, config.get("debug") is True))
 
@@ -181,9 +210,33 @@ class Check(Callback):
             HydraConfig.instance().set_config(job)
             prepare(job, Path(config.sweep) / str(job.hydra.sweep.subdir), named=True)
 
+    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Say which job of a multirun begins."""
+        if config.hydra.mode == RunMode.MULTIRUN:
+            of = f" of {self._num_jobs}" if self._num_jobs else ""
+            chosen = [override for override in config.hydra.overrides.task if not override.startswith(("sweep=", "resume="))]
+            log.info("job %d%s: %s", config.hydra.job.num + 1, of, " ".join(chosen))
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Say how its runs are compared."""
+        log.info(
+            "next\n  python %s %s", launch.shown(CONF.parent / "src" / "compare.py"), launch.setting("runs", Path(config.hydra.sweep.dir))
+        )
+
+
+def _first_value(override: Override) -> str:
+    """An override as it could be in a job: with the first of the values that are to be tried."""
+    if not override.is_sweep_override():
+        return str(override.input_line)
+    value = override.value()
+    first = value.start if isinstance(value, IntervalSweep) else next(iter(override.sweep_string_iterator()))
+    return f"{override.get_key_element()}={first}"
+
 
 def _check(*configs: DictConfig) -> None:
     """All configurations, before anything is read or fetched for the first."""
+    if launch.is_first():
+        log.info("loading PyTorch ...")
     from twoplayer.training import refuse  # here: --help and a mistyped name do not wait for torch
 
     for config in configs:

@@ -4,6 +4,7 @@ import functools
 import json
 import logging
 import os
+import shlex
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -13,13 +14,12 @@ from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, Trainer
-from rich.console import Console
-from rich.table import Table
 
-from twoplayer import checkpoint_io, interruptions, launch, lock, randomness, ranks
+from twoplayer import CONF, checkpoint_io, interruptions, launch, lock, randomness, ranks
 from twoplayer.callbacks import samples
 from twoplayer.callbacks.checkpoints import Checkpoints
 from twoplayer.callbacks.scores import Scores
@@ -58,7 +58,10 @@ def open_data(config: DictConfig) -> ImageData:
 
 @functools.lru_cache(maxsize=4)
 def _open_data(node: str) -> ImageData:
-    data: ImageData = instantiate(OmegaConf.create(json.loads(node)))
+    settings = json.loads(node)
+    if launch.is_first():
+        log.info("loading the data (%s) ...", _family(settings))
+    data: ImageData = instantiate(OmegaConf.create(settings))
     data.prepare_data()
     return data
 
@@ -78,19 +81,19 @@ def prepare(config: DictConfig, folder: Path, named: bool) -> Plan:
 def train(config: DictConfig) -> dict[str, Any]:
     """Play the game that the configuration describes, in the folder that Hydra has made for it. Returns the summary."""
     folder = Path(HydraConfig.get().runtime.output_dir)
-    check(config)  # in a multirun this process has checked all jobs, but only here are numbers put into the form that is wanted
+    refuse(config)  # a multirun may have checked this job already, but only here are numbers put into the form that is wanted
     if launch.is_first():
         lock.acquire(folder)
     prepare_process()
     try:
         planned = prepare(config, folder, named=True)
         if planned.finished:
-            log.info("%s has been played to its end already", folder)
+            log.info("%s has been played to its end already", launch.shown(folder))
             return read_summary(folder)
         with interruptions.listening(at_once=ranks.end_children), ranks.one_job(), _quiet():
             summary = _play(OmegaConf.create(plain(config)), planned)
             if number := interruptions.received():
-                raise Interruption(number, f"a signal came when the run had ended; {folder} is complete")
+                raise Interruption(number, f"a signal came when the run had ended; {launch.shown(folder)} is complete")
     finally:
         lock.release(folder)
     return summary
@@ -165,7 +168,7 @@ def _play(config: DictConfig, planned: Plan) -> dict[str, Any]:
             raise cause from error
         raise
     if launch.is_first():
-        _conclude(record.summary, folder)
+        _conclude(config, record.summary, folder)
     return record.summary
 
 
@@ -251,8 +254,12 @@ def _group(config: DictConfig) -> str:
 
 
 def _tags(config: DictConfig) -> list[str]:
-    families = (str(config[part]._target_).split(".")[-2] for part in ("data", "model", "loss"))
-    return [*families, *map(str, config.trick)]
+    return [*(_family(config[part]) for part in ("data", "model", "loss")), *map(str, config.trick)]
+
+
+def _family(node: Any) -> str:
+    """The module of what a node configures."""
+    return str(node["_target_"]).split(".")[-2]
 
 
 def _introduce(config: DictConfig, game: Game, device: torch.device, planned: Plan) -> None:
@@ -269,30 +276,47 @@ def _introduce(config: DictConfig, game: Game, device: torch.device, planned: Pl
     if game.engine.name == "captured":
         log.warning("engine=captured is new and has not been run on many devices; should it fail, set engine=eager")
     if planned.checkpoint is not None:
-        log.info("going on from %s images seen (%s)", f"{planned.images_seen:,}", planned.checkpoint)
+        log.info("going on from %s images seen (%s)", f"{planned.images_seen:,}", launch.shown(planned.checkpoint))
     elif config.resume == "auto":
-        log.info("there is nothing to go on from in %s: beginning", planned.folder)
+        log.info("there is nothing to go on from in %s: beginning", launch.shown(planned.folder))
     if game.loss.needs_bounded_slope and not game.tricks.bounds_slope:
         log.warning(
             "loss=%s without anything that bounds D's slope does not approximate a distance and may run away: add trick=[wgan_gp]", loss
         )
 
 
-def _conclude(summary: dict[str, Any], folder: Path) -> None:
-    """A small table: the score beside its floor, the time, the speed; and where to look."""
-    table = Table(show_header=False, box=None)
+def _conclude(config: DictConfig, summary: dict[str, Any], folder: Path) -> None:
+    """The score beside its floor, the time, the speed; where to look; and what to do next, which a multirun says once, at its end."""
     if summary["fd"] is not None:
-        ratio = (
-            f"{summary['fd'] / summary['fd_floor']:.1f} x its floor of {summary['fd_floor']:.2f} (untrained {summary['fd_untrained']:,.0f})"
+        floor = (
+            f"{summary['fd'] / summary['fd_floor']:.1f} x its floor of {summary['fd_floor']:.2f}, untrained {summary['fd_untrained']:,.0f}"
         )
-        table.add_row("fd, on the test split", f"[bold]{summary['fd']:.2f}[/bold]", ratio)
-    table.add_row(
-        "images seen", f"{summary['images_seen']:,}", f"{summary['seconds']:,.0f} s, {summary['images_per_second']:,.0f} images/s"
-    )
-    Console().print(table)
-    last = f"{summary['images_seen']:08}.png"
-    print(f" samples  {folder / samples.FOLDER / last}")
-    print(f" run      {folder}")
+        log.info("fd, on the test split   %.2f   %s", summary["fd"], floor)
+    time = f"{summary['seconds']:,.0f} s, {summary['images_per_second']:,.0f} images/s"
+    log.info("images seen             %s   %s", f"{summary['images_seen']:,}", time)
+    picture = folder / samples.FOLDER / samples.PROGRESS
+    if picture.exists():
+        log.info("progress                %s", launch.shown(picture))
+    log.info("run                     %s", launch.shown(folder))
+    if HydraConfig.get().mode != RunMode.MULTIRUN:
+        log.info("next")
+        for command in _next(config, folder):
+            log.info("  %s", command)
+
+
+def _next(config: DictConfig, folder: Path) -> list[str]:
+    """Commands to try on a run that has ended."""
+    source, run = CONF.parent / "src", launch.setting("run", folder)
+    commands = [f"python {launch.shown(source / 'sample.py')} {run}"]
+    if (folder / "wandb").is_dir():
+        commands.append(f"wandb leet {shlex.quote(launch.shown(folder / 'wandb'))}")
+    if launch.manager() is None:
+        given = HydraConfig.get().overrides.task
+        kept = [word for word in given if word.split("=")[0] not in ("run", "resume", "budget.images", "budget.seconds")]
+        larger = [f"budget.{unit}={2 * size}" for unit, size in config.budget.items() if size is not None]
+        words = [*map(shlex.quote, kept), run, "resume=auto", *larger]
+        commands.append(f"python {launch.shown(source / 'train.py')} {' '.join(words)}")
+    return commands
 
 
 @contextmanager

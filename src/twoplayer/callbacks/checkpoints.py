@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from pytorch_lightning import Callback, Trainer
 
-from twoplayer import checkpoint_io, interruptions, ranks
+from twoplayer import checkpoint_io, interruptions, launch, ranks
 from twoplayer.callbacks.scalars import check_finite
 from twoplayer.callbacks.scores import Scores
 from twoplayer.checkpoint_io import DurableCheckpoints
@@ -51,7 +51,7 @@ class Checkpoints(Callback):
         if number:
             raise Interruption(
                 number,
-                f"ended by {signal.Signals(number).name} at {game.clock.images_seen:,} images seen, and saved in {trainer.default_root_dir}; "
+                f"ended by {signal.Signals(number).name} at {game.clock.images_seen:,} images seen, and saved in {launch.shown(Path(trainer.default_root_dir))}; "
                 "the run goes on with resume=auto",
             )
 

@@ -1,5 +1,6 @@
 """How far a run is, for a person who waits for it."""
 
+import logging
 import time
 from typing import Annotated, Any
 
@@ -7,16 +8,22 @@ from annotated_types import Gt
 from pytorch_lightning import Callback, Trainer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Column
 from rich.text import Text
 
+from twoplayer.callbacks.scores import Scores
 from twoplayer.callbacks.stopwatch import Stopwatch
 from twoplayer.game import Game
+
+log = logging.getLogger(__name__)
 
 COLUMNS = {"loss/discriminator": "loss D", "loss/generator": "loss G", "accuracy": "D right"}
 
 
 class ProgressBar(Callback):
-    """Images seen, images/s, time left, both losses and D's accuracy: a bar on a terminal, else a line every so many seconds."""
+    """Images seen, images/s, time left, the newest validation score, both losses and D's accuracy: a bar on a terminal, else a line every so
+    many seconds.
+    """
 
     def __init__(self, *, seconds_between_lines: Annotated[float, Gt(0)]) -> None:
         self.seconds_between_lines = seconds_between_lines
@@ -27,34 +34,40 @@ class ProgressBar(Callback):
         """Begin the bar."""
         if trainer.is_global_zero and Console().is_terminal:
             columns = (
-                TextColumn("[bold]{task.description}"),
-                BarColumn(None),
-                _Images(),
+                BarColumn(max(10, Console().width - 130)),  # on a narrow terminal the numbers need the room
+                _Images(Column(no_wrap=True)),
                 TextColumn("{task.fields[speed]}"),
                 TimeRemainingColumn(),
-                TextColumn("{task.fields[scalars]}"),
+                _Scalars(),
             )
             self._progress = Progress(*columns, refresh_per_second=4)
-            self._progress.add_task("training", total=1.0, seen=0, images=0, speed="", scalars="")
+            self._progress.add_task(
+                "training", total=1.0, seen=game.clock.images_seen, images=_stopwatch(trainer).budget.images, speed="", scalars=""
+            )
             self._progress.start()
 
     def on_train_batch_end(self, trainer: Trainer, game: Game, outputs: Any, batch: Any, batch_index: int) -> None:  # type: ignore[override]
-        """Tell how far it is, now and then."""
+        """Tell how far it is, now and then; a bar ends with the last iteration, and does not stay through the scores and pictures of the end."""
         now = time.perf_counter()
-        if not trainer.is_global_zero or now - self._said_at < (0.25 if self._progress else self.seconds_between_lines):
+        ended = trainer.should_stop and self._progress is not None
+        if not trainer.is_global_zero or (now - self._said_at < (0.25 if self._progress else self.seconds_between_lines) and not ended):
             return
         self._said_at = now
-        stopwatch = next(callback for callback in trainer.callbacks if isinstance(callback, Stopwatch))  # type: ignore[attr-defined]
+        stopwatch = _stopwatch(trainer)
         seen, images, seconds = game.clock.images_seen, stopwatch.budget.images, stopwatch.budget.seconds
         share = max(seen / images, stopwatch.seconds / seconds if seconds else 0.0)
         metrics = trainer.callback_metrics
         speed = f"{metrics['images_per_second']:,.0f} images/s" if "images_per_second" in metrics else ""
-        scalars = "  ".join(f"{title} {float(metrics[name]):.2f}" for name, title in COLUMNS.items() if name in metrics)
+        scalars = "  ".join(
+            [*_score(trainer), *(f"{title} {float(metrics[name]):.2f}" for name, title in COLUMNS.items() if name in metrics)]
+        )
         if self._progress:
             self._progress.update(self._progress.task_ids[0], completed=share, seen=seen, images=images, speed=speed, scalars=scalars)
         elif speed:
             left = stopwatch.seconds * (1 - share) / share
-            print(f"{seen:>9,} of {images:,} images  {speed}  {left:,.0f} s left  {scalars}", flush=True)
+            log.info("%9s of %s images  %s  %s s left  %s", f"{seen:,}", f"{images:,}", speed, f"{left:,.0f}", scalars)
+        if ended:
+            self._stop()
 
     def on_train_end(self, trainer: Trainer, game: Game) -> None:  # type: ignore[override]
         """End the bar."""
@@ -70,9 +83,31 @@ class ProgressBar(Callback):
             self._progress = None
 
 
+def _stopwatch(trainer: Trainer) -> Stopwatch:
+    return next(callback for callback in trainer.callbacks if isinstance(callback, Stopwatch))  # type: ignore[attr-defined]
+
+
+def _score(trainer: Trainer) -> list[str]:
+    """The newest validation score beside its floor, once there is one."""
+    metric = next((callback.metric for callback in trainer.callbacks if isinstance(callback, Scores)), None)  # type: ignore[attr-defined]
+    name = f"{metric.name}_validation" if metric else ""
+    if metric is None or name not in trainer.callback_metrics:
+        return []
+    score = float(trainer.callback_metrics[name])
+    return [f"{name} {score:,.1f} ({score / metric.floor():,.1f} x floor)"]
+
+
 class _Images(ProgressColumn):
     """12,800 of 300,000 images."""
 
     def render(self, task: Task) -> Text:
         """The column's text."""
         return Text(f"{task.fields['seen']:,} of {task.fields['images']:,} images")
+
+
+class _Scalars(ProgressColumn):
+    """Score, losses and accuracy: what a narrow terminal cuts first."""
+
+    def render(self, task: Task) -> Text:
+        """The column's text."""
+        return Text(task.fields["scalars"], no_wrap=True, overflow="ellipsis")

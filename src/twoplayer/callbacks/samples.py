@@ -15,6 +15,7 @@ from twoplayer.game import Game
 from twoplayer.loggers.base import log_picture
 
 FOLDER = "samples"
+PROGRESS = "progress.png"
 REAL = "real.png"
 MAX_ROWS = 9
 
@@ -86,8 +87,8 @@ class Samples(Callback):
         with Image.open(folder / REAL) as real:
             reference = "real", self._first_rows(real.convert("RGB"), min(self.num, num_images))
         strip = pictures.filmstrip([(labels[index], self._first_rows(frames[index], self.num)) for index in chosen], reference)
-        strip.save(folder / "progress.png")
-        return folder / "progress.png"
+        strip.save(folder / PROGRESS)
+        return folder / PROGRESS
 
     def _first_rows(self, grid: Image.Image, num: int) -> Image.Image:
         """The first two rows of a grid of so many images, side by side."""

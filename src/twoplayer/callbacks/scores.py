@@ -31,6 +31,8 @@ class Scores(Callback):
             summarize(trainer, {"fd_reason": "metric=none"})
             return
         name = self.metric.name
+        if trainer.is_global_zero:
+            log.info("scoring the untrained generator ..." if game.clock.iteration == 0 else "preparing the score ...")
         reason = self.metric.prepare(trainer.datamodule, game.device)  # type: ignore[attr-defined]
         if reason is not None:
             log.info("%s is not computed: %s", name, reason)
@@ -53,6 +55,8 @@ class Scores(Callback):
     def on_train_end(self, trainer: Trainer, game: Game) -> None:  # type: ignore[override]
         """The last point of the curve, and the score."""
         if self.metric is not None:
+            if trainer.is_global_zero:
+                log.info("scoring ...")
             scores = self._score(game, "validation", "test")
             self._log(trainer, game, scores["validation"])
             summarize(
