@@ -1,11 +1,13 @@
 """Small made-up images, for tests that are not about MNIST."""
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 import torch
 from annotated_types import Ge
 
 from twoplayer.data.base import ImageData, Split, Splits
+from twoplayer.metrics.base import Metric, Reference, Sampler
 
 NUM_IMAGES = 192
 
@@ -40,3 +42,26 @@ class Shapes(ImageData):
             top, left = half * (int(label) // 2), half * (int(label) % 2)
             image[:, top + 1 : top + half - 1, left + 1 : left + half - 1] += 180
         return Split(images, labels)
+
+
+class Brightness(Metric):
+    """How far the mean of some samples is from that of real images: a score that takes no time."""
+
+    name = "fd"
+
+    def prepare(self, data: ImageData, device: torch.device) -> None:
+        """The means of both splits."""
+        self.means = {"validation": data.splits.validation.images.float().mean(), "test": data.splits.test.images.float().mean()}
+
+    def protocol(self) -> dict[str, Any]:
+        """Nothing to choose."""
+        return {}
+
+    def floor(self) -> float:
+        """Between the splits."""
+        return float((self.means["validation"] - self.means["test"]).abs())
+
+    def score(self, sample: Sampler, references: Sequence[Reference]) -> dict[Reference, float]:
+        """Of 16 samples."""
+        mean = (sample(16, 0).float().mean().cpu() + 1) * 127.5
+        return {reference: float((mean - self.means[reference]).abs()) for reference in references}

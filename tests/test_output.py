@@ -1,0 +1,102 @@
+"""What a run says, from its first second to its end, on a terminal, in a file and in train.log."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import commands
+from conftest import PROJECT, SMALL, WIDTHS
+from twoplayer import launch
+
+TINY = ["model=gan", *SMALL, *WIDTHS["gan"], "budget.images=64"]
+SCORED = [*TINY, "+metric._target_=synthetic.Brightness", "callbacks.scalars.every=1"]
+
+
+def without_torch(*arguments: str, folder: Path) -> str:
+    """What a command prints in a Python that cannot import torch."""
+    script = f"import sys, runpy; sys.modules['torch'] = None; sys.argv = {[str(PROJECT / 'src' / 'train.py'), *arguments]}; runpy.run_path(sys.argv[0], run_name='__main__')"
+    return subprocess.run([sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, check=False).stdout
+
+
+@pytest.mark.parametrize("arguments", [[], ["-m", "seed=0,1"]])
+def test_the_first_line_does_not_wait_for_torch(arguments: list[str], tmp_path: Path) -> None:
+    assert without_torch(*arguments, folder=tmp_path) == "loading PyTorch ...\n"
+
+
+@pytest.mark.parametrize("asked", [["--help"], ["--hydra-help"], ["--cfg", "job"], ["--info", "defaults"]])
+def test_a_page_that_was_asked_for_is_nothing_else(asked: list[str], tmp_path: Path) -> None:
+    page = without_torch(*asked, folder=tmp_path)
+    assert len(page) > 100
+    assert "loading" not in page
+
+
+def test_each_phase_is_told_and_the_end_says_what_comes_next(tmp_path: Path) -> None:
+    words = [*SCORED, "logger=wandb", "run=a b/mine", "callbacks.progress.seconds_between_lines=1e-6"]
+    finished = subprocess.run(
+        [sys.executable, str(PROJECT / "src" / "train.py"), *words[:-2], "run='a b/mine'", words[-1]],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"PYTHONPATH": str(PROJECT / "tests"), "MPLCONFIGDIR": str(tmp_path / "fonts"), "OMP_NUM_THREADS": "1"},
+    )
+    lines = finished.stdout.splitlines()
+    expected = [
+        r"loading PyTorch \.\.\.",
+        r"loading the data \(synthetic\) \.\.\.",
+        r"model gan .*",
+        r"on cpu.*",
+        r"scoring the untrained generator \.\.\.",
+        *[r" +\d+ of 64 images .* images/s .* s left  fd_validation [\d,.]+ \([\d,.]+ x floor\)  loss D .*"] * 3,
+        r" +64 of 64 images .*",
+        r"scoring \.\.\.",
+        r"fd, on the test split .* x its floor of .*, untrained .*",
+        r"images seen             64   .* s, .* images/s",
+        r"progress                a b/mine/samples/progress.png",
+        r"run                     a b/mine",
+        r"next",
+        r"  python /.*/src/sample.py '?run=.*",
+        r"  wandb leet 'a b/mine/wandb'",
+        r"  python /.*/src/train.py .* resume=auto budget.images=128",
+    ]
+    assert len(lines) == len(expected), finished.stdout
+    for line, pattern in zip(lines, expected, strict=True):
+        assert re.fullmatch(pattern, line), (line, pattern)
+    noted = (tmp_path / "a b" / "mine" / "train.log").read_text().splitlines()
+    assert [line.split(": ", 1)[1] for line in noted] == lines[2:]
+    for command in (lines[-3], lines[-1]):
+        script, *arguments = shlex.split(command)[1:]
+        result = commands.run(Path(script).name, *arguments, folder=tmp_path)
+        assert result.code == 0, result.errors
+    assert "images seen             128" in result.output
+
+
+def test_a_bar_ends_before_the_scores_of_the_end(tmp_path: Path) -> None:
+    finished = commands.run("train.py", *SCORED, "run=here", folder=tmp_path, FORCE_COLOR="1", COLUMNS="80")
+    assert finished.code == 0, finished.errors
+    bar, _, rest = finished.output.rpartition("scoring ...")
+    assert "64 of 64 images" in bar
+    assert "fd_validation" in bar
+    assert "━" not in rest
+    assert "of 64 images" not in (tmp_path / "here" / "train.log").read_text()
+
+
+def test_an_error_is_in_the_log_of_its_run(tmp_path: Path) -> None:
+    wrong = ["optimizer@optimizer.discriminator=sgd", "optimizer.discriminator.lr=1e30", "callbacks.scalars.every=2"]
+    finished = commands.run("train.py", *TINY, *wrong, "run=here", folder=tmp_path)
+    assert finished.code == 4
+    assert finished.errors.strip() in (tmp_path / "here" / "train.log").read_text()
+    assert "error" not in finished.output
+
+
+def test_paths_and_settings_can_be_typed_as_they_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert launch.shown(tmp_path / "a" / "b") == "a/b"
+    assert launch.shown(tmp_path.parent / "c") == str(tmp_path.parent / "c")
+    assert launch.setting("run", Path("outputs/12-00-00_dcgan_ema+r1_s0")) == "run=outputs/12-00-00_dcgan_ema+r1_s0"
+    assert shlex.split(launch.setting("run", Path("it's a=b"))) == [r"run='it\'s a=b'"]
