@@ -64,6 +64,7 @@ class Experiment:
     checkpoint: Checkpoint
     engine: EngineName
     precision: Precision
+    threads: Literal["auto"] | Annotated[int, Ge(1)]
     debug: bool
     trainer: Hardware
     data: dict[str, Any]

@@ -75,7 +75,12 @@ class Game(LightningModule):
         }
 
     def training_step(self, batch: Batch, batch_index: int) -> None:
-        """One iteration: the turns of the discriminator, then those of the generator, on one real batch."""
+        """One iteration, of which Lightning keeps a count of its own."""
+        self.iterate(batch)
+        self._count_for_lightning()
+
+    def iterate(self, batch: Batch) -> None:
+        """The turns of the discriminator, then those of the generator, on one real batch."""
         clock = self.clock
         self.scalars = {}
         randomness.restart(self.seed, "iteration", clock.iteration, ranks.rank())
@@ -88,7 +93,6 @@ class Game(LightningModule):
             for turn in range(generator_turns):
                 self._play("generator", batch, turn)
         clock.count_iteration()
-        self._count_for_lightning()
 
     def _play(self, player: Player, batch: Batch, turn: int) -> None:
         """One update of one player."""

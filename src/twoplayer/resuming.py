@@ -19,7 +19,7 @@ from twoplayer.loggers.run_folder import read_summary
 
 log = logging.getLogger(__name__)
 
-FREE = ("budget", "checkpoint", "name", "run", "sweep", "resume", "logger", "callbacks.progress", "debug", "data.root")
+FREE = ("budget", "checkpoint", "name", "run", "sweep", "resume", "logger", "callbacks.progress", "debug", "data.root", "threads")
 """What may differ when a run goes on: it decides how long, where and before whose eyes the game is played, and not what is played."""
 
 BINDING_PACKAGES = ("twoplayer", "torch", "pytorch-lightning")
@@ -28,13 +28,14 @@ BINDING_PACKAGES = ("twoplayer", "torch", "pytorch-lightning")
 
 class Plan(NamedTuple):
     """Where a run is played, and what it goes on from: nothing, if `checkpoint` is None. A `finished` one has reached its budget;
-    `memories` is what its loggers have asked to remember.
+    `memories` is what its loggers have asked to remember, and `threads` how many it has computed with.
     """
 
     folder: Path
     checkpoint: Path | None = None
     images_seen: int = 0
     finished: bool = False
+    threads: int | None = None
     memories: Mapping[str, dict[str, Any]] = MappingProxyType({})
 
 
@@ -88,7 +89,9 @@ def _go_on(config: DictConfig, folder: Path, ours: dict[str, Any], first: bool) 
         return Plan(folder)
     path, checkpoint = found
     _refuse_another_game(_record(checkpoint, path), ours, f"run={folder}")
-    return Plan(folder, path, images_seen(checkpoint), _is_finished(folder, config), checkpoint["run"]["loggers"])
+    return Plan(
+        folder, path, images_seen(checkpoint), _is_finished(folder, config), checkpoint["run"].get("threads"), checkpoint["run"]["loggers"]
+    )
 
 
 def _go_on_from(config: DictConfig, path: Path, folder: Path | None, ours: dict[str, Any], first: bool) -> Plan:
@@ -113,7 +116,8 @@ def _go_on_from(config: DictConfig, path: Path, folder: Path | None, ours: dict[
         raise ConfigurationError(
             f"run={folder}: there is a run in this folder already; go on with it with resume=auto, or name a new folder for what goes on from {path}"
         )
-    return Plan(folder, path, images_seen(checkpoint), memories=checkpoint["run"]["loggers"] if folder.resolve() == home else {})
+    memories = checkpoint["run"]["loggers"] if folder.resolve() == home else {}
+    return Plan(folder, path, images_seen(checkpoint), threads=checkpoint["run"].get("threads"), memories=memories)
 
 
 def images_seen(checkpoint: Mapping[str, Any]) -> int:

@@ -6,6 +6,7 @@ import logging
 import os
 import shlex
 import shutil
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from pytorch_lightning import Callback, Trainer
 from twoplayer import CONF, checkpoint_io, interruptions, launch, lock, randomness, ranks
 from twoplayer.callbacks import samples
 from twoplayer.callbacks.checkpoints import Checkpoints
+from twoplayer.callbacks.pace import Pace
 from twoplayer.callbacks.scores import Scores
 from twoplayer.callbacks.stopwatch import Stopwatch
 from twoplayer.callbacks.summary import Summary, device_name, ending
@@ -35,6 +37,7 @@ from twoplayer.interruptions import Interruption
 from twoplayer.loggers.base import History, RunLogger
 from twoplayer.loggers.run_folder import RunFolder, read_rows, read_summary
 from twoplayer.resuming import Plan, identity, plain, plan
+from twoplayer.threads import Trial, candidates, choose
 from twoplayer.tricks.base import Tricks
 
 log = logging.getLogger(__name__)
@@ -127,10 +130,11 @@ def _begin_from(game: Game, config: DictConfig) -> None:
 def _play(config: DictConfig, planned: Plan) -> dict[str, Any]:
     folder = planned.folder
     device = torch.device(_device_type(config))
+    data = open_data(config)
+    trial = _settle_threads(config, planned, device, data)
     game = build_game(config, device)
     if config.init_from is not None and planned.checkpoint is None:
         _begin_from(game, config)
-    data = open_data(config)
     history = _history(planned)
     record = RunFolder(folder)
     loggers: list[RunLogger] = [record, *(instantiate(node) for node in config.logger.values())]
@@ -140,7 +144,7 @@ def _play(config: DictConfig, planned: Plan) -> dict[str, Any]:
         devices=config.trainer.devices,
         num_nodes=config.trainer.num_nodes,
         strategy=ranks.GameStrategy(planned.checkpoint) if distributed else "auto",
-        callbacks=_callbacks(config, identity(config, data, device), history),
+        callbacks=_callbacks(config, identity(config, data, device), history, trial),
         logger=loggers,
         plugins=[DurableCheckpoints()],
         max_epochs=-1,
@@ -193,18 +197,51 @@ def _history(planned: Plan) -> History | None:
     return History(planned.images_seen, read_rows(home, planned.images_seen), grids, dict(planned.memories))
 
 
-def _callbacks(config: DictConfig, same: dict[str, Any], history: History | None) -> list[Callback]:
+def _settle_threads(config: DictConfig, planned: Plan, device: torch.device, data: ImageData) -> Trial | None:
+    """Have this process compute with as many threads as the run has, or asks for; or as are fastest, where one process trains on a CPU."""
+    wanted = planned.threads if config.threads == "auto" else config.threads
+    if wanted is not None:
+        if planned.threads not in (None, wanted):
+            log.warning("on %s threads from here on, %s before: results will differ in their last digits", wanted, planned.threads)
+        os.environ["OMP_NUM_THREADS"] = str(wanted)  # for the other ranks of this machine
+        torch.set_num_threads(wanted)
+        return None
+    most = torch.get_num_threads()
+    if device.type != "cpu" or most == 1 or config.trainer.devices * config.trainer.num_nodes > 1:
+        return None
+    log.info("trying 1 to %s threads ...", most)
+    with randomness.aside(device):
+        config = config.copy()
+        config.engine = "eager"  # compiling would take longer than the trial
+        game = build_game(config, device)
+        batch = data.batches(config.seed, device).batch(0)
+
+        def iterate(threads: int) -> float:
+            torch.set_num_threads(threads)
+            started = time.perf_counter()
+            game.iterate(batch)
+            return time.perf_counter() - started
+
+        trial = choose(candidates(most), iterate)
+    torch.set_num_threads(trial.threads)
+    return trial
+
+
+def _callbacks(config: DictConfig, same: dict[str, Any], history: History | None, trial: Trial | None) -> list[Callback]:
     """In the order of their work: what others read comes first."""
     stopwatch = Stopwatch(Budget(**config.budget))
     chosen: list[Callback] = [instantiate(node) for node in config.callbacks.values()]
     for callback in chosen:
         if isinstance(callback, Scores) and config.metric:
             callback.metric = instantiate(config.metric)
+    speeds = {number: config.data.batch_size / seconds for number, seconds in trial.seconds.items()} if trial else {}
+    facts = {"name": config.name, "seed": config.seed, **({"threads_tried": speeds} if speeds else {})}
     return [
         stopwatch,
         *chosen,
+        Pace(speeds[trial.threads] if trial else None),
         Checkpoints(Checkpoint(**config.checkpoint), same, dict(history.memories) if history else {}),
-        Summary(stopwatch, {"name": config.name, "seed": config.seed}),
+        Summary(stopwatch, facts),
     ]
 
 
@@ -292,8 +329,8 @@ def _conclude(config: DictConfig, summary: dict[str, Any], folder: Path) -> None
             f"{summary['fd'] / summary['fd_floor']:.1f} x its floor of {summary['fd_floor']:.2f}, untrained {summary['fd_untrained']:,.0f}"
         )
         log.info("fd, on the test split   %.2f   %s", summary["fd"], floor)
-    time = f"{summary['seconds']:,.0f} s, {summary['images_per_second']:,.0f} images/s"
-    log.info("images seen             %s   %s", f"{summary['images_seen']:,}", time)
+    duration = f"{summary['seconds']:,.0f} s, {summary['images_per_second']:,.0f} images/s"
+    log.info("images seen             %s   %s", f"{summary['images_seen']:,}", duration)
     picture = folder / samples.FOLDER / samples.PROGRESS
     if picture.exists():
         log.info("progress                %s", launch.shown(picture))

@@ -62,7 +62,12 @@ class Checkpoints(Callback):
     def on_save_checkpoint(self, trainer: Trainer, game: Game, checkpoint: dict[str, Any]) -> None:  # type: ignore[override]
         """Say which game this is, and how far it is."""
         self.memories |= {type(logger).__name__: logger.memory for logger in trainer.loggers if isinstance(logger, RunLogger)}
-        checkpoint["run"] = {**self.identity, "images_seen": game.clock.images_seen, "loggers": self.memories}
+        checkpoint["run"] = {
+            **self.identity,
+            "images_seen": game.clock.images_seen,
+            "threads": torch.get_num_threads(),
+            "loggers": self.memories,
+        }
 
     def _is_best(self, trainer: Trainer, game: Game) -> bool:
         return any(isinstance(callback, Scores) and callback.best_at == game.clock.images_seen for callback in trainer.callbacks)  # type: ignore[attr-defined]

@@ -33,6 +33,7 @@ class Summary(Callback):
             },
             "device": device_name(game.device),
             "precision": game.precision,
+            "threads": torch.get_num_threads(),
             "world_size": trainer.world_size,
             **dict.fromkeys(("fd", "fd_validation", "fd_floor", "fd_untrained")),
             "versions": {"python": platform.python_version(), **{package: version(package) for package in PACKAGES}},

@@ -1,0 +1,112 @@
+"""The number of threads: chosen by counting what trial iterations take, recorded, and kept when a run goes on."""
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from conftest import play, state_sha256
+from twoplayer import checkpoint_io, threads
+from twoplayer.callbacks.pace import Pace
+from twoplayer.threads import candidates, choose
+
+
+def machine(seconds: dict[int, float]) -> tuple[Callable[[int], float], Counter[int]]:
+    """A machine on which an iteration takes so long with each number of threads, and how often each was asked for."""
+    asked: Counter[int] = Counter()
+
+    def iterate(number: int) -> float:
+        asked[number] += 1
+        return seconds[number]
+
+    return iterate, asked
+
+
+def test_candidates_are_powers_of_two_and_all() -> None:
+    assert [candidates(most) for most in (1, 2, 6, 8)] == [[1], [1, 2], [1, 2, 4, 6], [1, 2, 4, 8]]
+
+
+def test_a_quiet_machine_gets_all_its_threads_and_a_busy_one_few() -> None:
+    quiet, _ = machine({1: 0.057, 2: 0.045, 4: 0.03})
+    busy, asked = machine({1: 0.06, 2: 0.5, 4: 4.0})
+    assert choose([1, 2, 4], quiet).threads == 4
+    trial = choose([1, 2, 4], busy)
+    assert trial.threads == 1
+    assert trial.seconds == {1: 0.06, 2: 0.5, 4: 4.0}
+    assert asked == {1: 2, 2: 2, 4: 2}  # to warm up, and once
+
+
+def test_more_threads_have_to_be_worth_it() -> None:
+    assert choose([1, 2], machine({1: 0.050, 2: 0.048})[0]).threads == 1
+
+
+def test_a_trial_takes_a_second_and_leaves_hopeless_numbers_out() -> None:
+    iterate, asked = machine({1: 0.05, 2: 0.4})
+    choose([1, 2], iterate)
+    assert asked[2] == 2
+    assert asked[1] * 0.05 == pytest.approx(threads.TRIAL_SECONDS - 0.4, abs=0.11)
+
+
+def test_the_number_that_was_chosen_is_recorded_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        monkeypatch.setattr("twoplayer.training.choose", lambda numbers, iterate: threads.Trial(2, {1: 0.1, 2: 0.01 * iterate(2) + 0.05}))
+        summary = play(tmp_path / "run", "budget.images=64", "trick=[ema,r1]")
+        assert (summary["threads"], sorted(summary["threads_tried"])) == (2, [1, 2])
+        assert torch.get_num_threads() == 2
+        torch.set_num_threads(1)
+        monkeypatch.setattr("twoplayer.training.choose", lambda numbers, iterate: pytest.fail("a run that goes on has its number"))
+        assert play(tmp_path / "run", "budget.images=128", "trick=[ema,r1]", "resume=auto")["threads"] == 2
+        assert torch.get_num_threads() == 1  # as it was before the run
+        assert play(tmp_path / "run", "budget.images=192", "trick=[ema,r1]", "resume=auto", "threads=1")["threads"] == 1
+        _, checkpoint = checkpoint_io.newest(tmp_path / "run") or pytest.fail("nothing is saved")
+        assert checkpoint["run"]["threads"] == 1
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_trial_leaves_no_trace_in_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = ["budget.images=64", "trick=[ema,r1,replay,instance_noise]"]
+    play(tmp_path / "plain", *settings)
+    monkeypatch.setattr("twoplayer.training.torch.get_num_threads", lambda: 2)
+    tried: list[float] = []
+
+    def choose_one(numbers: list[int], iterate: Callable[[int], float]) -> threads.Trial:
+        tried.extend(iterate(1) for _ in range(3))
+        return threads.Trial(1, {1: 1.0})
+
+    monkeypatch.setattr("twoplayer.training.choose", choose_one)
+    play(tmp_path / "tried", *settings)
+    assert len(tried) == 3
+    assert state_sha256(tmp_path / "tried") == state_sha256(tmp_path / "plain")
+
+
+def test_a_run_that_has_slowed_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
+    pace, trainer = Pace(1000.0), SimpleNamespace(callback_metrics={}, is_global_zero=True)
+
+    def measure(*speeds: float) -> None:
+        for speed in speeds:
+            trainer.callback_metrics["images_per_second"] = torch.tensor(speed)
+            for _ in range(5):  # iterations between two measurements
+                pace.on_train_batch_end(trainer, *[None] * 4)  # type: ignore[arg-type]
+
+    with caplog.at_level(logging.WARNING):
+        measure(900, 300, 300, 950, 700, 450, 600)
+        assert caplog.messages == []
+        measure(300, 200, 100, 100, 100, 100)
+    assert len(caplog.messages) == 1
+    assert "100 images/s, down from 1,000" in caplog.messages[0]
+
+
+@pytest.mark.parametrize("value", ["0", "two", "null", "1.5"])
+def test_other_numbers_are_refused(value: str) -> None:
+    from conftest import small
+    from twoplayer.errors import ConfigurationError
+
+    with pytest.raises(ConfigurationError, match=f"threads={value}: must be 'auto' or "):
+        small(f"threads={value}")
