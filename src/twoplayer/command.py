@@ -49,7 +49,7 @@ def job(config: DictConfig) -> float | None:
     from twoplayer.training import train
 
     try:
-        score: float | None = train(config)["fd_validation"]
+        score: float | None = train(config).get("fd_validation")  # only the first rank has a summary
     except Exception as error:
         code = report(error, config.debug)
         if HydraConfig.get().mode == RunMode.MULTIRUN and not (isinstance(error, Interruption) or received()):

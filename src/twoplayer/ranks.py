@@ -5,6 +5,7 @@ it would not reduce at all, and say nothing. So the module stays unwrapped, and 
 """
 
 import contextlib
+import logging
 import os
 import signal
 import subprocess
@@ -25,6 +26,8 @@ from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 
 from twoplayer import launch
 from twoplayer.errors import RankError
+
+log = logging.getLogger(__name__)
 
 
 def world_size() -> int:
@@ -157,6 +160,7 @@ class _Launcher(_SubprocessScriptLauncher):
 
     def _call_children_scripts(self) -> None:
         self._check_can_spawn_children()
+        log.info("starting %d ranks ...", self.num_processes)
         os.environ |= {
             "MASTER_ADDR": self.cluster_environment.main_address,
             "MASTER_PORT": str(self.cluster_environment.main_port),
