@@ -283,11 +283,18 @@ def test_a_killed_segment_is_told_of(tmp_path: Path) -> None:
     assert segments == [{"resumed_from": 0, "trained": 144}, {"resumed_from": 144, "trained": 16}]
 
 
-def test_without_a_folder_the_newest_run_of_this_configuration_goes_on(tmp_path: Path) -> None:
+def mark_interrupted(run: Path) -> None:
+    """As a run is that was ended before its budget was spent."""
+    file = run / "summary.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "status": "interrupted"}))
+
+
+def test_without_a_folder_the_newest_unfinished_run_of_this_configuration_goes_on(tmp_path: Path) -> None:
     settings = ["model=gan", *SMALL, *WIDTHS["gan"], "resume=auto"]
     for loss in ("hinge", "minimax"):
         assert commands.run("train.py", *settings, f"loss={loss}", "budget.images=32", folder=tmp_path).code == 0
     (run,) = tmp_path.glob("outputs/*/*hinge*")
+    mark_interrupted(run)
     assert commands.run("export.py", f"run='{run}'", "onnx=false", folder=tmp_path).code == 0
     (tmp_path / "outputs" / "torn").mkdir()
     for name in ("config.yaml", "summary.json"):
@@ -299,6 +306,38 @@ def test_without_a_folder_the_newest_run_of_this_configuration_goes_on(tmp_path:
     nothing = commands.run("train.py", *settings, "loss=relativistic", "budget.images=32", folder=tmp_path)
     assert nothing.code == 0, nothing.errors
     assert "nothing to go on from" in nothing.output
+
+
+def test_without_a_folder_neither_a_finished_run_nor_a_job_of_a_sweep_goes_on(tmp_path: Path) -> None:
+    settings = ["model=gan", *SMALL, *WIDTHS["gan"]]
+    assert commands.run("train.py", *settings, "budget.images=32", folder=tmp_path).code == 0
+    (single,) = tmp_path.glob("outputs/*/*_s0")
+    assert commands.run("train.py", "-m", *settings, "budget.images=32", "seed=0,1", folder=tmp_path).code == 0
+    (job,) = tmp_path.glob("outputs/*/*_sweep/0_*")
+    mark_interrupted(job)
+    before = {run: (run / "summary.json").read_bytes() for run in (single, job)}
+    finished = commands.run("train.py", *settings, "budget.images=64", "resume=auto", folder=tmp_path)
+    assert finished.code == 0, finished.errors
+    assert {run: (run / "summary.json").read_bytes() for run in before} == before
+    assert f"{single.relative_to(tmp_path)} is finished: a new run begins" in finished.output
+    assert len(list(tmp_path.glob("outputs/*/*_s0/summary.json"))) == 2
+    named = commands.run("train.py", *settings, "budget.images=64", "resume=auto", f"run='{single}'", folder=tmp_path)
+    assert named.code == 0, named.errors
+    assert json.loads((single / "summary.json").read_text())["resumed_from"] == 32
+
+
+def test_a_run_that_goes_on_keeps_its_scores_until_it_has_new_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fail = "+callbacks.fail={_target_:rank_callbacks.Fail}"
+    play(tmp_path / "run", "budget.images=64", fail)
+    file = tmp_path / "run" / "summary.json"
+    scores = {"fd": 12.5, "fd_validation": 13.5, "fd_floor": 4.0, "fd_untrained": 900.0}
+    file.write_text(json.dumps({**json.loads(file.read_text()), **scores}))
+    monkeypatch.setenv("FAIL_ON_LOSS", "NonSaturating")
+    with pytest.raises(RuntimeError, match="fails on purpose"):
+        play(tmp_path / "run", "budget.images=96", "resume=auto", fail)
+    summary = json.loads(file.read_text())
+    assert summary["status"] == "failed"
+    assert {name: summary[name] for name in scores} == scores
 
 
 def test_a_file_that_lies_in_no_run_needs_a_folder(tmp_path: Path) -> None:

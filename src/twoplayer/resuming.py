@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 FREE = ("budget", "checkpoint", "name", "run", "sweep", "resume", "logger", "callbacks.progress", "debug", "data.root", "threads")
 """What may differ when a run goes on: it decides how long, where and before whose eyes the game is played, and not what is played."""
 
+SWEEP_FILE = "multirun.yaml"
+"""What Hydra writes into the folder of a sweep."""
+
 BINDING_PACKAGES = ("twoplayer", "torch", "pytorch-lightning")
 """The packages whose versions decide what numbers a run gives."""
 
@@ -75,7 +78,7 @@ def plan(config: DictConfig, folder: Path, named: bool, ours: dict[str, Any], fi
         return Plan(folder)
     if config.resume == "auto":
         if not named:
-            folder = _newest_equal(folder, ours["config"]) or folder
+            folder = _newest_unfinished(folder, ours["config"]) or folder
         return _go_on(config, folder, ours, first)
     return _go_on_from(config, Path(config.resume), folder if named else None, ours, first)
 
@@ -142,23 +145,30 @@ def _is_finished(folder: Path, config: DictConfig) -> bool:
     return summary.get("status") == "finished" and spent
 
 
-def _newest_equal(folder: Path, config: dict[str, Any]) -> Path | None:
-    """The run of an equal configuration that was begun or continued last, among those beside the folder that would be made: in outputs/, in a day's
-    folder there, or in a sweep.
+def _newest_unfinished(folder: Path, config: dict[str, Any]) -> Path | None:
+    """The unfinished run of an equal configuration that was begun or continued last, in outputs/ or in a day's folder there. The jobs of a sweep
+    are left to their sweep.
     """
     outputs = folder.parents[1]
     found = [
         path
         for pattern in ("*", "*/*", "*/*/*")
         for path in outputs.glob(f"{pattern}/config.yaml")
-        if (path.parent / "summary.json").exists()
+        if (path.parent / "summary.json").exists() and not (path.parents[1] / SWEEP_FILE).exists()
     ]
+    finished = []
     for path in sorted(found, key=lambda path: path.stat().st_mtime_ns, reverse=True):
         try:
-            if not differences(saved_config(path.parent), config):
-                return path.parent
+            if differences(saved_config(path.parent), config):
+                continue
         except ConfigurationError as error:
             log.warning("%s; passed over", error)
+            continue
+        if read_summary(path.parent).get("status") != "finished":
+            return path.parent
+        finished.append(path.parent)
+    if finished:
+        log.info("%s is finished: a new run begins; to continue the finished one, add run=%s and a larger budget", finished[0], finished[0])
     return None
 
 

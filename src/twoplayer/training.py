@@ -26,7 +26,7 @@ from twoplayer.callbacks.checkpoints import Checkpoints
 from twoplayer.callbacks.pace import Pace
 from twoplayer.callbacks.scores import Scores
 from twoplayer.callbacks.stopwatch import Stopwatch
-from twoplayer.callbacks.summary import Summary, device_name, ending
+from twoplayer.callbacks.summary import SCORES, Summary, device_name, ending
 from twoplayer.checkpoint_io import DurableCheckpoints
 from twoplayer.configuration import Budget, Checkpoint, check
 from twoplayer.data.base import ImageData
@@ -144,7 +144,7 @@ def _play(config: DictConfig, planned: Plan) -> dict[str, Any]:
         devices=config.trainer.devices,
         num_nodes=config.trainer.num_nodes,
         strategy=ranks.GameStrategy(planned.checkpoint) if distributed else "auto",
-        callbacks=_callbacks(config, identity(config, data, device), history, trial),
+        callbacks=_callbacks(config, identity(config, data, device), history, trial, folder),
         logger=loggers,
         plugins=[DurableCheckpoints()],
         max_epochs=-1,
@@ -227,15 +227,20 @@ def _settle_threads(config: DictConfig, planned: Plan, device: torch.device, dat
     return trial
 
 
-def _callbacks(config: DictConfig, same: dict[str, Any], history: History | None, trial: Trial | None) -> list[Callback]:
-    """In the order of their work: what others read comes first."""
+def _callbacks(
+    config: DictConfig, same: dict[str, Any], history: History | None, trial: Trial | None, folder: Path
+) -> list[Callback]:
+    """In the order of their work: what others read comes first. A run that goes on keeps its last scores until it has new ones."""
+    last = read_summary(folder) if history else {}
+    speeds = {number: config.data.batch_size / seconds for number, seconds in trial.seconds.items()} if trial else {}
+    facts = {"name": config.name, "seed": config.seed, **{name: last.get(name) for name in SCORES}}
+    if speeds:
+        facts["threads_tried"] = speeds
     stopwatch = Stopwatch(Budget(**config.budget))
     chosen: list[Callback] = [instantiate(node) for node in config.callbacks.values()]
     for callback in chosen:
         if isinstance(callback, Scores) and config.metric:
             callback.metric = instantiate(config.metric)
-    speeds = {number: config.data.batch_size / seconds for number, seconds in trial.seconds.items()} if trial else {}
-    facts = {"name": config.name, "seed": config.seed, **({"threads_tried": speeds} if speeds else {})}
     return [
         stopwatch,
         *chosen,

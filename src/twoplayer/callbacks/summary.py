@@ -12,6 +12,7 @@ from twoplayer.game import Game
 from twoplayer.interruptions import Interruption
 from twoplayer.loggers.base import summarize
 
+SCORES = ("fd", "fd_validation", "fd_floor", "fd_untrained")
 PACKAGES = ("twoplayer", "torch", "pytorch-lightning", "torchmetrics", "hydra-core", "wandb")
 
 
@@ -35,7 +36,6 @@ class Summary(Callback):
             "precision": game.precision,
             "threads": torch.get_num_threads(),
             "world_size": trainer.world_size,
-            **dict.fromkeys(("fd", "fd_validation", "fd_floor", "fd_untrained")),
             "versions": {"python": platform.python_version(), **{package: version(package) for package in PACKAGES}},
         }
         resumed = {"resumed_from": game.clock.images_seen, "error": None}
