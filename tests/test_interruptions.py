@@ -1,8 +1,13 @@
 """A run cannot be lost: it is killed, signalled, spoiled and run twice, and goes on as if nothing had been."""
 
+import fcntl
 import json
+import os
 import random
 import signal
+import subprocess
+import sys
+import termios
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +16,7 @@ import pytest
 import torch
 
 import commands
-from conftest import SEED, SMALL, TOGETHER, WIDTHS, Record, play, state_sha256
+from conftest import PROJECT, SEED, SMALL, TOGETHER, WIDTHS, Record, play, state_sha256
 from twoplayer import checkpoint_io
 from twoplayer.errors import NumericsError
 
@@ -107,6 +112,49 @@ def test_signals_save_and_end(trials: int, whole: str, tmp_path: Path, record: R
         held += good and state_sha256(folder / "run") == whole
     record("P6", "signals at random moments", trials, held)
     assert held == trials
+
+
+@pytest.mark.parametrize("ignored", [False, True], ids=["SIGHUP", "SIGHUP ignored"])
+def test_a_terminal_that_closes_fails_no_run(ignored: bool, tmp_path: Path) -> None:
+    ours, theirs = os.openpty()
+
+    def own_terminal() -> None:
+        """What is about to be started is the first process of a session whose terminal is its standard input, and hears when it closes."""
+        os.setsid()
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
+
+    running = subprocess.Popen(
+        [sys.executable, str(PROJECT / "src" / "train.py"), *SETTINGS, *SLOW, "logger=wandb"],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        cwd=tmp_path,
+        preexec_fn=own_terminal,  # noqa: PLW1509 (it takes no lock)
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(PROJECT / "tests")},
+    )
+    os.close(theirs)
+    shown = b""
+    while b"images/s" not in shown:  # the bar is there, and is drawn four times a second
+        shown += os.read(ours, 65536)
+    os.close(ours)
+    code = running.wait(120)
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    if ignored:
+        assert (code, summary["status"], summary["images_seen"]) == (0, "finished", IMAGES)
+    else:
+        assert (code, summary["status"]) == (128 + signal.SIGHUP, "interrupted")
+        assert 0 < summary["images_seen"] == saved_moment(tmp_path) < IMAGES
+        assert "SIGHUP" in summary["error"]
+
+
+@pytest.mark.parametrize("options", [[], ["-u"]])
+def test_a_pipe_that_nobody_reads_fails_no_command(options: list[str]) -> None:
+    ends, writes = os.pipe()
+    os.close(ends)
+    script = "from twoplayer import terminal; terminal.outlive()\nfor _ in range(3): print('lost' * 9999, flush=True)"
+    assert subprocess.run([sys.executable, *options, "-c", script], stdout=writes, check=False).returncode == 0
+    os.close(writes)
 
 
 def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from twoplayer import CONF, launch
+from twoplayer import CONF, launch, terminal
 from twoplayer.errors import ConfigurationError, NumericsError, TwoplayerError, out_of_resources, unknown
 
 log = logging.getLogger(__name__)
@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 def run(main: Callable[[], Any]) -> None:
     """Run a Hydra entry point; errors that one line explains end in that line and their exit code."""
+    terminal.outlive()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing, so that the printing is ours
     try:
         main()

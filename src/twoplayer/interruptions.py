@@ -43,7 +43,8 @@ def listening(at_once: Callable[[], None]) -> Iterator[None]:
             at_once()
             os._exit(128 + number)
         if len(_received) == 1 and sys.stderr.isatty():
-            os.write(2, b"\nending: the run is saved when this iteration is over; once more ends it at once\n")
+            with contextlib.suppress(OSError):  # a terminal that is gone
+                os.write(2, b"\nending: the run is saved when this iteration is over; once more ends it at once\n")
 
     _received.clear()
     before = {number: signal.signal(number, note) for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN}
