@@ -141,6 +141,16 @@ def test_broken_data_are_named_before_a_folder_is_made(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
+def test_a_folder_of_photographs_is_no_data_set(tmp_path: Path) -> None:
+    (tmp_path / "photographs").mkdir()
+    (tmp_path / "photographs" / "IMG_1.jpg").write_bytes(b"a picture")
+    finished = commands.run("train.py", "data.root=photographs", folder=tmp_path)
+    assert finished.code == 3
+    assert "data.root=photographs: there is no MNIST here" in finished.errors
+    assert len(finished.errors.strip().splitlines()) == 1
+    assert [path.name for path in tmp_path.rglob("*")] == ["photographs", "IMG_1.jpg"]
+
+
 def test_wandb_online_without_a_key_is_refused(tmp_path: Path) -> None:
     finished = commands.run(
         "train.py", "logger=wandb_online", f"data.root={PROJECT / 'data'}", folder=tmp_path, WANDB_API_KEY="", NETRC=str(tmp_path / "none")

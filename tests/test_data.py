@@ -138,6 +138,40 @@ def test_what_cannot_be_fetched_is_told_with_reasons_and_remedy(tmp_path: Path) 
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("other", ["IMG_1.jpg", "holidays/IMG_1.jpg", "Toy/photo.png", "Toy/raw/notes.txt"])
+def test_nothing_is_fetched_into_a_folder_of_other_files(other: str, tmp_path: Path) -> None:
+    (tmp_path / other).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / other).write_bytes(b"mine")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(DataError, match=rf"there is no Toy here \(one, two, .*{other}, it is not downloaded.*empty or new one"):
+        find(tmp_path, good=lambda names: FILES)
+    with pytest.raises(DataError, match="it is not downloaded"):
+        find(tmp_path / other, good=lambda names: FILES)
+    assert sorted(tmp_path.rglob("*")) == before
+    for name, content in FILES.items():  # with all there, nothing is fetched
+        (tmp_path / name).write_bytes(content)
+    assert find(tmp_path) == FILES
+
+
+@pytest.mark.parametrize(
+    "there",
+    [
+        "nothing yet",
+        ".DS_Store",
+        "MNIST/raw/train-images-idx3-ubyte",
+        "FashionMNIST/raw/t10k-labels-idx1-ubyte.gz",
+        "train-images.idx3-ubyte",
+    ],
+)
+def test_other_data_sets_and_hidden_files_may_share_the_folder(there: str, tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    if there != "nothing yet":
+        (root / there).parent.mkdir(parents=True)
+        (root / there).write_bytes(b"kept")
+    assert find(root, good=lambda names: FILES) == FILES
+    assert sorted(path.name for path in (root / "Toy" / "raw").iterdir()) == ["one", "two"]
+
+
 def test_a_file_with_other_content_is_named(tmp_path: Path) -> None:
     (tmp_path / "one").write_bytes(b"altered")
     with pytest.raises(DataError, match=r"one is not the Toy file.*sha256"):

@@ -5,13 +5,14 @@ import hashlib
 import io
 import logging
 import os
+import re
 import shutil
 import subprocess
 import tarfile
 import tempfile
 import urllib.request
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from http.client import HTTPException
 from pathlib import Path
 
@@ -22,6 +23,8 @@ log = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 4  # a dead mirror costs no more than this
 PACKAGE_SECONDS = 180
+
+_IDX = re.compile(r"[\w-]+[-.]idx\d-ubyte(\.gz)?")
 
 # A source takes the names of the files that are wanted and returns their content, unpacked.
 Source = Callable[[Sequence[str]], dict[str, bytes]]
@@ -76,11 +79,12 @@ def find_or_fetch(title: str, root: Path, subfolder: str, checksums: Mapping[str
     """The content of each file named in `checksums` (sha256 of the unpacked file).
 
     An existing copy is used as it is, in torchvision's layout (`root/subfolder`) or plainly in `root`, packed or not.
-    What is missing is fetched from the first source that has it, and kept in `root/subfolder`.
+    What is missing is fetched from the first source that has it, and kept in `root/subfolder`; not where `root` holds anything but such files.
 
-    Raises DataError where a file has the wrong content, or nothing can be fetched.
+    Raises DataError where a file has the wrong content, nothing can be fetched, or what is fetched has no place.
     """
-    found = {name: path for name in checksums if (path := _find(name, [root, root / "raw", root / subfolder]))}
+    folders = [root, root / "raw", root / subfolder]
+    found = {name: path for name in checksums if (path := _find(name, folders))}
     content = {name: read_bytes(path) for name, path in found.items()}
     for name, path in found.items():
         if _sha256(content[name]) != checksums[name]:
@@ -89,6 +93,11 @@ def find_or_fetch(title: str, root: Path, subfolder: str, checksums: Mapping[str
             )
 
     missing = [name for name in checksums if name not in content]
+    if missing and (other := _other_file(root, checksums)):
+        raise DataError(
+            f"data.root={root}: there is no {title} here ({', '.join(missing)}, plain or .gz, in {', '.join(map(str, folders))}), and as there is "
+            f"{other}, it is not downloaded into this folder; name the folder that has these files, or an empty or new one. Other images are not read"
+        )
     reasons = []
     for source, fetch in sources.items() if missing else ():
         log.info("fetching %s from %s", title, source)
@@ -108,6 +117,20 @@ def find_or_fetch(title: str, root: Path, subfolder: str, checksums: Mapping[str
             f"{title} is not in {root} and could not be fetched ({'; '.join(reasons)}): put {', '.join(missing)} (or .gz) into {root / subfolder}, or name the folder that has them with data.root="
         )
     return content
+
+
+def _other_file(root: Path, own: Container[str]) -> Path | None:
+    """A file in or below `root` that is neither one of its `own` nor of another data set in IDX format, or `root` itself where it is a file;
+    hidden ones do not count.
+    """
+    if root.is_file():
+        return root
+    for folder, subfolders, names in os.walk(root, followlinks=True):
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        for name in names:
+            if not name.startswith(".") and not _IDX.fullmatch(name) and name.removesuffix(".gz") not in own:
+                return Path(folder, name)
+    return None
 
 
 def _find(name: str, folders: Sequence[Path]) -> Path | None:
