@@ -24,6 +24,7 @@ from omegaconf import DictConfig, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from twoplayer import CONF, launch, terminal
+from twoplayer.command_line import refuse_words
 from twoplayer.errors import ConfigurationError, NumericsError, TwoplayerError, out_of_resources, unknown
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ def run(main: Callable[[], Any]) -> None:
     terminal.outlive()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing, so that the printing is ours
     try:
+        refuse_words(Path(sys.argv[0]).stem, sys.argv[1:])
         main()
     except KeyboardInterrupt:  # before there was anything to save
         sys.exit(128 + signal.SIGINT)
@@ -154,6 +156,7 @@ class Check(Callback):
     def _plan(self, config: DictConfig) -> None:
         """Hydra is led into the folder in which the run goes on."""
         from twoplayer import lock
+        from twoplayer.configuration import make_folder
         from twoplayer.training import prepare
 
         named = any(override.lstrip("+").startswith("run=") for override in config.hydra.overrides.task)
@@ -161,14 +164,15 @@ class Check(Callback):
             raise ConfigurationError(
                 "run is missing: where several processes are started by torchrun or SLURM, name the folder that they share with run=<folder>"
             )
-        if named and launch.is_first() and Path(config.run).exists():
+        if named and launch.is_first() and Path(config.run).is_dir():
             lock.acquire(Path(config.run))  # first of all: what another process is about to write is not to be read
         planned = prepare(config, Path(config.run), named)
         if planned.finished:
             print(f"{planned.folder} has been played to its end already; a larger budget would continue it")
             sys.exit(0)
-        if launch.is_first() and planned.folder.exists():
+        if launch.is_first() and planned.folder.is_dir():
             lock.acquire(planned.folder)
+        make_folder("run", planned.folder)
         config.run = str(planned.folder)
 
     def on_multirun_start(self, config: DictConfig, config_name: str, **kwargs: Any) -> None:
@@ -193,6 +197,7 @@ class Check(Callback):
 
     def _plan_sweep(self, config: DictConfig, jobs: list[DictConfig]) -> None:
         """Jobs that have been begun go on in their folders, or are refused, before the first begins."""
+        from twoplayer.configuration import make_folder
         from twoplayer.training import prepare
 
         if config.resume not in (None, "auto"):
@@ -210,6 +215,7 @@ class Check(Callback):
                 job.hydra.job.num = number
             HydraConfig.instance().set_config(job)
             prepare(job, Path(config.sweep) / str(job.hydra.sweep.subdir), named=True)
+        make_folder("sweep", Path(config.sweep))
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Say which job of a multirun begins."""

@@ -11,10 +11,11 @@ import itertools
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, MinLen
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
@@ -22,7 +23,7 @@ from pydantic import ConfigDict, TypeAdapter
 
 from twoplayer import CONF
 from twoplayer.engine import EngineName, Precision
-from twoplayer.errors import ConfigurationError, unknown
+from twoplayer.errors import ConfigurationError, out_of_resources, unknown
 
 
 @dataclass
@@ -50,15 +51,18 @@ class Hardware:
     num_nodes: Annotated[int, Gt(0)]
 
 
+Text = Annotated[str, MinLen(1)]
+
+
 @dataclass
 class Experiment:
     """The settings at the top of a configuration; nodes with a `_target_` are checked against their own constructors."""
 
     name: str
-    run: str
-    sweep: str
-    resume: str | None
-    init_from: str | None
+    run: Text
+    sweep: Text
+    resume: Text | None
+    init_from: Text | None
     seed: Annotated[int, Ge(0)]
     budget: Budget
     checkpoint: Checkpoint
@@ -147,6 +151,16 @@ def leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
             yield f"{path}{key}", value
 
 
+def make_folder(setting: str, folder: Path) -> None:
+    """Make the folder that a setting names, where there is none. Raises ConfigurationError where it cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if out_of_resources(error):
+            raise
+        raise ConfigurationError(f"{setting}={folder}: this folder cannot be made ({error.strerror}); name another") from error
+
+
 def check_call(node: DictConfig) -> None:
     """Raise ConfigurationError where a node does not fit the class or function that its `_target_` names."""
     _check_target(node, "")
@@ -229,6 +243,7 @@ _KINDS = {
     "a valid boolean": "true or false",
     "a valid string": "text",
     "a valid list": "a list",
+    "String should have at least 1 character": "text that is not empty",
     "None": "null",
 }
 

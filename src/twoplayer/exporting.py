@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from twoplayer import __version__
+from twoplayer.configuration import make_folder
 from twoplayer.errors import TwoplayerError
 from twoplayer.saved import EXPORTED, SavedGenerator, home, load, sampling_generator
 
@@ -46,7 +47,7 @@ def write_export(*, run: str, output: str | None, onnx: bool) -> None:
     """
     saved = load(run)
     folder = Path(output or home(run) / "export")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder("output", folder)
     facts = describe(saved, run)
     generator = sampling_generator(saved.game)
     OmegaConf.save(saved.config, folder / "config.yaml")

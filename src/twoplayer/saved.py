@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from twoplayer import checkpoint_io, pictures
+from twoplayer.configuration import make_folder
 from twoplayer.errors import ConfigurationError, DataError
 from twoplayer.game import Game
 from twoplayer.resuming import saved_config
@@ -147,7 +148,7 @@ def write_samples(
     generator = load(run)
     images = pictures.to_uint8(generator.interpolate(-(-num // columns), columns, seed) if interpolate else generator(num, seed))
     folder = Path(output or home(run) / "generated")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder("output", folder)
     way = "_interpolated" if interpolate else ""
     path = folder / f"seed{seed}_{num}{way}.png"
     pictures.grid(images, columns).save(path)

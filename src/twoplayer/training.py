@@ -255,9 +255,11 @@ def _refuse_devices(config: DictConfig) -> None:
     world_size = hardware.devices * hardware.num_nodes
     _refuse_launch(hardware)
     available = {"gpu": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}.get(kind)
+    if available == 0:
+        raise ConfigurationError(f"trainer.accelerator={kind}: this machine has 0 of kind {kind}; set trainer=cpu")
     if available is not None and hardware.devices > available:
         raise ConfigurationError(
-            f"trainer.devices={hardware.devices}: this machine has {available} of kind {kind}; set trainer.devices={max(available, 1)}, or trainer=cpu"
+            f"trainer.devices={hardware.devices}: this machine has {available} of kind {kind}; set trainer.devices={available}, or trainer=cpu"
         )
     if kind == "mps" and config.metric:
         raise ConfigurationError("trainer.accelerator=mps: it has no float64, which scores need; set metric=none or trainer=cpu")

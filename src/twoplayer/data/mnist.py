@@ -33,7 +33,7 @@ class MNIST(ImageData):
     def __init__(
         self,
         *,
-        root: str,
+        root: Annotated[str, MinLen(1)],
         batch_size: Annotated[int, Ge(1)],
         image_size: Annotated[int, Ge(8)],
         channels: Literal[1],

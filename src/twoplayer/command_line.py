@@ -1,0 +1,190 @@
+"""What can be wrong with the words of a command before Hydra composes them: how other programs write a setting, and choices that are none."""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, QuotedString
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+
+from twoplayer import CONF
+from twoplayer.errors import ConfigurationError, TwoplayerError
+
+MODES = {
+    "-m": "--multirun",
+    "-r": "--run",
+    "-c": "--cfg",
+    "-i": "--info",
+    "-sc": "--shell-completion",
+    **{mode: mode for mode in ("--multirun", "--run", "--cfg", "--info", "--shell-completion")},
+}
+"""What Hydra does in place of each other."""
+
+OPTIONS = {
+    *MODES,
+    *("--help", "--hydra-help", "--version", "--resolve", "--package", "--config-path", "--config-name", "--config-dir"),
+    "--experimental-rerun",
+}
+
+SEVERAL = ("trick", "logger", "callbacks", "experiment")
+"""Groups of which several can be chosen."""
+
+
+def refuse_words(script: str, words: Sequence[str]) -> None:
+    """Raise ConfigurationError for what Hydra would take without a word, or refuse in words of its own."""
+    modes = {mode: word for word in words if (mode := MODES.get(word.partition("=")[0]))}
+    if len(modes) > 1:
+        raise ConfigurationError(f"{' and '.join(modes.values())}: one of these at a time; leave the others out")
+    answers = [answer for name, value, option in _settings(words) if (answer := _answer(script, name, value, option, words))]
+    if answers:
+        raise ConfigurationError("; ".join(answers))
+    if script != "train":
+        return
+    is_sweep = "--multirun" in modes or "hydra.mode=MULTIRUN" in words
+    if not is_sweep and not modes and "--help" not in words and any(re.match(r"\+*search=", word) for word in words):
+        raise ConfigurationError("search: this is a sweep, which begins with -m: python src/train.py -m +search=...")
+    for word in words:
+        if "=" in word and not word.startswith("~") and (CONF / _group(word)).is_dir():
+            _refuse_choice(word)
+
+
+def _settings(words: Sequence[str]) -> Iterator[tuple[str, str, bool]]:
+    """Name, value, and whether it was written as an option, of what sets something."""
+    for index, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        option = name.startswith("--") and not any(known.startswith(name) for known in OPTIONS)
+        if option and not equals:
+            following = words[index + 1] if index + 1 < len(words) else ""
+            value = "" if following.startswith("-") or "=" in following else following
+        if option or equals:
+            yield name.lstrip("-+"), value, option
+
+
+def _group(word: str) -> str:
+    return re.split("[=@]", word.lstrip("+"))[0]
+
+
+def _refuse_choice(word: str) -> None:
+    """A word that chooses from a group: nothing, several of one kind, or the same twice."""
+    try:
+        value = OverridesParser.create().parse_override(word).value()
+    except HydraException:
+        return  # which Hydra explains
+    name, group = word.partition("=")[0].lstrip("+"), _group(word)
+    for choice in value.list if isinstance(value, ChoiceSweep) else [value]:
+        if choice is None or choice == "":
+            written = word.partition("=")[2] if choice is value else "null"
+            remedy = "'trick=[]' is none of them" if group == "trick" else "leave it out for the default"
+            raise ConfigurationError(f"{name}={written}: must be a choice of {group}, {_choices(group)}; {remedy}")
+        if isinstance(choice, list):
+            several = [entry.text if isinstance(entry, QuotedString) else str(entry) for entry in choice]
+            if group not in SEVERAL:
+                raise ConfigurationError(f"{name}=[{','.join(several)}]: takes one choice, without brackets: {_choices(group)}")
+            twice = next((entry for entry in several if several.count(entry) > 1), None)
+            if twice is not None:
+                raise ConfigurationError(f"{name}=[{','.join(several)}]: {twice} is named twice; name it once")
+
+
+def _choices(group: str) -> str:
+    return ", ".join(sorted(path.stem for path in (CONF / group).glob("*.yaml")))
+
+
+def _answer(script: str, name: str, value: str, option: bool, words: Sequence[str]) -> str | None:
+    """What a setting is called here that other programs call `name`; None where it is one of ours, rightly written."""
+    asked = f"{'--' if option else ''}{name}{' ' if option and value else '='}{value}".rstrip("=" if option else "")
+    plain = name.replace("-", "_").lower()
+    if script == "train" and plain in HABITS and (remedy := HABITS[plain](value or "<value>", words)):
+        return f"{asked}: here this is {remedy}"
+    if option:
+        return f"{asked}: settings are written name=value, here {name.replace('-', '_')}={value or '<value>'}"
+    return None
+
+
+Habit = Callable[[str, Sequence[str]], str | None]
+
+
+def _is(*settings: str) -> Habit:
+    return lambda value, words: " ".join(f"{setting}={value}" for setting in settings)
+
+
+def _device(value: str, words: Sequence[str]) -> str:
+    return "trainer=cpu" if value in ("cpu", "0") else "trainer=gpu, which the default takes by itself where there is one"
+
+
+def _gpus(value: str, words: Sequence[str]) -> str:
+    return "trainer=cpu" if value == "0" else f"trainer=gpu trainer.devices={value if value.isdigit() else '<how many>'}"
+
+
+def _resume(value: str, words: Sequence[str]) -> str | None:
+    """`resume` is a setting of ours, that is no switch."""
+    switch = {
+        "true": "resume=auto",
+        "1": "resume=auto",
+        "yes": "resume=auto",
+        "<value>": "resume=auto",
+        "false": "resume=null",
+        "0": "resume=null",
+    }
+    return switch.get(value.lower())
+
+
+def _epochs(value: str, words: Sequence[str]) -> str:
+    """One epoch is all training images once."""
+    return _images(value, words, "epochs", _num_images)
+
+
+def _iterations(value: str, words: Sequence[str]) -> str:
+    """One iteration is one batch of real images."""
+    return _images(value, words, "iterations", lambda config: int(config.data.batch_size))
+
+
+def _images(value: str, words: Sequence[str], unit: str, images_of: Callable[[DictConfig], int]) -> str:
+    try:
+        each = images_of(_composed(words))
+        return f"budget.images={round(float(value) * each)} ({value} {unit} of {each:,} images)"
+    except (ValueError, HydraException, TwoplayerError):  # no number, or no configuration or data to tell it
+        return f"budget.images=<{unit} times the images of one>"
+
+
+def _num_images(config: DictConfig) -> int:
+    from twoplayer.training import open_data  # here: a command without epochs does not wait for torch
+
+    return len(open_data(config).splits.train.images)
+
+
+def _composed(words: Sequence[str]) -> DictConfig:
+    """What the command asks of the data, without what is not ours."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        asked = [word for word in words if "," not in word.partition("=")[2] or "[" in word]
+        return compose("train", [word for word in asked if re.match(r"(data|experiment|model)[=.]", word)])
+
+
+PLAYERS = ("optimizer.generator", "optimizer.discriminator")
+HABITS: dict[str, Habit] = {
+    **dict.fromkeys(("lr", "learning_rate"), _is(*(f"{player}.lr" for player in PLAYERS))),
+    **dict.fromkeys(("lr_g", "g_lr", "lrg"), _is("optimizer.generator.lr")),
+    **dict.fromkeys(("lr_d", "d_lr", "lrd"), _is("optimizer.discriminator.lr")),
+    **{beta: _is(*(f"{player}.{beta}" for player in PLAYERS)) for beta in ("beta1", "beta2")},
+    **dict.fromkeys(("optimizer", "optim"), _is(*(f"optimizer@{player}" for player in PLAYERS))),
+    **dict.fromkeys(("batch_size", "batchsize", "bs"), _is("data.batch_size")),
+    **dict.fromkeys(("image_size", "img_size", "imagesize"), _is("data.image_size")),
+    "dataset": _is("data"),
+    **dict.fromkeys(("dataroot", "data_root", "data_dir"), _is("data.root")),
+    **dict.fromkeys(("nz", "z_dim", "latent_dim", "latent_size"), _is("model.generator.latent_size")),
+    "ngf": _is("model.generator.width"),
+    "ndf": _is("model.discriminator.width"),
+    **dict.fromkeys(("epochs", "epoch", "max_epochs", "num_epochs", "n_epochs", "niter"), _epochs),
+    **dict.fromkeys(("steps", "max_steps", "num_steps", "iterations", "max_iterations", "iters", "num_iterations"), _iterations),
+    **dict.fromkeys(("gpus", "num_gpus", "ngpu"), _gpus),
+    "devices": _is("trainer.devices"),
+    "device": _device,
+    "accelerator": _is("trainer.accelerator"),
+    "resume": _resume,
+    **dict.fromkeys(("output_dir", "out_dir", "save_dir"), _is("run")),
+    "tricks": _is("trick"),
+    "n_critic": lambda value, words: f"'trick=[discriminator_steps]' trick.discriminator_steps.steps={value}",
+}
