@@ -239,8 +239,14 @@ def test_weights_can_be_taken_on_purpose(tmp_path: Path) -> None:
                 if "ema" in tricks and name.startswith("model.generator."):
                     average = begun["state_dict"][name.replace("model.generator.", "tricks.chosen.ema.generator.")]
                     assert torch.allclose(average, tensor, atol=1e-6), name
-    with pytest.raises(ConfigurationError, match="init_from: the weights there are of another model"):
-        play(tmp_path / "three", f"init_from='{tmp_path / 'one'}'", "model.generator.widths=[8,8]")
+    for change, message in {
+        "model.generator.widths=[8,8]": r"\(model.generator.widths=\[16, 32\] there, \[8, 8\] here\)",
+        "trick=[minibatch_discrimination]": r"\(trick=\[ema\] there, trick=\[minibatch_discrimination\] here\)",
+    }.items():
+        with pytest.raises(ConfigurationError, match=f"init_from=.*: the weights there are of another model {message}; choose"):
+            play(tmp_path / "three", f"init_from='{tmp_path / 'one'}'", change)
+    with pytest.raises(ConfigurationError, match=r"of another model \(model=gan there, model=dcgan here\); choose"):
+        play(tmp_path / "three", f"init_from='{tmp_path / 'one'}'", model="dcgan")
     with pytest.raises(ConfigurationError, match="there is no checkpoint"):
         play(tmp_path / "four", f"init_from='{tmp_path / 'four'}'")
 

@@ -11,6 +11,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from omegaconf import OmegaConf
 from safetensors import safe_open
 from safetensors.torch import load_file
 
@@ -219,6 +220,38 @@ def test_a_broken_export_is_named(tmp_path: Path) -> None:
     (tmp_path / "export" / "generator.safetensors").write_bytes(b"no")
     with pytest.raises(DataError, match=r"generator\.safetensors cannot be loaded"):
         twoplayer.load(tmp_path / "export")
+
+
+@pytest.mark.parametrize(
+    ("part", "setting", "message"),
+    [
+        ("model", {"generator": {"depth": 3}}, "model.generator.depth is not a setting"),
+        ("trick", {"sparkle": {"_target_": "twoplayer.tricks.sparkle.Sparkle"}}, "_target_=twoplayer.tricks.sparkle.Sparkle"),
+    ],
+)
+def test_a_run_of_another_version_is_told(part: str, setting: dict[str, Any], message: str, tmp_path: Path) -> None:
+    saved(tmp_path / "run")
+    path, checkpoint = newest(tmp_path / "run"), content(tmp_path / "run")
+    node = OmegaConf.merge(checkpoint["run"]["config"][part], setting)
+    checkpoint["run"]["config"][part] = OmegaConf.to_container(node)
+    checkpoint["run"]["versions"]["twoplayer"] = "0.0.1"
+    DurableCheckpoints().save_checkpoint(checkpoint, path.with_name("00000048.ckpt"))
+    path.unlink()
+    for script in ("export.py", "sample.py"):
+        finished = commands.run(script, "run=run", folder=tmp_path)
+        assert finished.code == 2, finished.errors
+        assert "was made by another version of twoplayer (0.0.1; this is" in finished.errors
+        assert message in finished.errors
+        assert "Use the version that made it" in finished.errors
+        assert len(finished.errors.splitlines()) == 1
+
+
+def test_an_output_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    saved(tmp_path / "run")
+    for script in ("export.py", "sample.py"):
+        finished = commands.run(script, "run=run", "output=/proc/nope", folder=tmp_path)
+        assert (finished.code, finished.errors.count("\n")) == (2, 1)
+        assert "output=/proc/nope: this folder cannot be made" in finished.errors
 
 
 def test_a_generator_that_draws_noise_of_its_own_gives_the_same_samples_again(tmp_path: Path) -> None:

@@ -166,6 +166,12 @@ def check_call(node: DictConfig) -> None:
     _check_target(node, "")
 
 
+def check_parts(config: DictConfig) -> None:
+    """Raise ConfigurationError where the networks, loss, tricks and optimizers of a saved configuration do not fit their constructors."""
+    for part in ("model", "loss", "optimizer", "trick"):
+        _check_value(config, part, part, dict[str, Any])
+
+
 def _check_value(parent: DictConfig, key: str, path: str, annotation: Any) -> list[tuple[str, Any]]:
     """Check one setting and all below it; returns the constructors that were found, with their paths."""
     if OmegaConf.is_missing(parent, key):

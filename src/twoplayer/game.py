@@ -10,7 +10,6 @@ from torch.nn.utils import get_total_norm
 
 from twoplayer import randomness, ranks
 from twoplayer.engine import Eager, Precision, autocast
-from twoplayer.errors import ConfigurationError
 from twoplayer.losses.base import Loss
 from twoplayer.models.base import Batch, Example, Model, Side
 from twoplayer.tricks.base import Player, Trick, Tricks, numbers
@@ -252,15 +251,8 @@ class Game(LightningModule):
             checkpoint["state_dict"] |= checkpoint["per_rank"][ranks.rank()]
 
     def begin_from(self, state: Mapping[str, Tensor]) -> None:
-        """Before the first iteration: the players' weights are those of another game. Raises ConfigurationError where they do not fit."""
-        own = {name.removeprefix("model."): tensor for name, tensor in state.items() if name.startswith("model.")}
-        try:
-            self.model.load_state_dict(own)
-        except RuntimeError as error:
-            detail = " ".join(str(error).split(":", 1)[-1].split())[:200]
-            raise ConfigurationError(
-                f"init_from: the weights there are of another model ({detail}); choose the model that they are of"
-            ) from error
+        """Before the first iteration: the players' weights are those of another game. Raises RuntimeError where they do not fit."""
+        self.model.load_state_dict({name.removeprefix("model."): tensor for name, tensor in state.items() if name.startswith("model.")})
         self.tricks.ready(self.model.generator, self.model.discriminator)
 
     def report(self) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from twoplayer import checkpoint_io, pictures
-from twoplayer.configuration import make_folder
+from twoplayer.configuration import check_parts, make_folder
 from twoplayer.errors import ConfigurationError, DataError
 from twoplayer.game import Game
 from twoplayer.resuming import saved_config
@@ -73,8 +74,9 @@ def load(run: str | Path) -> SavedGenerator:
         )
     file, checkpoint = found
     record = checkpoint.get("run")
-    config = _own_config(record.get("config") if isinstance(record, dict) else None, file)
-    game = _build(config)
+    record = record if isinstance(record, dict) else {}
+    config = _own_config(record.get("config"), file)
+    game = _build(config, file, record.get("versions"))
     try:
         game.load_state_dict(checkpoint["state_dict"])
     except RuntimeError as error:
@@ -84,7 +86,7 @@ def load(run: str | Path) -> SavedGenerator:
 
 def _load_exported(folder: Path) -> SavedGenerator:
     config = _own_config(saved_config(folder), folder / "config.yaml")
-    game = _build(config)
+    game = _build(config, folder / "config.yaml", None)
     try:
         sampling_generator(game).load_state_dict(load_file(folder / EXPORTED))
     except Exception as error:
@@ -97,7 +99,16 @@ def sampling_generator(game: Game) -> nn.Module:
     return game.tricks.sampler(game.model.generator)
 
 
-def _build(config: DictConfig) -> Game:
+def _build(config: DictConfig, where: Path, versions: Any) -> Game:
+    """The game; raises ConfigurationError where this version of twoplayer does not know its settings."""
+    try:
+        check_parts(config)
+    except ConfigurationError as error:
+        theirs = versions.get("twoplayer", "unknown") if isinstance(versions, dict) else "unknown"
+        raise ConfigurationError(
+            f"{where} was made by another version of twoplayer ({theirs}; this is {version('twoplayer')}): {error}. "
+            "Use the version that made it, or train again"
+        ) from error
     with torch.random.fork_rng(devices=[]):
         return build_game(config, torch.device("cpu"))
 
@@ -172,7 +183,10 @@ def _is_ours(target: str) -> bool:
     """Whether this names what a game is made of: a module of ours that computes, or one of our optimizers. Nothing that reads, writes or runs."""
     if not target.startswith((*MODULES, OPTIMIZERS)):
         return False
-    found = get_object(target)
+    try:
+        found = get_object(target)
+    except Exception:  # it is of another version, which `_build` tells
+        return True
     if f"{getattr(found, '__module__', '')}.{getattr(found, '__qualname__', '')}" != target:  # a name that one of our modules imports
         return False
     return inspect.isfunction(found) if target.startswith(OPTIMIZERS) else inspect.isclass(found) and issubclass(found, nn.Module)

@@ -28,7 +28,7 @@ from twoplayer.callbacks.scores import Scores
 from twoplayer.callbacks.stopwatch import Stopwatch
 from twoplayer.callbacks.summary import SCORES, Summary, device_name, ending
 from twoplayer.checkpoint_io import DurableCheckpoints
-from twoplayer.configuration import Budget, Checkpoint, check
+from twoplayer.configuration import Budget, Checkpoint, check, leaves
 from twoplayer.data.base import ImageData
 from twoplayer.engine import ENGINES, prepare_process, resolve_engine, resolve_precision
 from twoplayer.errors import ConfigurationError
@@ -124,7 +124,28 @@ def _begin_from(game: Game, config: DictConfig) -> None:
     found = checkpoint_io.newest(path) if path.is_dir() else (path, checkpoint_io.read(path)) if path.exists() else None
     if found is None:
         raise ConfigurationError(f"init_from={path}: there is no checkpoint; name a run folder or a checkpoint file")
-    game.begin_from(found[1]["state_dict"])
+    try:
+        game.begin_from(found[1]["state_dict"])
+    except RuntimeError as error:
+        record = found[1].get("run")
+        theirs = record.get("config") if isinstance(record, dict) else None
+        raise ConfigurationError(
+            f"init_from={path}: the weights there are of another model{_other_model(theirs, plain(config))}; choose the model that they are of"
+        ) from error
+
+
+def _other_model(theirs: Any, ours: dict[str, Any]) -> str:
+    """The settings of the networks that are not the same; the models alone where these are not. Nothing where it is not known."""
+    if not isinstance(theirs, dict):
+        return ""
+    then, now = (dict(leaves({"model": config.get("model")})) for config in (theirs, ours))
+    models = [str(each.get("model._target_", "unknown")).split(".")[-2:][0] for each in (then, now)]
+    if models[0] != models[1]:
+        return f" (model={models[0]} there, model={models[1]} here)"
+    different = [key for key in sorted(then.keys() | now.keys()) if then.get(key) != now.get(key)]
+    if not different:  # a trick that adds to a network
+        return f" (trick=[{','.join(theirs.get('trick') or ())}] there, trick=[{','.join(ours['trick'])}] here)"
+    return f" ({'; '.join(f'{key}={then.get(key)} there, {now.get(key)} here' for key in different)})"
 
 
 def _play(config: DictConfig, planned: Plan) -> dict[str, Any]:
