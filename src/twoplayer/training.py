@@ -248,9 +248,7 @@ def _settle_threads(config: DictConfig, planned: Plan, device: torch.device, dat
     return trial
 
 
-def _callbacks(
-    config: DictConfig, same: dict[str, Any], history: History | None, trial: Trial | None, folder: Path
-) -> list[Callback]:
+def _callbacks(config: DictConfig, same: dict[str, Any], history: History | None, trial: Trial | None, folder: Path) -> list[Callback]:
     """In the order of their work: what others read comes first. A run that goes on keeps its last scores until it has new ones."""
     last = read_summary(folder) if history else {}
     speeds = {number: config.data.batch_size / seconds for number, seconds in trial.seconds.items()} if trial else {}
