@@ -123,11 +123,7 @@ def iterations(game: Game, config: DictConfig, num: int) -> float:
     synchronize()
     started = time.perf_counter()
     for _ in range(num):
-        batch = batches.batch(game.clock.iteration)
-        for player in ("discriminator", "generator"):
-            cost, _ = game._update[player](batch, game.rank_latents(player, 0), game.tricks.due(player, game.clock.updates[player]))
-            game.clock.count_update(player, cost)
-        game.clock.count_iteration()
+        game.iterate(batches.batch(game.clock.iteration))
     synchronize()
     return (time.perf_counter() - started) / num
 
@@ -252,6 +248,27 @@ def scaling() -> dict[str, Any]:
     return found
 
 
+def threads() -> dict[str, Any]:
+    """Images a second on one thread, on all, and on those that a run chooses at its start; on a quiet machine, and beside a busy process."""
+    found: dict[str, Any] = {}
+    for beside in ("alone", "beside a busy process"):
+        busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(beside != "alone")]
+        try:
+            speeds: dict[str, list[float]] = defaultdict(list)
+            for _ in track(range(3), f"threads, {beside}"):
+                for setting in ("1", str(torch.get_num_threads()), "auto"):
+                    with tempfile.TemporaryDirectory() as scratch:
+                        quick = [f"threads={setting}", "budget.images=12800", "metric=none", "~callbacks.samples", "logger=none"]
+                        speeds[setting].append(play(Path(scratch) / "run", *quick)["images_per_second"])
+        finally:
+            for process in busy:
+                process.kill()
+        for setting, values in speeds.items():
+            found[f"{beside}, threads={setting}, images/s"] = spread(values)
+        found[f"{beside}, auto / one thread"] = spread([auto / one for auto, one in zip(speeds["auto"], speeds["1"], strict=True)])
+    return found
+
+
 def gpu() -> dict[str, Any]:
     """Every engine for every family, batch size, with and without a penalty; and the time for the budget of the published tables."""
     if not torch.cuda.is_available():
@@ -291,6 +308,7 @@ MEASUREMENTS = {
     "engines": engines,
     "startup": startup,
     "scaling": scaling,
+    "threads": threads,
     "quality": quality,
     "gpu": gpu,
 }

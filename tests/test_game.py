@@ -249,6 +249,7 @@ def test_the_step_asks_no_setting() -> None:
     """What is played follows from who acts where; whoever adds an `if` on a setting to the step has missed a place."""
     methods = (
         "training_step",
+        "iterate",
         "_play",
         *(f"{player}_gradients" for player in PLAYERS),
         *(f"update_{player}" for player in PLAYERS),

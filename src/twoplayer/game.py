@@ -133,7 +133,7 @@ class Game(LightningModule):
             real = self.model.real(batch, latents) if self.loss.compares or self.tricks.needs_real else None
             from_real, from_fake = self.tricks.judge_fakes(self.judge, real, fake)
             fake_side = Side(*fake, *from_fake)
-            real_side = None if real is None or from_real is None else Side(*real, *from_real)
+            real_side = real and from_real and Side(*real, *from_real)
             weights = self._gathered(self.tricks.weights(fake_side.logits))
             cost = self.loss.generator(self._compared(fake_side), real_side and self._compared(real_side), weights)
             minimized = self.tricks.generator_cost(cost, real_side, fake_side)
