@@ -142,7 +142,8 @@ def same(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:
 
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test sees the ranks of another."""
+    """No test sees the ranks or the threads of another."""
+    torch.set_num_threads(1)
     for name in RANK_VARIABLES:
         monkeypatch.delenv(name, raising=False)
 

@@ -138,4 +138,4 @@ def test_captured_says_at_the_start_that_it_is_new(
     assert "new" not in caplog.text
     monkeypatch.setattr("twoplayer.training.resolve_engine", lambda name: Captured())
     play(tmp_path / "captured", "budget.images=16")
-    assert caplog.text.count("engine=captured is new and has not been run on many devices") == 1
+    assert caplog.text.count("engine=captured is new and has never been run on a real GPU") == 1

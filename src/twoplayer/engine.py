@@ -98,7 +98,7 @@ ENGINES: Mapping[EngineName, type[Eager]] = {"eager": Eager, "compiled": Compile
 
 
 def resolve_engine(name: EngineName) -> Eager:
-    """`auto` is eager: compiling takes longer than it saves in a run of some minutes, and captured has not been run on many devices."""
+    """`auto` is eager: compiling takes longer than it saves in a run of some minutes, and captured has never been run on a real GPU."""
     return ENGINES["eager" if name == "auto" else name]()
 
 

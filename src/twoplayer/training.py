@@ -337,7 +337,7 @@ def _introduce(config: DictConfig, game: Game, device: torch.device, planned: Pl
     log.info("model %s (%s parameters)   loss %s   data %s   tricks %s", model, sizes, loss, data, ", ".join(tricks) or "none")
     log.info("on %s   seed %s   up to %s images", where, config.seed, f"{config.budget.images:,}")
     if game.engine.name == "captured":
-        log.warning("engine=captured is new and has not been run on many devices; should it fail, set engine=eager")
+        log.warning("engine=captured is new and has never been run on a real GPU; should it fail, set engine=eager")
     if planned.checkpoint is not None:
         log.info("going on from %s images seen (%s)", f"{planned.images_seen:,}", launch.shown(planned.checkpoint))
     elif config.resume == "auto":

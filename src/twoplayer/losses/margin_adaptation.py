@@ -1,6 +1,5 @@
 """MAGAN (Wang et al., 2017, arXiv:1704.03817): EBGAN whose margin follows the energy of real images down."""
 
-import math
 from typing import Annotated, Literal
 
 import torch
@@ -32,7 +31,8 @@ class MarginAdaptation(Energy):
         self.images, self.pretraining_images = images, pretraining_images
         for name in ("real_sum", "fake_sum", "summed", "images_seen"):
             self.register_buffer(name, torch.tensor(0.0))
-        self.register_buffer("last_fake", torch.tensor(math.inf))  # of the last look; the first one has none to compare with
+        # Of the last look, of which the first has none: in the paper it is infinite, which a checkpoint refuses.
+        self.register_buffer("last_fake", torch.tensor(torch.finfo(torch.float32).max))
         self.real_sum: Tensor
         self.fake_sum: Tensor
         self.summed: Tensor
