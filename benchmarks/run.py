@@ -258,7 +258,14 @@ def threads() -> dict[str, Any]:
             for _ in track(range(3), f"threads, {beside}"):
                 for setting in ("1", str(torch.get_num_threads()), "auto"):
                     with tempfile.TemporaryDirectory() as scratch:
-                        quick = [f"threads={setting}", "budget.images=12800", "metric=none", "~callbacks.samples", "logger=none"]
+                        quick = [
+                            f"threads={setting}",
+                            "budget.images=12800",
+                            "budget.seconds=15",
+                            "metric=none",
+                            "~callbacks.samples",
+                            "logger=none",
+                        ]
                         speeds[setting].append(play(Path(scratch) / "run", *quick)["images_per_second"])
         finally:
             for process in busy:

@@ -29,7 +29,15 @@ def test_a_table_has_the_best_first_and_names_what_differs(sweep: Path, capsys: 
     write_table(runs=str(sweep), baseline="loss=hinge", into=None, name="runs")
     lines = capsys.readouterr().out.splitlines()
     assert lines[2:4] == ["| `loss=minimax` | 10.0 | 2.5 | 0.50 |  |", "| `loss=hinge` | 20.0 | 5.0 | 1.00 |  |"]
-    assert lines[-1].startswith("32 images, seed 0, cpu, 1 threads; a speed of 1 is 200 images a second; the floor is 4.00.")
+    assert lines[-1].startswith("32 images, seed 0, cpu, 1 threads, fp32; a speed of 1 is 200 images a second; the floor is 4.00.")
+
+
+def test_without_a_baseline_there_are_no_speeds(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    write_table(runs=str(sweep), baseline=None, into=None, name="runs")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:3] == ["|  | `fd` | times its floor |  |", "| --- | --- | --- | --- |", "| `loss=minimax` | 10.0 | 2.5 |  |"]
+    assert "speed" not in lines[-1]
 
 
 def test_a_table_goes_where_it_is_marked_with_pictures(sweep: Path, tmp_path: Path) -> None:
@@ -61,7 +69,7 @@ def test_a_run_without_a_score_says_how_it_ended(sweep: Path, capsys: pytest.Cap
     file.write_text(json.dumps(json.loads(file.read_text()) | {"fd": None, "status": "failed"}))
     capsys.readouterr()
     write_table(runs=str(sweep), baseline=None, into=None, name="runs")
-    assert "| `loss=hinge` | failed |  | 1.00 |  |" in capsys.readouterr().out
+    assert "| `loss=hinge` | failed |  |  |" in capsys.readouterr().out
 
 
 def test_what_is_not_there_is_told(sweep: Path, tmp_path: Path) -> None:

@@ -14,8 +14,6 @@ from twoplayer.errors import ConfigurationError
 from twoplayer.loggers.run_folder import read_summary
 from twoplayer.resuming import FREE
 
-COLUMNS = ("", "`fd`", "times its floor", "speed", "")
-
 
 class Run(NamedTuple):
     """A run that has ended or not: its folder, what was asked of it, and its summary.json."""
@@ -28,7 +26,8 @@ class Run(NamedTuple):
 def write_table(
     *, runs: str | Annotated[list[str], MinLen(1)], baseline: str | None, into: str | None, name: Annotated[str, MinLen(1)]
 ) -> None:
-    """The table of these runs, the best `fd` first. A row is named by what was asked of its run and not of all.
+    """The table of these runs, the best `fd` first. A row is named by what was asked of its run and not of all. With a baseline each has its
+    speed beside that of the baseline, which compares runs that had the machine to themselves.
 
     Raises ConfigurationError where there are no runs, no such baseline, or no place for the table in the file.
     """
@@ -36,15 +35,16 @@ def write_table(
     titles = name_rows(found)
     if baseline is not None and baseline not in titles:
         raise ConfigurationError(f"baseline={baseline}: there is no such row; there are {', '.join(titles)}")
-    reference = found[titles.index(baseline) if baseline is not None else 0]
+    reference = None if baseline is None else found[titles.index(baseline)]
     pictures = draw(found, titles, Path(into).parent / "docs" / name) if into else [None] * len(found)
     rows = [
         row(run, title, reference, os.path.relpath(picture, Path(into).parent) if into and picture else None)
         for run, title, picture in zip(found, titles, pictures, strict=True)
     ]
     order = sorted(range(len(found)), key=lambda index: found[index].summary.get("fd") or float("inf"))
+    columns = ["", "`fd`", "times its floor", *(["speed"] if reference else []), ""]
     table = "\n".join(
-        [_line(COLUMNS), _line(["---"] * len(COLUMNS)), *(rows[index] for index in order), "", circumstances(found, reference)]
+        [_line(columns), _line(["---"] * len(columns)), *(rows[index] for index in order), "", circumstances(found, reference)]
     )
     if into is None:
         print(table)
@@ -75,32 +75,32 @@ def name_rows(runs: Sequence[Run]) -> list[str]:
     return [" ".join(override for override in run.overrides if override not in common) or "as it is" for run in runs]
 
 
-def row(run: Run, title: str, reference: Run, picture: str | None) -> str:
+def row(run: Run, title: str, reference: Run | None, picture: str | None) -> str:
     """One line of the table."""
     summary = run.summary
     score, floor, speed = (summary.get(key) for key in ("fd", "fd_floor", "images_per_second"))
-    of_reference = reference.summary.get("images_per_second")
+    of_reference = reference and reference.summary.get("images_per_second")
     return _line(
         [
             f"`{title}`",
             f"{score:,.1f}" if score is not None else summary.get("status", "unknown"),
             f"{score / floor:,.1f}" if score is not None and floor else "",
-            f"{speed / of_reference:.2f}" if speed and of_reference else "",
+            *([f"{speed / of_reference:.2f}" if speed and of_reference else ""] if reference else []),
             f'<img src="{picture}" width="230">' if picture else "",
         ]
     )
 
 
-def circumstances(runs: Sequence[Run], reference: Run) -> str:
+def circumstances(runs: Sequence[Run], reference: Run | None) -> str:
     """What holds for all rows: images, seeds, the machine."""
-    images, seeds, devices, floors = (
+    images, seeds, devices, precisions, floors = (
         sorted({str(run.summary.get(key)) if key != "images_seen" else f"{run.summary.get(key) or 0:,}" for run in runs})
-        for key in ("images_seen", "seed", "device", "fd_floor")
+        for key in ("images_seen", "seed", "device", "precision", "fd_floor")
     )
     floor = f"; the floor is {float(floors[0]):.2f}" if len(floors) == 1 and floors[0] != "None" else ""
-    speed = reference.summary.get("images_per_second")
+    speed = reference and reference.summary.get("images_per_second")
     base = f"; a speed of 1 is {speed:,.0f} images a second" if speed else ""
-    return f"{' or '.join(images)} images, seed {', '.join(seeds)}, {' and '.join(devices)}{base}{floor}."
+    return f"{' or '.join(images)} images, seed {', '.join(seeds)}, {' and '.join(devices)}, {' and '.join(precisions)}{base}{floor}."
 
 
 def draw(runs: Sequence[Run], titles: Sequence[str], folder: Path) -> list[Path | None]:
