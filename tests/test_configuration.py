@@ -118,7 +118,7 @@ def test_what_cannot_work_together_is_refused_with_the_remedy() -> None:
         composed("loss=wasserstein", "trick=[label_smoothing]")
 
 
-@pytest.mark.parametrize("recipe", ["dcgan", "gan"])
+@pytest.mark.parametrize("recipe", ["dcgan", "course"])
 def test_a_trick_that_a_recipe_undoes_is_refused(recipe: str) -> None:
     with pytest.raises(ConfigurationError, match=r"two_learning_rates sets optimizer.generator.lr=0.001, but the recipe sets .*=0.0002"):
         composed(f"experiment={recipe}", "trick=[two_learning_rates]")
