@@ -53,7 +53,7 @@ def choices(group: str) -> list[str]:
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
-# Turns by cost; two that set what another trick sets; one of two that decide how D judges both sides; another name of wgan_gp.
+# Turns by cost; two that set what another trick sets; one of two that decide how D judges both sides; another weight of wgan_gp.
 APART = ("adaptive_steps", "sgd_discriminator", "spectral_norm", "mixed_batches", "mmd_gp")
 TOGETHER = [name for name in choices("trick") if name not in APART]
 
@@ -107,7 +107,7 @@ def state_sha256(run: Path) -> str:
     _, checkpoint = checkpoint_io.newest(run) or pytest.fail(f"nothing is saved in {run}")
     game = {name: checkpoint[name] for name in ("state_dict", "optimizer_states", "per_rank")}
     callbacks = {
-        name: state for name, state in checkpoint["callbacks"].items() if name not in ("Stopwatch", "Summary")
+        name: state for name, state in checkpoint["callbacks"].items() if name not in ("Stopwatch", "Summary", "Pace")
     }  # wall-clock time, processes
     digest = hashlib.sha256()
 

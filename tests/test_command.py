@@ -12,6 +12,8 @@ from safetensors.numpy import load_file
 
 import commands
 from conftest import PROJECT, SMALL, WIDTHS, Record
+from twoplayer.command_line import refuse_words
+from twoplayer.errors import ConfigurationError
 
 TINY = ["model=gan", *SMALL, *WIDTHS["gan"], "budget.images=64"]
 
@@ -99,7 +101,13 @@ ONE = {
     "epochs=5": "here this is budget.images=300000 (5 epochs of 60,000 images)",
     "--epochs 5": "here this is budget.images=300000",
     "max_epochs=2 data.num_images=1000": "here this is budget.images=2000",
-    "num_epochs=1 data.classes=[3,7]": "here this is budget.images=12396",
+    "num_epochs=1 data.classes=[3,7]": "here this is budget.images=<epochs times the images of one>",
+    "epochs=inf": "here this is budget.images=<epochs",
+    "epochs=-1": "here this is budget.images=<epochs",
+    "iterations=10 batch_size=32": "here this is budget.images=320 (10 iterations of 32 images)",
+    "loss=hinge,minimax": "several values are a sweep, which begins with -m: python src/train.py -m loss=hinge,minimax",
+    "trick=ema,r1": "several at once are 'trick=[ema,r1]'",
+    "trick=[wgan_gp,mmd_gp] loss=wasserstein": "leave one of them out",
     "epochs=many": "here this is budget.images=<epochs",
     "steps=10 data.batch_size=128": "here this is budget.images=1280 (10 iterations of 128 images)",
     "iterations=10": "here this is budget.images=640",
@@ -169,6 +177,12 @@ def test_a_mistake_costs_one_line(share: int, tmp_path: Path, data_root: str, re
             wrong.append(f"{start} {words}: {finished}")
     record("P8", "malformed calls, a third of them sweeps", len(tried), len(tried) - len(wrong))
     assert not wrong, "\n".join(wrong)
+
+
+def test_a_rank_of_a_job_of_a_search_is_no_sweep() -> None:
+    refuse_words("train", ["+search=losses", "loss=hinge", "run='here'", "hydra.mode=RUN", "hydra.output_subdir=null"])
+    with pytest.raises(ConfigurationError, match="this is a sweep, which begins with -m"):
+        refuse_words("train", ["+search=losses", "loss=hinge"])
 
 
 def test_an_unknown_name_is_told_without_loading_torch(tmp_path: Path) -> None:

@@ -196,6 +196,13 @@ def test_mean_covariance_is_the_papers_primal_form() -> None:
     assert loss.generator(side(fake), None, ones).item() == pytest.approx(-on_fake, abs=1e-5)
 
 
+def test_mean_covariance_is_in_float32_under_autocast() -> None:
+    real, fake = (side(torch.randn(3, 16)) for _ in range(2))
+    with torch.autocast("cpu", torch.bfloat16):
+        cost = loss_named("mean_covariance").discriminator(real, fake, torch.ones(3, 16), torch.zeros(3, 16))
+    assert cost.dtype == torch.float32
+
+
 def test_the_directions_of_mean_covariance_are_learned_and_score_what_they_have_not_seen() -> None:
     loss = instantiate(small("loss=mean_covariance", "loss.num_outputs=6", "loss.num_directions=2").loss)
     scale = torch.tensor([3.0, 1.0, 1.0, 1.0, 1.0, 0.2])  # of the real vectors; fakes have 1 everywhere

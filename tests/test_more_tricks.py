@@ -249,6 +249,17 @@ def test_what_d_judges_is_decided_by_one_trick() -> None:
         composed("trick=[replay,packing]", "trick.replay.share=0.3")
 
 
+def test_batches_by_whose_statistics_nothing_can_be_normalized_are_refused() -> None:
+    batch = ["model=gan", "model.discriminator.normalization=batch"]
+    with pytest.raises(
+        ConfigurationError, match=r"trick.replay.share=0.01: of 64 fakes 1 would be old, and one alone cannot be normalized"
+    ):
+        composed(*batch, "trick=[replay]", "trick.replay.share=0.01")
+    with pytest.raises(ConfigurationError, match=r"trick=\[consistency,mixed_batches\]: with batch normalization"):
+        composed(*batch, "trick=[consistency,mixed_batches]")
+    composed("model=gan", "trick=[consistency,replay]", "trick.replay.share=0.01")
+
+
 def test_replay_shows_fakes_that_were_kept() -> None:
     trick = Replay(share=0.5, capacity=4, channels=1, image_size=2)
 
@@ -432,6 +443,7 @@ def test_feature_matching_is_the_distance_of_means(replace: bool) -> None:
     judge: Judge = lambda shown: (shown.images, shown.images)  # noqa: E731
     assert float(trick.generator_penalty(real, fake, judge)) == pytest.approx(0.5 * 4)
     assert float(trick.generator_cost(torch.tensor(7.0), real, fake)) == (0 if replace else 7)
+    assert not replace or float(trick.generator_cost(torch.tensor(-math.inf), real, fake)) == 0
 
 
 def test_pulling_away_is_the_mean_squared_cosine() -> None:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 from omegaconf import OmegaConf
 
 import commands
 from conftest import LOSS_SETTINGS, SEED, SMALL, TOGETHER, WIDTHS, Record, choices, play, small, state_sha256
-from twoplayer import checkpoint_io
+from twoplayer import checkpoint_io, lock
 from twoplayer.errors import ConfigurationError, DataError
 from twoplayer.resuming import differences, plan
 
@@ -330,6 +331,25 @@ def test_without_a_folder_neither_a_finished_run_nor_a_job_of_a_sweep_goes_on(tm
     named = commands.run("train.py", *settings, "budget.images=64", "resume=auto", f"run='{single}'", folder=tmp_path)
     assert named.code == 0, named.errors
     assert json.loads((single / "summary.json").read_text())["resumed_from"] == 32
+
+
+def test_a_run_that_another_process_plays_is_passed_over(tmp_path: Path) -> None:
+    settings = ["model=gan", *SMALL, *WIDTHS["gan"], "budget.images=32"]
+    assert commands.run("train.py", *settings, folder=tmp_path).code == 0
+    (run,) = tmp_path.glob("outputs/*/*_s0")
+    mark_interrupted(run)
+    with FileLock(run / lock.FILE):
+        finished = commands.run("train.py", *settings, "resume=auto", folder=tmp_path)
+    assert finished.code == 0, finished.errors
+    assert len(list(tmp_path.glob("outputs/*/*_s0"))) == 2
+
+
+def test_a_budget_that_is_spent_is_refused(tmp_path: Path) -> None:
+    play(tmp_path / "run", "budget.images=320")
+    mark_interrupted(tmp_path / "run")
+    with pytest.raises(ConfigurationError, match=r"budget.images=64: the run in .* has seen 320 images already; set a larger budget"):
+        play(tmp_path / "run", "budget.images=64", "resume=auto")
+    assert play(tmp_path / "run", "budget.images=320", "resume=auto")["status"] == "finished"
 
 
 def test_a_run_that_goes_on_keeps_its_scores_until_it_has_new_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,21 +86,30 @@ def test_a_trial_leaves_no_trace_in_the_run(tmp_path: Path, monkeypatch: pytest.
     assert state_sha256(tmp_path / "tried") == state_sha256(tmp_path / "plain")
 
 
-def test_a_run_that_has_slowed_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
-    pace, trainer = Pace(1000.0), SimpleNamespace(callback_metrics={}, is_global_zero=True)
+def test_a_run_that_has_slowed_says_so_once(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(now=0.0, updates=0)
+    monkeypatch.setattr("twoplayer.callbacks.pace.time.perf_counter", lambda: clock.now)
+    game = SimpleNamespace(clock=SimpleNamespace(updates={}), device=torch.device("cpu"))
+    trainer, pace = SimpleNamespace(is_global_zero=True), Pace(20.0)
 
-    def measure(*speeds: float) -> None:
-        for speed in speeds:
-            trainer.callback_metrics["images_per_second"] = torch.tensor(speed)
-            for _ in range(5):  # iterations between two measurements
-                pace.on_train_batch_end(trainer, *[None] * 4)  # type: ignore[arg-type]
+    def play_on(*rates: float) -> None:
+        """Each for four seconds, in which two rates are taken."""
+        for rate in rates:
+            for _ in range(8):
+                clock.now += 0.5
+                clock.updates += 0.5 * rate
+                game.clock.updates = {"discriminator": clock.updates / 2, "generator": clock.updates / 2}
+                pace.on_train_batch_end(trainer, game, *[None] * 3)  # type: ignore[arg-type]
 
     with caplog.at_level(logging.WARNING):
-        measure(900, 300, 300, 950, 700, 450, 600)
+        play_on(18, 9, 9, 19, 9, 12)
         assert caplog.messages == []
-        measure(300, 200, 100, 100, 100, 100)
+        play_on(6, 4, 2, 2, 2, 2)
     assert len(caplog.messages) == 1
-    assert "100 images/s, down from 1,000" in caplog.messages[0]
+    assert "slow: 2.0 updates a second, down from 20.0" in caplog.messages[0]
+    resumed = Pace(0.0)
+    resumed.load_state_dict(pace.state_dict())
+    assert resumed.state_dict() == {"highest": 20.0}
 
 
 @pytest.mark.parametrize("value", ["0", "two", "null", "1.5"])

@@ -5,7 +5,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 CONF = Path(__file__).parents[2] / "conf"
 

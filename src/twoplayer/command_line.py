@@ -11,7 +11,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 
 from twoplayer import CONF
-from twoplayer.errors import ConfigurationError, TwoplayerError
+from twoplayer.errors import ConfigurationError
 
 MODES = {
     "-m": "--multirun",
@@ -44,11 +44,27 @@ def refuse_words(script: str, words: Sequence[str]) -> None:
     if script != "train":
         return
     is_sweep = "--multirun" in modes or "hydra.mode=MULTIRUN" in words
-    if not is_sweep and not modes and "--help" not in words and any(re.match(r"\+*search=", word) for word in words):
+    is_job = "hydra.mode=RUN" in words  # of a sweep, as a rank is started
+    if not is_sweep and not is_job and not modes and "--help" not in words and any(re.match(r"\+*search=", word) for word in words):
         raise ConfigurationError("search: this is a sweep, which begins with -m: python src/train.py -m +search=...")
+    if not is_sweep:
+        _refuse_sweep(words)
     for word in words:
         if "=" in word and not word.startswith("~") and (CONF / _group(word)).is_dir():
             _refuse_choice(word)
+
+
+def _refuse_sweep(words: Sequence[str]) -> None:
+    """Several values of one setting, without -m."""
+    for word in words:
+        try:
+            override = OverridesParser.create().parse_override(word)
+        except HydraException:
+            continue  # which Hydra explains
+        if override.is_sweep_override():
+            name, _, value = word.partition("=")
+            several = f"; several at once are '{name}=[{value}]'" if _group(word) in SEVERAL else ""
+            raise ConfigurationError(f"{word}: several values are a sweep, which begins with -m: python src/train.py -m {word}{several}")
 
 
 def _settings(words: Sequence[str]) -> Iterator[tuple[str, str, bool]]:
@@ -143,16 +159,19 @@ def _iterations(value: str, words: Sequence[str]) -> str:
 
 def _images(value: str, words: Sequence[str], unit: str, images_of: Callable[[DictConfig], int]) -> str:
     try:
-        each = images_of(_composed(words))
-        return f"budget.images={round(float(value) * each)} ({value} {unit} of {each:,} images)"
-    except (ValueError, HydraException, TwoplayerError):  # no number, or no configuration or data to tell it
+        each, number = images_of(_composed(words)), float(value)
+    except (ValueError, HydraException):  # no number, or nothing that tells it
+        each, number = 0, 0.0
+    if not 0 < number * each < 1e12:
         return f"budget.images=<{unit} times the images of one>"
+    return f"budget.images={round(number * each)} ({value} {unit} of {each:,} images)"
 
 
 def _num_images(config: DictConfig) -> int:
-    from twoplayer.training import open_data  # here: a command without epochs does not wait for torch
-
-    return len(open_data(config).splits.train.images)
+    """Raises ValueError where only the data could tell."""
+    if config.data.classes is not None or not config.data._target_.endswith("MNIST"):
+        raise ValueError
+    return int(config.data.num_images or 60_000)
 
 
 def _composed(words: Sequence[str]) -> DictConfig:
@@ -160,9 +179,11 @@ def _composed(words: Sequence[str]) -> DictConfig:
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         asked = [word for word in words if "," not in word.partition("=")[2] or "[" in word]
-        return compose("train", [word for word in asked if re.match(r"(data|experiment|model)[=.]", word)])
+        habits = [f"data.batch_size={value}" for name, value, _ in _settings(words) if name.replace("-", "_") in BATCH_SIZES and value]
+        return compose("train", [*(word for word in asked if re.match(r"(data|experiment|model)[=.]", word)), *habits])
 
 
+BATCH_SIZES = ("batch_size", "batchsize", "bs")
 PLAYERS = ("optimizer.generator", "optimizer.discriminator")
 HABITS: dict[str, Habit] = {
     **dict.fromkeys(("lr", "learning_rate"), _is(*(f"{player}.lr" for player in PLAYERS))),
@@ -170,7 +191,7 @@ HABITS: dict[str, Habit] = {
     **dict.fromkeys(("lr_d", "d_lr", "lrd"), _is("optimizer.discriminator.lr")),
     **{beta: _is(*(f"{player}.{beta}" for player in PLAYERS)) for beta in ("beta1", "beta2")},
     **dict.fromkeys(("optimizer", "optim"), _is(*(f"optimizer@{player}" for player in PLAYERS))),
-    **dict.fromkeys(("batch_size", "batchsize", "bs"), _is("data.batch_size")),
+    **dict.fromkeys(BATCH_SIZES, _is("data.batch_size")),
     **dict.fromkeys(("image_size", "img_size", "imagesize"), _is("data.image_size")),
     "dataset": _is("data"),
     **dict.fromkeys(("dataroot", "data_root", "data_dir"), _is("data.root")),

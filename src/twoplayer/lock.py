@@ -30,6 +30,17 @@ def acquire(folder: Path) -> None:
     _held[folder] = lock
 
 
+def is_held(folder: Path) -> bool:
+    """Whether another process has taken the folder."""
+    if not (folder / FILE).exists() or folder.resolve() in _held:
+        return False
+    try:
+        with FileLock(folder / FILE, timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
 def release(folder: Path) -> None:
     """Give it back."""
     lock = _held.pop(folder.resolve(), None)

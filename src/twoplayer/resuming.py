@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from twoplayer import checkpoint_io
+from twoplayer import checkpoint_io, lock
 from twoplayer.configuration import leaves
 from twoplayer.data.base import ImageData
 from twoplayer.engine import resolve_engine, resolve_precision
@@ -92,9 +92,19 @@ def _go_on(config: DictConfig, folder: Path, ours: dict[str, Any], first: bool) 
         return Plan(folder)
     path, checkpoint = found
     _refuse_another_game(_record(checkpoint, path), ours, f"run={folder}")
+    _refuse_spent_budget(config, folder, checkpoint)
     return Plan(
         folder, path, images_seen(checkpoint), _is_finished(folder, config), checkpoint["run"].get("threads"), checkpoint["run"]["loggers"]
     )
+
+
+def _refuse_spent_budget(config: DictConfig, folder: Path, checkpoint: dict[str, Any]) -> None:
+    """A budget that the run had passed before its last iteration: nothing would be left to do but to call it finished."""
+    seen = images_seen(checkpoint)
+    if seen - config.data.batch_size >= config.budget.images and not _is_finished(folder, config):
+        raise ConfigurationError(
+            f"budget.images={config.budget.images}: the run in {folder} has seen {seen:,} images already; set a larger budget"
+        )
 
 
 def _go_on_from(config: DictConfig, path: Path, folder: Path | None, ours: dict[str, Any], first: bool) -> Plan:
@@ -165,6 +175,8 @@ def _newest_unfinished(folder: Path, config: dict[str, Any]) -> Path | None:
             log.warning("%s; passed over", error)
             continue
         if read_summary(path.parent).get("status") != "finished":
+            if lock.is_held(path.parent):  # by a process that is playing it
+                continue
             return path.parent
         finished.append(path.parent)
     if finished:

@@ -16,10 +16,13 @@ HOPELESS = 3.0
 
 
 class Trial(NamedTuple):
-    """The number of threads that was chosen, and the mean seconds of an iteration with each that was tried."""
+    """The number of threads that was chosen, the mean seconds of an iteration with each that was tried, and the mean number of updates, of
+    both players together, in an iteration.
+    """
 
     threads: int
     seconds: Mapping[int, float]
+    updates: float = 2.0
 
 
 def candidates(most: int) -> list[int]:

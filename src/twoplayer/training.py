@@ -36,6 +36,7 @@ from twoplayer.game import Game
 from twoplayer.interruptions import Interruption
 from twoplayer.loggers.base import History, RunLogger
 from twoplayer.loggers.run_folder import RunFolder, read_rows, read_summary
+from twoplayer.losses.base import Loss
 from twoplayer.resuming import Plan, identity, plain, plan
 from twoplayer.threads import Trial, candidates, choose
 from twoplayer.tricks.base import Tricks
@@ -245,7 +246,7 @@ def _settle_threads(config: DictConfig, planned: Plan, device: torch.device, dat
 
         trial = choose(candidates(most), iterate)
     torch.set_num_threads(trial.threads)
-    return trial
+    return trial._replace(updates=sum(game.clock.updates.values()) / game.clock.iteration)
 
 
 def _callbacks(config: DictConfig, same: dict[str, Any], history: History | None, trial: Trial | None, folder: Path) -> list[Callback]:
@@ -263,7 +264,7 @@ def _callbacks(config: DictConfig, same: dict[str, Any], history: History | None
     return [
         stopwatch,
         *chosen,
-        Pace(speeds[trial.threads] if trial else None),
+        Pace(trial.updates / trial.seconds[trial.threads] if trial else 0.0),
         Checkpoints(Checkpoint(**config.checkpoint), same, dict(history.memories) if history else {}),
         Summary(stopwatch, facts),
     ]
@@ -275,7 +276,7 @@ def _refuse_devices(config: DictConfig) -> None:
     _refuse_launch(hardware)
     available = {"gpu": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}.get(kind)
     if available == 0:
-        raise ConfigurationError(f"trainer.accelerator={kind}: this machine has 0 of kind {kind}; set trainer=cpu")
+        raise ConfigurationError(f"trainer.accelerator={kind}: there is none on this machine; set trainer=cpu")
     if available is not None and hardware.devices > available:
         raise ConfigurationError(
             f"trainer.devices={hardware.devices}: this machine has {available} of kind {kind}; set trainer.devices={available}, or trainer=cpu"
@@ -342,6 +343,12 @@ def _introduce(config: DictConfig, game: Game, device: torch.device, planned: Pl
         log.info("going on from %s images seen (%s)", f"{planned.images_seen:,}", launch.shown(planned.checkpoint))
     elif config.resume == "auto":
         log.info("there is nothing to go on from in %s: beginning", launch.shown(planned.folder))
+    penalties = [name for name, trick in game.tricks.chosen.items() if "penalty" in vars(type(trick))]
+    if ranks_ > 1 and penalties and type(game.loss).critic is not Loss.critic and game.loss.batchwise:
+        log.info(
+            "%s over several ranks: each learns through the vectors of its own images alone, so weights differ a little from one rank's",
+            ", ".join(penalties),
+        )
     if game.loss.needs_bounded_slope and not game.tricks.bounds_slope:
         log.warning(
             "loss=%s without anything that bounds D's slope does not approximate a distance and may run away: add trick=[wgan_gp]", loss
@@ -363,11 +370,11 @@ def _conclude(config: DictConfig, summary: dict[str, Any], folder: Path) -> None
     log.info("run                     %s", launch.shown(folder))
     if HydraConfig.get().mode != RunMode.MULTIRUN:
         log.info("next")
-        for command in _next(config, folder):
+        for command in _next(config, summary, folder):
             log.info("  %s", command)
 
 
-def _next(config: DictConfig, folder: Path) -> list[str]:
+def _next(config: DictConfig, summary: dict[str, Any], folder: Path) -> list[str]:
     """Commands to try on a run that has ended."""
     source, run = CONF.parent / "src", launch.setting("run", folder)
     commands = [f"python {launch.shown(source / 'sample.py')} {run}"]
@@ -376,7 +383,8 @@ def _next(config: DictConfig, folder: Path) -> list[str]:
     if launch.manager() is None:
         given = HydraConfig.get().overrides.task
         kept = [word for word in given if word.split("=")[0] not in ("run", "resume", "budget.images", "budget.seconds")]
-        larger = [f"budget.{unit}={2 * size}" for unit, size in config.budget.items() if size is not None]
+        spent = {"images": summary["images_seen"], "seconds": summary["seconds"]}
+        larger = [f"budget.{unit}={2 * max(size, round(spent[unit]))}" for unit, size in config.budget.items() if size is not None]
         words = [*map(shlex.quote, kept), run, "resume=auto", *larger]
         commands.append(f"python {launch.shown(source / 'train.py')} {' '.join(words)}")
     return commands

@@ -1,7 +1,9 @@
 """How far a run is, for a person who waits for it."""
 
 import logging
+import sys
 import time
+from collections import deque
 from typing import Annotated, Any
 
 from annotated_types import Gt
@@ -17,6 +19,9 @@ from twoplayer.game import Game
 
 log = logging.getLogger(__name__)
 
+RECENT_SECONDS = 5.0
+"""Over which the speed is shown."""
+
 COLUMNS = {"loss/discriminator": "loss D", "loss/generator": "loss G", "accuracy": "D right"}
 
 
@@ -29,6 +34,8 @@ class ProgressBar(Callback):
         self.seconds_between_lines = seconds_between_lines
         self._progress: Progress | None = None
         self._said_at = 0.0
+        self._recent: deque[tuple[float, int]] = deque()
+        self._streams: list[tuple[logging.StreamHandler[Any], Any]] = []
 
     def on_train_start(self, trainer: Trainer, game: Game) -> None:  # type: ignore[override]
         """Begin the bar."""
@@ -45,10 +52,16 @@ class ProgressBar(Callback):
                 "training", total=1.0, seen=game.clock.images_seen, images=_stopwatch(trainer).budget.images, speed="", scalars=""
             )
             self._progress.start()
+            for handler in logging.getLogger().handlers:  # whose lines then stand above the bar
+                if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
+                    self._streams.append((handler, handler.setStream(sys.stdout)))
 
     def on_train_batch_end(self, trainer: Trainer, game: Game, outputs: Any, batch: Any, batch_index: int) -> None:  # type: ignore[override]
         """Tell how far it is, now and then; a bar ends with the last iteration, and does not stay through the scores and pictures of the end."""
         now = time.perf_counter()
+        self._recent.append((now, game.clock.images_seen))
+        while len(self._recent) > 2 and now - self._recent[1][0] > RECENT_SECONDS:
+            self._recent.popleft()
         ended = trainer.should_stop and self._progress is not None
         if not trainer.is_global_zero or (now - self._said_at < (0.25 if self._progress else self.seconds_between_lines) and not ended):
             return
@@ -57,7 +70,8 @@ class ProgressBar(Callback):
         seen, images, seconds = game.clock.images_seen, stopwatch.budget.images, stopwatch.budget.seconds
         share = max(seen / images, stopwatch.seconds / seconds if seconds else 0.0)
         metrics = trainer.callback_metrics
-        speed = f"{metrics['images_per_second']:,.0f} images/s" if "images_per_second" in metrics else ""
+        since, seen_then = self._recent[0]
+        speed = f"{(seen - seen_then) / (now - since):,.0f} images/s" if now > since else ""
         scalars = "  ".join(
             [*_score(trainer), *(f"{title} {float(metrics[name]):.2f}" for name, title in COLUMNS.items() if name in metrics)]
         )
@@ -79,6 +93,9 @@ class ProgressBar(Callback):
 
     def _stop(self) -> None:
         if self._progress:
+            for handler, stream in self._streams:
+                handler.setStream(stream)
+            self._streams.clear()
             self._progress.stop()
             self._progress = None
 

@@ -4,8 +4,10 @@ from typing import Annotated
 
 import torch
 from annotated_types import Ge, Gt, Lt
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
+from twoplayer.errors import ConfigurationError
 from twoplayer.models.base import Example, Side
 from twoplayer.tricks.augmentations import translate
 from twoplayer.tricks.base import Judge, Trick
@@ -28,6 +30,16 @@ class Consistency(Trick):
             self.register_buffer(name, torch.tensor(weight))
         self.real_weight: Tensor
         self.fake_weight: Tensor
+
+    @staticmethod
+    def refuse(config: DictConfig) -> None:
+        """Batch normalization of other batches than the moved images are in."""
+        other = next((name for name in ("mixed_batches", "replay") if name in config.trick), None)
+        if other and OmegaConf.select(config, "model.discriminator.normalization") == "batch":
+            raise ConfigurationError(
+                f"trick=[consistency,{other}]: with batch normalization D would judge moved images by other statistics than the images themselves; "
+                "set model.discriminator.normalization=layer, or leave one of them out"
+            )
 
     def penalty(self, real: Side, fake: Side, judge: Judge) -> Tensor:
         """Both sides."""

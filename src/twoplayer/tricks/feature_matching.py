@@ -23,7 +23,7 @@ class FeatureMatching(Trick):
 
     def generator_cost(self, cost: Tensor, real: Side | None, fake: Side) -> Tensor:
         """Nothing of the adversarial cost, where it is replaced."""
-        return 0 * cost if self.replace else cost
+        return 0 * fake.logits.mean() if self.replace else cost  # not of the cost, which may be infinite
 
     def generator_penalty(self, real: Side | None, fake: Side, judge: Judge) -> Tensor:
         """The distance."""

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar
 
 import torch
 from annotated_types import Ge, Gt, Le
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from twoplayer.errors import ConfigurationError
@@ -41,10 +41,16 @@ class Replay(Trick):
 
     @staticmethod
     def refuse(config: DictConfig) -> None:
-        """Packs of old and new fakes together, which would be in neither batch."""
+        """Packs of old and new fakes together, which would be in neither batch, and a single fake, which cannot be normalized."""
         settings, packing = config.trick.replay, config.trick.get("packing")
         num_fakes = config.data.batch_size // (config.trainer.devices * config.trainer.num_nodes)
-        if packing and (num := _num_old(settings.share, settings.capacity, num_fakes)) % packing.size:
+        num = _num_old(settings.share, settings.capacity, num_fakes)
+        if 1 in (num, num_fakes - num) and OmegaConf.select(config, "model.discriminator.normalization") == "batch":
+            raise ConfigurationError(
+                f"trick.replay.share={settings.share}: of {num_fakes} fakes {num} would be old, and one alone cannot be normalized; "
+                "choose a share that leaves two or more of each"
+            )
+        if packing and num % packing.size:
             raise ConfigurationError(
                 f"trick=[replay,packing]: {num} old fakes do not divide into packs of {packing.size}; "
                 "choose trick.replay.share and trick.replay.capacity so that they do"
