@@ -117,7 +117,9 @@ def _edits(trick: str) -> dict[str, Any]:
 
 def _refuse_rival_tricks(config: DictConfig) -> None:
     """Two tricks that set or decide the same thing, of which the later one would win without a word."""
-    judging = [str(name) for name, node in config.trick.items() if node and "judge_both" in vars(get_object(node._target_))]
+    from twoplayer.tricks.base import Trick
+
+    judging = [str(name) for name, node in config.trick.items() if node and get_object(node._target_).judge_both is not Trick.judge_both]
     if len(judging) > 1:
         raise ConfigurationError(f"trick=[{','.join(judging)}]: each decides in which batches D judges both sides; leave one of them out")
     for one, other in itertools.combinations(map(str, config.trick), 2):

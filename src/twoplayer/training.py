@@ -343,7 +343,7 @@ def _introduce(config: DictConfig, game: Game, device: torch.device, planned: Pl
         log.info("going on from %s images seen (%s)", f"{planned.images_seen:,}", launch.shown(planned.checkpoint))
     elif config.resume == "auto":
         log.info("there is nothing to go on from in %s: beginning", launch.shown(planned.folder))
-    penalties = [name for name, trick in game.tricks.chosen.items() if "penalty" in vars(type(trick))]
+    penalties = [name for name in game.tricks.chosen if name in game.tricks.due("discriminator", 0)]
     if ranks_ > 1 and penalties and type(game.loss).critic is not Loss.critic and game.loss.batchwise:
         log.info(
             "%s over several ranks: each learns through the vectors of its own images alone, so weights differ a little from one rank's",
