@@ -39,6 +39,7 @@ class ProgressBar(Callback):
 
     def on_train_start(self, trainer: Trainer, game: Game) -> None:  # type: ignore[override]
         """Begin the bar."""
+        self._recent.append((time.perf_counter(), game.clock.images_seen))
         if trainer.is_global_zero and Console().is_terminal:
             columns = (
                 BarColumn(max(10, Console().width - 130)),  # on a narrow terminal the numbers need the room
