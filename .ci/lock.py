@@ -1,10 +1,13 @@
 """Write requirements.lock from pyproject.toml, or check that it is that: `uv run python .ci/lock.py [--check]`.
 
-The lock holds versions and hashes, and no address of an index: it is as good behind a mirror as in front of it.
+The lock holds versions and hashes, and no address of an index: it is as good behind a mirror as in front of it. Versions in it stay while
+pyproject.toml allows them, whatever an index has added since; delete the file to take the newest.
 """
 
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[1]
@@ -26,7 +29,12 @@ COMMAND = [
 
 
 def main() -> None:
-    content = subprocess.run(COMMAND, cwd=PROJECT, capture_output=True, text=True, check=True).stdout
+    with tempfile.TemporaryDirectory() as scratch:
+        output = Path(scratch) / LOCK.name
+        if LOCK.exists():
+            shutil.copy(LOCK, output)
+        subprocess.run([*COMMAND, "--output-file", str(output)], cwd=PROJECT, stdout=subprocess.DEVNULL, check=True)
+        content = output.read_text()
     if "--check" not in sys.argv:
         LOCK.write_text(content)
     elif not LOCK.exists() or LOCK.read_text() != content:
