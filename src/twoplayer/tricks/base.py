@@ -275,6 +275,14 @@ def numbers(trick: nn.Module) -> dict[str, Tensor]:
     return {name: buffer for name, buffer in trick.named_buffers(recurse=False) if buffer.ndim == 0 and buffer.is_floating_point()}
 
 
+def refuse_vectors(trick: str, config: DictConfig, why: str) -> None:
+    """Refuse a trick that needs one output of D per image with a loss for which D gives vectors."""
+    if config.loss.num_outputs > 1:
+        raise ConfigurationError(
+            f"trick={trick}: with loss.num_outputs={config.loss.num_outputs} D gives vectors, {why}; choose another loss"
+        )
+
+
 def refuse_without_soft_labels(trick: str, config: DictConfig) -> None:
     """Refuse a trick that softens labels with a loss to which they mean nothing."""
     loss = get_class(config.loss._target_)

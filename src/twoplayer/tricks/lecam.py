@@ -8,9 +8,8 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from twoplayer import ranks
-from twoplayer.errors import ConfigurationError
 from twoplayer.models.base import Side
-from twoplayer.tricks.base import Judge, Trick
+from twoplayer.tricks.base import Judge, Trick, refuse_vectors
 
 
 class LeCam(Trick):
@@ -32,10 +31,7 @@ class LeCam(Trick):
     @staticmethod
     def refuse(config: DictConfig) -> None:
         """Losses for which D gives vectors, whose mean is no anchor for an output."""
-        if config.loss.num_outputs > 1:
-            raise ConfigurationError(
-                f"trick=lecam: with loss.num_outputs={config.loss.num_outputs} D gives vectors, and no output to draw to a mean; choose another loss"
-            )
+        refuse_vectors("lecam", config, "and no output to draw to a mean")
 
     def penalty(self, real: Side, fake: Side, judge: Judge) -> Tensor:
         """Both sides."""

@@ -31,7 +31,6 @@ class Replay(Trick):
     ) -> None:
         super().__init__()
         self.share, self.capacity = share, capacity
-        self._num_old = 0
         self.register_buffer("images", torch.zeros(capacity, channels, image_size, image_size))
         self.register_buffer("labels", torch.zeros(capacity, dtype=torch.int64))
         self.register_buffer("kept", torch.tensor(0))  # so far; they lie in a ring
@@ -58,7 +57,7 @@ class Replay(Trick):
 
     def replay(self, fake: Example) -> Example:
         """Old ones at the front of the batch, and new ones into the store."""
-        self._num_old = num = _num_old(self.share, self.capacity, len(fake.images))
+        num = _num_old(self.share, self.capacity, len(fake.images))
         held = self.kept.clamp(max=self.capacity)
         chosen = (torch.rand(num, device=fake.images.device) * held).long()
         old_images, old_labels = self.images[chosen], self.labels[chosen]
@@ -75,9 +74,8 @@ class Replay(Trick):
     def judge_both(self, judge: Judge, real: Example, fake: Example) -> tuple[Judgement, Judgement]:
         """Three batches: real, old fakes, new fakes."""
         on_real = judge(real)
-        old, new = (
-            Example(fake.images[part], fake.labels[part], None) for part in (slice(self._num_old), slice(self._num_old, len(fake.images)))
-        )
+        num = _num_old(self.share, self.capacity, len(fake.images))
+        old, new = (Example(fake.images[part], fake.labels[part], None) for part in (slice(num), slice(num, None)))
         parts = [judge(part) for part in (old, new) if len(part.images)]
         logits, features = (torch.cat(answers) for answers in zip(*parts, strict=True))
         return on_real, (logits, features)

@@ -8,8 +8,7 @@ from annotated_types import Gt, Le
 from omegaconf import DictConfig
 from torch import Tensor
 
-from twoplayer.errors import ConfigurationError
-from twoplayer.tricks.base import Trick
+from twoplayer.tricks.base import Trick, refuse_vectors
 
 
 class TopK(Trick):
@@ -28,10 +27,7 @@ class TopK(Trick):
     @staticmethod
     def refuse(config: DictConfig) -> None:
         """Losses for which D gives vectors, of which none is best."""
-        if config.loss.num_outputs > 1:
-            raise ConfigurationError(
-                f"trick=top_k: with loss.num_outputs={config.loss.num_outputs} D gives vectors, which cannot be ranked; choose another loss"
-            )
+        refuse_vectors("top_k", config, "which cannot be ranked")
 
     def begin(self, images_seen: int, numbers: Mapping[str, Tensor]) -> None:
         """The share of this iteration."""
