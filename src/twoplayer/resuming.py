@@ -92,19 +92,12 @@ def _go_on(config: DictConfig, folder: Path, ours: dict[str, Any], first: bool) 
         return Plan(folder)
     path, checkpoint = found
     _refuse_another_game(_record(checkpoint, path), ours, f"run={folder}")
-    _refuse_spent_budget(config, folder, checkpoint)
-    return Plan(
-        folder, path, images_seen(checkpoint), _is_finished(folder, config), checkpoint["run"].get("threads"), checkpoint["run"]["loggers"]
-    )
-
-
-def _refuse_spent_budget(config: DictConfig, folder: Path, checkpoint: dict[str, Any]) -> None:
-    """A budget that the run had passed before its last iteration: nothing would be left to do but to call it finished."""
-    seen = images_seen(checkpoint)
-    if seen - config.data.batch_size >= config.budget.images and not _is_finished(folder, config):
+    seen, finished = images_seen(checkpoint), _is_finished(folder, config)
+    if seen - config.data.batch_size >= config.budget.images and not finished:  # there would be nothing to do but to call it finished
         raise ConfigurationError(
             f"budget.images={config.budget.images}: the run in {folder} has seen {seen:,} images already; set a larger budget"
         )
+    return Plan(folder, path, seen, finished, checkpoint["run"].get("threads"), checkpoint["run"]["loggers"])
 
 
 def _go_on_from(config: DictConfig, path: Path, folder: Path | None, ours: dict[str, Any], first: bool) -> Plan:
