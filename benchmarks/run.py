@@ -37,10 +37,10 @@ from quality import time_to_quality
 from twoplayer import CONF
 from twoplayer.callbacks.samples import Samples
 from twoplayer.callbacks.scores import Scores
-from twoplayer.configuration import check
-from twoplayer.engine import Precision, prepare_process, resolve_precision
-from twoplayer.game import Game
-from twoplayer.training import build_game, open_data, train
+from twoplayer.config.check import check
+from twoplayer.game.engine import Precision, prepare_process, resolve_precision
+from twoplayer.game.game import Game
+from twoplayer.runs.train import build_game, open_data, train
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.json"

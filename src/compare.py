@@ -3,13 +3,13 @@
 import hydra
 from omegaconf import DictConfig
 
-from twoplayer import command
+from twoplayer.commands import entry
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="compare")
 def main(config: DictConfig) -> None:
-    command.call(config)
+    entry.call(config)
 
 
 if __name__ == "__main__":
-    command.run(main)
+    entry.run(main)

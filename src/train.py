@@ -3,13 +3,13 @@
 import hydra
 from omegaconf import DictConfig
 
-from twoplayer import command
+from twoplayer.commands import entry
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="train")
 def main(config: DictConfig) -> float | None:
-    return command.job(config)
+    return entry.job(config)
 
 
 if __name__ == "__main__":
-    command.run(main)
+    entry.run(main)

@@ -7,9 +7,9 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from conftest import PROJECT, small
-from twoplayer.engine import Precision
-from twoplayer.training import build_game
+from helpers.games import PROJECT, small
+from twoplayer.game.engine import Precision
+from twoplayer.runs.train import build_game
 
 
 @pytest.fixture(autouse=True)

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 
-import commands
-from conftest import PROJECT, SMALL, WIDTHS, Record
-from twoplayer.command_line import refuse_words
+from helpers import commands
+from helpers.games import PROJECT, SMALL, WIDTHS, Record
+from twoplayer.commands.words import refuse_words
 from twoplayer.errors import ConfigurationError
 
 TINY = ["model=gan", *SMALL, *WIDTHS["gan"], "budget.images=64"]
@@ -267,7 +267,7 @@ def test_wasserstein_without_a_bound_warns(tmp_path: Path) -> None:
 
 
 def test_a_failing_job_does_not_take_the_others_with_it(tmp_path: Path) -> None:
-    fail = ["+callbacks.fail={_target_:rank_callbacks.Fail}", "sweep=here", "logger=wandb"]
+    fail = ["+callbacks.fail={_target_:helpers.rank_callbacks.Fail}", "sweep=here", "logger=wandb"]
     finished = commands.run("train.py", "-m", *TINY, "loss=hinge,minimax", *fail, folder=tmp_path, FAIL_ON_LOSS="Hinge")
     assert finished.code == 1
     assert "fails on purpose" in finished.errors

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from conftest import play
-from twoplayer.comparison import write_table
+from helpers.games import play
+from twoplayer.commands.compare import write_table
 from twoplayer.errors import ConfigurationError
 
 

@@ -7,10 +7,10 @@ import pytest
 import yaml
 from hydra.utils import get_object
 
-from conftest import CPU, LOSS_SETTINGS, choices, composed, small
+from helpers.games import CPU, LOSS_SETTINGS, choices, composed, small
 from twoplayer import CONF
 from twoplayer.errors import ConfigurationError
-from twoplayer.training import build_game
+from twoplayer.runs.train import build_game
 
 GROUPS = ["data", "model", "loss", "trick", "metric", "callbacks", "logger", "trainer"]
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from hydra.utils import instantiate
 
-from conftest import CPU, SYNTHETIC, Record, composed
+from helpers.games import CPU, SYNTHETIC, Record, composed
 from twoplayer.data import sources
 from twoplayer.data.base import Batches, ImageData, Split, resize, to_unit_range
 from twoplayer.data.fashion_mnist import FashionMNIST

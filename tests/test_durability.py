@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 import torch
 
-import commands
-from conftest import SEED, SMALL, WIDTHS, Record, play, state_sha256
-from twoplayer import checkpoint_io
-from twoplayer.checkpoint_io import DurableCheckpoints
+from helpers import commands
+from helpers.games import SEED, SMALL, WIDTHS, Record, play, state_sha256
 from twoplayer.errors import DataError, ResourceError, out_of_resources
+from twoplayer.storage import checkpoints
+from twoplayer.storage.checkpoints import DurableCheckpoints
 
 _server = multiprocessing.get_context("forkserver")
 
@@ -33,7 +33,7 @@ def content(images_seen: int, size: int = 100) -> dict[str, Any]:
 def save(run: Path, images_seen: int, size: int = 100) -> Path:
     plugin = DurableCheckpoints()
     plugin.save_checkpoint(content(images_seen, size), run / "checkpoints" / f"{images_seen:08}.ckpt")
-    checkpoint_io.keep(run, None)
+    checkpoints.keep(run, None)
     assert plugin.last is not None
     return plugin.last.path
 
@@ -70,13 +70,13 @@ def test_a_kill_during_a_save_leaves_nothing_unreadable(kills: int, tmp_path: Pa
         os.kill(process.pid, signal.SIGKILL)
         process.join()
         during += any((tmp_path / "checkpoints").glob(".*.part"))
-        for generation in checkpoint_io.generations(tmp_path):
+        for generation in checkpoints.generations(tmp_path):
             try:
-                checkpoint_io.read(generation.path)
+                checkpoints.read(generation.path)
             except DataError:
                 unreadable += 1
-        newest = checkpoint_io.generations(tmp_path)[0].images_seen
-        checkpoint_io.tidy(tmp_path, newest)
+        newest = checkpoints.generations(tmp_path)[0].images_seen
+        checkpoints.tidy(tmp_path, newest)
         assert not any((tmp_path / "checkpoints").glob(".*"))
     assert during > kills / 10  # kills do fall into saves
     record("P4", "kill -9 during a save with TMPDIR on another file system", kills, kills - unreadable)
@@ -100,7 +100,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
         with pytest.raises(ResourceError, match=r"takes [\d,]+ bytes and 0 are free"):
             save(tmp_path, 32)
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == [old.name]
-    assert checkpoint_io.read(old)["run"]["images_seen"] == 16
+    assert checkpoints.read(old)["run"]["images_seen"] == 16
     record("P4", "saves on a full disk", 3, 3)
 
 
@@ -113,7 +113,7 @@ def test_a_folder_that_may_not_be_written_to(tmp_path: Path) -> None:
             save(tmp_path, 32)
     finally:
         old.parent.chmod(0o700)
-    assert checkpoint_io.read(old)["run"]["images_seen"] == 16
+    assert checkpoints.read(old)["run"]["images_seen"] == 16
 
 
 def test_a_missing_permission_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,7 +125,7 @@ def test_a_missing_permission_is_told(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(os, "replace", denied)
     with pytest.raises(ResourceError, match="may not be written to: change its permissions"):
         save(tmp_path, 32)
-    assert checkpoint_io.read(old)["run"]["images_seen"] == 16
+    assert checkpoints.read(old)["run"]["images_seen"] == 16
 
 
 def flip(content: bytes, draw: random.Random) -> bytes:
@@ -152,7 +152,7 @@ def test_damage_is_seen_and_the_one_before_is_used(
     for _ in range(trials):
         newer.write_bytes(DAMAGES[damage](whole, draw))
         caplog.clear()
-        found = checkpoint_io.newest(tmp_path)
+        found = checkpoints.newest(tmp_path)
         held += found is not None and found[0] == older and newer.name in caplog.text
     record("P5", damage, trials, held)
     assert held == trials
@@ -165,13 +165,13 @@ def test_damage_without_a_digest_in_the_name_is_seen_too(tmp_path: Path) -> None
     path.write_bytes(whole[:position] + b"\1" + whole[position + 1 :])
     torch.load(path, weights_only=True)
     with pytest.raises(DataError, match=r"mine\.ckpt"):
-        checkpoint_io.read(path)
+        checkpoints.read(path)
 
 
 def test_a_run_goes_on_from_the_generation_before(tmp_path: Path) -> None:
     play(tmp_path / "whole", "budget.images=96", "trick=[ema]")
     play(tmp_path / "run", "budget.images=64", "checkpoint.images=32", "trick=[ema]")
-    newest = checkpoint_io.generations(tmp_path / "run")[0].path
+    newest = checkpoints.generations(tmp_path / "run")[0].path
     newest.write_bytes(newest.read_bytes()[:-1])
     summary = play(tmp_path / "run", "budget.images=96", "checkpoint.images=32", "trick=[ema]", "resume=auto")
     assert summary["segments"][-1] == {"resumed_from": 32, "trained": 64}
@@ -218,13 +218,13 @@ def test_memory_that_is_not_there_costs_one_line(tmp_path: Path, record: Record)
 
 def test_a_disk_that_fills_up_costs_one_line_and_the_run_goes_on(tmp_path: Path, record: Record) -> None:
     settings = ["model=gan", *SMALL, *WIDTHS["gan"], "checkpoint.images=32", "budget.images=320", "resume=auto", "run=run"]
-    full = "+callbacks.full={_target_:interruption_callbacks.FullDisk,iteration:7}"
+    full = "+callbacks.full={_target_:helpers.interruption_callbacks.FullDisk,iteration:7}"
     finished = commands.run("train.py", *settings, full, folder=tmp_path)
     assert finished.code == 5
     assert "bytes" in finished.errors
     assert len(finished.errors.splitlines()) == 1
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "failed"
-    newest = checkpoint_io.newest(tmp_path / "run")
+    newest = checkpoints.newest(tmp_path / "run")
     assert newest is not None
     assert newest[1]["run"]["images_seen"] == 96
     record("P14", "a disk that fills up during a run", 1, 1)

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch._inductor.exc import InvalidCxxCompiler
 
-from conftest import CPU, TOGETHER, play, small, state_sha256
-from twoplayer.engine import Compiled
+from helpers.games import CPU, TOGETHER, play, small, state_sha256
 from twoplayer.errors import ConfigurationError
-from twoplayer.game import Game
-from twoplayer.training import build_game, refuse
+from twoplayer.game.engine import Compiled
+from twoplayer.game.game import Game
+from twoplayer.runs.train import build_game, refuse
 
 SGD = ["optimizer@optimizer.generator=sgd", "optimizer@optimizer.discriminator=sgd"]  # Adam amplifies rounding
 

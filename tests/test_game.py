@@ -12,11 +12,11 @@ import torch
 from omegaconf import DictConfig
 from pytorch_lightning import Callback
 
-from conftest import CPU, LOSS_SETTINGS, SMALL, TOGETHER, WIDTHS, choices, composed, fit, same, small, weights
+from helpers.games import CPU, LOSS_SETTINGS, SMALL, TOGETHER, WIDTHS, choices, composed, fit, same, small, weights
 from twoplayer.callbacks.scalars import Scalars
 from twoplayer.errors import ConfigurationError, NumericsError
-from twoplayer.game import Game
-from twoplayer.training import build_game
+from twoplayer.game.game import Game
+from twoplayer.runs.train import build_game
 
 PLAYERS = ("discriminator", "generator")
 

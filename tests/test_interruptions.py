@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 import torch
 
-import commands
-from conftest import PROJECT, SEED, SMALL, TOGETHER, WIDTHS, Record, play, state_sha256
-from twoplayer import checkpoint_io
+from helpers import commands
+from helpers.games import PROJECT, SEED, SMALL, TOGETHER, WIDTHS, Record, play, state_sha256
 from twoplayer.errors import NumericsError
+from twoplayer.storage import checkpoints
 
 TRICKS = f"trick=[{','.join(name for name in TOGETHER if name != 'two_learning_rates')}]"
 IMAGES = 3200  # 200 iterations
@@ -27,7 +27,7 @@ SETTINGS = [
     *["trick.pretrain_discriminator.images=64", "trick.instance_noise.images=4000"],
     *[f"budget.images={IMAGES}", "run=run", "resume=auto"],
 ]
-SLOW = ["+callbacks.slow={_target_:interruption_callbacks.Slow,seconds:0.004}"]
+SLOW = ["+callbacks.slow={_target_:helpers.interruption_callbacks.Slow,seconds:0.004}"]
 
 
 def begin(folder: Path, *settings: str) -> commands.Running:
@@ -36,7 +36,7 @@ def begin(folder: Path, *settings: str) -> commands.Running:
 
 def saved_moment(folder: Path) -> int:
     """Images seen of the newest checkpoint; 0 where there is none."""
-    return next((generation.images_seen for generation in checkpoint_io.generations(folder / "run")), 0)
+    return next((generation.images_seen for generation in checkpoints.generations(folder / "run")), 0)
 
 
 def wait_until(running: commands.Running, condition: Callable[[], bool]) -> None:
@@ -158,7 +158,9 @@ def test_a_pipe_that_nobody_reads_fails_no_command(options: list[str]) -> None:
 
 
 def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
-    running = commands.start("train.py", *SETTINGS, "+callbacks.slow={_target_:interruption_callbacks.Slow,seconds:60}", folder=tmp_path)
+    running = commands.start(
+        "train.py", *SETTINGS, "+callbacks.slow={_target_:helpers.interruption_callbacks.Slow,seconds:60}", folder=tmp_path
+    )
     wait_until(running, has_begun(tmp_path))
     time.sleep(0.5)
     running.send(signal.SIGTERM)
@@ -206,11 +208,11 @@ def test_a_folder_takes_one_run_at_a_time(tmp_path: Path) -> None:
 @pytest.mark.parametrize("player", ["discriminator", "generator"])
 @pytest.mark.parametrize("what", ["cost", "gradient", "weight"])
 def test_not_finite_numbers_reach_neither_weights_nor_disk(what: str, player: str, tmp_path: Path, record: Record) -> None:
-    spoil = f"+callbacks.spoil={{_target_:interruption_callbacks.Spoil,what:{what},player:{player},iteration:9}}"
+    spoil = f"+callbacks.spoil={{_target_:helpers.interruption_callbacks.Spoil,what:{what},player:{player},iteration:9}}"
     with pytest.raises(NumericsError) as error:
         play(tmp_path / "run", "trick=[ema]", "checkpoint.images=16", "callbacks.scalars.every=1000", "budget.images=1600", spoil)
     assert error.value.exit_code == 4
-    _, checkpoint = checkpoint_io.newest(tmp_path / "run") or pytest.fail("nothing saved")
+    _, checkpoint = checkpoints.newest(tmp_path / "run") or pytest.fail("nothing saved")
     assert checkpoint["run"]["images_seen"] == 9 * 16  # the last before it; nothing of later is on the disk
     assert all(bool(tensor.isfinite().all()) for tensor in checkpoint["state_dict"].values() if isinstance(tensor, torch.Tensor))
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "failed"
@@ -218,7 +220,7 @@ def test_not_finite_numbers_reach_neither_weights_nor_disk(what: str, player: st
 
 
 def test_a_weight_beyond_what_a_float_holds_is_not_saved(tmp_path: Path) -> None:
-    overflow = "+callbacks.overflow={_target_:interruption_callbacks.Overflow,iteration:3}"
+    overflow = "+callbacks.overflow={_target_:helpers.interruption_callbacks.Overflow,iteration:3}"
     with pytest.raises(NumericsError, match=r"model.generator.* is not finite at 48 images seen"):
         play(tmp_path / "run", "checkpoint.images=16", "budget.images=1600", overflow)
     assert saved_moment(tmp_path) == 32
@@ -244,7 +246,7 @@ def test_looking_at_a_run_never_changes_it(tmp_path: Path, data_root: str, recor
     states: dict[str, dict[str, torch.Tensor]] = {}
     for index, (name, settings) in enumerate({"as it is": ["metric=none"], "as it is, again": ["metric=none"], **LOOKING}.items()):
         play(tmp_path / str(index), TRICKS, "metric=fd", *real, *settings, "budget.images=320")
-        _, checkpoint = checkpoint_io.newest(tmp_path / str(index)) or pytest.fail("nothing saved")
+        _, checkpoint = checkpoints.newest(tmp_path / str(index)) or pytest.fail("nothing saved")
         states[name] = checkpoint["state_dict"]
     first = states.pop("as it is")
     equal = {

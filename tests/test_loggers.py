@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import commands
-from conftest import SMALL, WIDTHS
+from helpers import commands
+from helpers.games import SMALL, WIDTHS
 from twoplayer.loggers.run_folder import RunFolder
 
 
@@ -135,7 +135,7 @@ def test_tensorboard_forgets_what_will_be_logged_again(tmp_path: Path) -> None:
 
 
 def test_a_run_goes_on_without_wandb(tmp_path: Path) -> None:
-    end = "+callbacks.end={_target_:interruption_callbacks.EndWandb,iteration:4}"
+    end = "+callbacks.end={_target_:helpers.interruption_callbacks.EndWandb,iteration:4}"
     settings = ["model=gan", *SMALL, *WIDTHS["gan"], "logger=wandb", "callbacks.scalars.every=1", "budget.images=160", "run=run"]
     finished = commands.run("train.py", *settings, end, folder=tmp_path, timeout=100)
     assert finished.code == 0, finished.errors

@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from pytorch_lightning import Callback
 from torch import Tensor
 
-from conftest import LOSS_SETTINGS, choices, composed, fit, small
+from helpers.games import LOSS_SETTINGS, choices, composed, fit, small
 from twoplayer.errors import ConfigurationError
 from twoplayer.losses.base import Loss
 from twoplayer.models.base import Side

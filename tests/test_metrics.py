@@ -24,7 +24,7 @@ def data(kind: type[MNIST], root: str) -> MNIST:
 
 @pytest.fixture(scope="module")
 def mnist() -> MNIST:
-    from conftest import PROJECT
+    from helpers.games import PROJECT
 
     return data(MNIST, str(PROJECT / "data"))
 

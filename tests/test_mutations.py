@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from conftest import PROJECT, Record
+from helpers.games import PROJECT, Record
 
 
 class Fault(NamedTuple):
@@ -23,7 +23,9 @@ class Fault(NamedTuple):
 RESUMES = "test_resuming.py::test_every_loss_and_trick_resumes_exactly"
 FAULTS = {
     "randomness not set per iteration": Fault(
-        "game.py", {'randomness.restart(self.seed, "iteration", clock.iteration, ranks.rank())': "pass"}, f"{RESUMES}[trick/instance_noise]"
+        "game/game.py",
+        {'randomness.restart(self.seed, "iteration", clock.iteration, ranks.rank())': "pass"},
+        f"{RESUMES}[trick/instance_noise]",
     ),
     "EMA not saved": Fault(
         "tricks/ema.py",
@@ -32,9 +34,9 @@ FAULTS = {
         },
         f"{RESUMES}[trick/ema]",
     ),
-    "optimizer not saved": Fault("game.py", {"return list(self.player_optimizers.values())": "return []"}, f"{RESUMES}[loss/hinge]"),
+    "optimizer not saved": Fault("game/game.py", {"return list(self.player_optimizers.values())": "return []"}, f"{RESUMES}[loss/hinge]"),
     "rename without temporary file": Fault(
-        "checkpoint_io.py",
+        "storage/checkpoints.py",
         {
             'with temporary.open("wb") as file:': 'with target.open("wb") as file:',
             "if _digest(temporary) != digest:": "if _digest(target) != digest:",
@@ -43,12 +45,12 @@ FAULTS = {
         "test_durability.py::test_a_kill_during_a_save_leaves_nothing_unreadable[20]",
     ),
     "NaN guard removed": Fault(
-        "game.py",
+        "game/game.py",
         {"gradient.masked_fill_(spoiled, 0.0)": "pass"},
         "test_game.py::test_a_gradient_that_is_not_finite_never_reaches_the_weights",
     ),
     "all-reduce removed": Fault(
-        "game.py",
+        "game/game.py",
         {"ranks.average_in_place([result.cost, *gradients, *self._statistics()])": "pass"},
         "test_ranks.py::test_ranks_share_all_shared_state_and_draw_their_own_noise",
     ),
@@ -56,7 +58,7 @@ FAULTS = {
         "data/base.py", {"self.trainer.world_size, game.clock.iteration)": "self.trainer.world_size, 0)"}, f"{RESUMES}[loss/minimax]"
     ),
     "lock file ignored": Fault(
-        "lock.py", {"        lock.acquire()": "        pass"}, "test_interruptions.py::test_a_folder_takes_one_run_at_a_time"
+        "storage/lock.py", {"        lock.acquire()": "        pass"}, "test_interruptions.py::test_a_folder_takes_one_run_at_a_time"
     ),
 }
 

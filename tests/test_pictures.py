@@ -8,7 +8,7 @@ import torch
 from hydra.utils import instantiate
 from PIL import Image
 
-from conftest import play, small
+from helpers.games import play, small
 from twoplayer import pictures
 from twoplayer.callbacks.samples import log_spaced
 

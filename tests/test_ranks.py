@@ -12,14 +12,14 @@ import torch
 from hydra.utils import get_class
 from omegaconf import OmegaConf
 
-import commands
-import pairs
-from conftest import APART, SMALL, TOGETHER, WIDTHS, Record, play, state_sha256
+from helpers import commands, pairs
+from helpers.games import APART, SMALL, TOGETHER, WIDTHS, Record, play, state_sha256
 from test_resuming import EVERYTHING, YAMLS
-from twoplayer import CONF, checkpoint_io
+from twoplayer import CONF
 from twoplayer.losses.base import Loss
+from twoplayer.storage import checkpoints
 
-DUMP = "+callbacks.dump={_target_:rank_callbacks.Dump}"
+DUMP = "+callbacks.dump={_target_:helpers.rank_callbacks.Dump}"
 TRICKS = ",".join(TOGETHER)
 
 
@@ -37,7 +37,7 @@ def differences(ranks: list[dict[str, Any]]) -> list[str]:
 SGD = ["optimizer@optimizer.generator=sgd", "optimizer@optimizer.discriminator=sgd"]  # Adam amplifies rounding
 RUNS = {
     "tricks": ("dcgan", f"trick=[{TRICKS}]", "trick.pretrain_discriminator.images=32", "trick.discriminator_steps.steps=2"),
-    "apart": ("dcgan", "+callbacks.no_reduce={_target_:rank_callbacks.NoReduce}"),
+    "apart": ("dcgan", "+callbacks.no_reduce={_target_:helpers.rank_callbacks.NoReduce}"),
     "two": ("gan", "model.discriminator.dropout=0.0", "trick=[ema,r1]", *SGD),
     # Losses that compare the images of a batch with each other.
     **{
@@ -104,7 +104,7 @@ def test_a_rank_that_fails_takes_the_run_down(tmp_path: Path) -> None:
         *SMALL,
         *WIDTHS["gan"],
         "budget.images=100000",
-        "+callbacks.fail={_target_:rank_callbacks.Fail}",
+        "+callbacks.fail={_target_:helpers.rank_callbacks.Fail}",
         "trainer.devices=2",
         "run=run",
     ]
@@ -129,7 +129,7 @@ def test_a_job_whose_ranks_fail_does_not_take_the_next_with_it(tmp_path: Path) -
         "budget.images=64",
         "sweep=here",
         "trainer.devices=2",
-        "+callbacks.fail={_target_:rank_callbacks.Fail}",
+        "+callbacks.fail={_target_:helpers.rank_callbacks.Fail}",
     ]
     finished = commands.run("train.py", "-m", "loss=hinge,minimax", *common, folder=tmp_path, FAIL_ON_LOSS="Hinge")
     assert finished.code == 1
@@ -150,7 +150,7 @@ ALONE = [*STATEFUL, *(f"trick/{name}" for name in APART)]  # what "everything" d
 @pytest.mark.parametrize("names", [pytest.param(ALONE, id="some"), pytest.param(list(YAMLS), id="all", marks=pytest.mark.slow)])
 def test_two_ranks_resume_exactly_with_every_yaml(names: list[str], tmp_path: Path, record: Record) -> None:
     both = {name: YAMLS[name] for name in names} | {
-        "everything": [*EVERYTHING, "+callbacks.rank_noise={_target_:rank_callbacks.RankNoise}"]
+        "everything": [*EVERYTHING, "+callbacks.rank_noise={_target_:helpers.rank_callbacks.RankNoise}"]
     }
     runs: list[Any] = []
     for name, overrides in both.items():
@@ -168,7 +168,7 @@ def test_two_ranks_resume_exactly_with_every_yaml(names: list[str], tmp_path: Pa
 
 
 def test_what_a_rank_has_of_its_own_comes_back_to_it(tmp_path: Path) -> None:
-    trick = "+trick.memory={_target_:rank_callbacks.Memory}"
+    trick = "+trick.memory={_target_:helpers.rank_callbacks.Memory}"
     whole, parts = str(tmp_path / "whole"), str(tmp_path / "parts")
     pairs.walk(
         [
@@ -177,7 +177,7 @@ def test_what_a_rank_has_of_its_own_comes_back_to_it(tmp_path: Path) -> None:
             (pairs.play, (parts, "gan", trick, "budget.images=96", "resume=auto")),
         ]
     )
-    _, checkpoint = checkpoint_io.newest(tmp_path / "parts") or pytest.fail("nothing saved")
+    _, checkpoint = checkpoints.newest(tmp_path / "parts") or pytest.fail("nothing saved")
     one, two = (state["tricks.chosen.memory.store"] for state in checkpoint["per_rank"])
     assert not torch.equal(one, two)
     assert state_sha256(tmp_path / "parts") == state_sha256(tmp_path / "whole")
@@ -197,7 +197,7 @@ def test_a_rank_that_is_killed_or_signalled_takes_the_run_down_and_it_resumes(
         "checkpoint.images=64",
         "resume=auto",
     ]
-    slow = "+callbacks.slow={_target_:interruption_callbacks.Slow,seconds:0.01}"
+    slow = "+callbacks.slow={_target_:helpers.interruption_callbacks.Slow,seconds:0.01}"
     running = commands.start("train.py", *settings, slow, "run=parts", folder=tmp_path)
     until = time.monotonic() + 60
     while not any(tmp_path.glob("parts/checkpoints/0*")):

@@ -8,7 +8,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from conftest import PROJECT, choices, composed
+from helpers.games import PROJECT, choices, composed
 from twoplayer import CONF
 
 README = (PROJECT / "README.md").read_text()
@@ -51,7 +51,7 @@ def test_the_source_tree_is_the_one_described() -> None:
     top = {path.name for folder in (PROJECT / "src", PROJECT / "src" / "twoplayer") for path in folder.glob("*.py")} - {"__init__.py"}
     assert named - {"base.py"} == top
     folders = {path.parent.name for path in (PROJECT / "src" / "twoplayer").glob("*/__init__.py")}
-    assert folders <= set(re.findall(r"(\w+)/ ", tree))
+    assert folders <= set(re.findall(r"(\w+)/", tree))
 
 
 @pytest.mark.parametrize("group", ["model", "loss", "trick", "metric", "logger", "trainer"])

@@ -11,11 +11,11 @@ import torch
 from filelock import FileLock
 from omegaconf import OmegaConf
 
-import commands
-from conftest import LOSS_SETTINGS, SEED, SMALL, TOGETHER, WIDTHS, Record, choices, play, small, state_sha256
-from twoplayer import checkpoint_io, lock
+from helpers import commands
+from helpers.games import LOSS_SETTINGS, SEED, SMALL, TOGETHER, WIDTHS, Record, choices, play, small, state_sha256
 from twoplayer.errors import ConfigurationError, DataError
-from twoplayer.resuming import differences, plan
+from twoplayer.runs.plan import differences, plan
+from twoplayer.storage import checkpoints, lock
 
 BATCH = 16
 END = 30  # iterations: two and a half epochs of the made-up data
@@ -165,7 +165,7 @@ def test_another_game_is_refused(change: str, message: str, tmp_path: Path) -> N
 @pytest.mark.parametrize("part", ["data_sha256", "versions", "computed"])
 def test_other_data_or_another_version_are_refused(part: str, tmp_path: Path) -> None:
     play(tmp_path / "run", "budget.images=32")
-    path, checkpoint = checkpoint_io.newest(tmp_path / "run") or pytest.fail("nothing saved")
+    path, checkpoint = checkpoints.newest(tmp_path / "run") or pytest.fail("nothing saved")
     values = {
         "data_sha256": "0" * 64,
         "versions": {**checkpoint["run"]["versions"], "torch": "1.0"},
@@ -177,7 +177,7 @@ def test_other_data_or_another_version_are_refused(part: str, tmp_path: Path) ->
         "computed": "device is cpu, was cuda",
     }
     checkpoint["run"][part] = values[part]
-    checkpoint_io.DurableCheckpoints().save_checkpoint(checkpoint, path.with_name("00000032.ckpt"))
+    checkpoints.DurableCheckpoints().save_checkpoint(checkpoint, path.with_name("00000032.ckpt"))
     path.unlink()
     with pytest.raises(ConfigurationError, match=messages[part]):
         play(tmp_path / "run", "budget.images=64", "resume=auto")
@@ -219,7 +219,7 @@ def test_the_newest_two_and_the_best_are_kept(tmp_path: Path) -> None:
     play(tmp_path / "run", "budget.images=160", "checkpoint.images=32")
     assert [path.name[:8] for path in sorted((tmp_path / "run" / "checkpoints").iterdir())] == ["00000128", "00000160"]
     first = next((tmp_path / "run" / "checkpoints").glob("00000128*"))
-    checkpoint_io.keep(tmp_path / "run", first)
+    checkpoints.keep(tmp_path / "run", first)
     play(tmp_path / "run", "budget.images=256", "checkpoint.images=32", "resume=auto")
     names = [path.name.rpartition("-")[0] for path in sorted((tmp_path / "run" / "checkpoints").iterdir())]
     assert names == ["00000224", "00000256", "best-00000128"]
@@ -227,13 +227,13 @@ def test_the_newest_two_and_the_best_are_kept(tmp_path: Path) -> None:
 
 def test_weights_can_be_taken_on_purpose(tmp_path: Path) -> None:
     play(tmp_path / "one", "budget.images=64", "trick=[ema]")
-    _, saved = checkpoint_io.newest(tmp_path / "one") or pytest.fail("nothing saved")
+    _, saved = checkpoints.newest(tmp_path / "one") or pytest.fail("nothing saved")
     still = ["optimizer.generator.lr=1e-30", "optimizer.discriminator.lr=1e-30", "budget.images=16"]
     for tricks in ("[]", "[ema,r1]"):
         folder = tmp_path / f"two{tricks}"
         summary = play(folder, f"init_from='{tmp_path / 'one'}'", f"trick={tricks}", "loss=hinge", "seed=5", *still)
         assert summary["resumed_from"] == 0
-        _, begun = checkpoint_io.newest(folder) or pytest.fail("nothing saved")
+        _, begun = checkpoints.newest(folder) or pytest.fail("nothing saved")
         for name, tensor in saved["state_dict"].items():
             if name.startswith("model."):
                 assert torch.allclose(begun["state_dict"][name], tensor, atol=1e-6), name
@@ -353,7 +353,7 @@ def test_a_budget_that_is_spent_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_run_that_goes_on_keeps_its_scores_until_it_has_new_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fail = "+callbacks.fail={_target_:rank_callbacks.Fail}"
+    fail = "+callbacks.fail={_target_:helpers.rank_callbacks.Fail}"
     play(tmp_path / "run", "budget.images=64", fail)
     file = tmp_path / "run" / "summary.json"
     scores = {"fd": 12.5, "fd_validation": 13.5, "fd_floor": 4.0, "fd_untrained": 900.0}
@@ -371,5 +371,5 @@ def test_a_file_that_lies_in_no_run_needs_a_folder(tmp_path: Path) -> None:
     (saved,) = (tmp_path / "run" / "checkpoints").iterdir()
     shutil.copy2(saved, tmp_path / "mine.ckpt")
     with pytest.raises(ConfigurationError, match="lies in no run"):
-        plan(small(f"resume='{tmp_path / 'mine.ckpt'}'"), tmp_path / "new", False, checkpoint_io.read(saved)["run"], True)
+        plan(small(f"resume='{tmp_path / 'mine.ckpt'}'"), tmp_path / "new", False, checkpoints.read(saved)["run"], True)
     assert play(tmp_path / "new", "budget.images=64", f"resume='{tmp_path / 'mine.ckpt'}'")["resumed_from"] == 32

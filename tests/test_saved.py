@@ -15,17 +15,17 @@ from omegaconf import OmegaConf
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-import commands
 import twoplayer
-from conftest import CPU, play, small
-from twoplayer import checkpoint_io
-from twoplayer.checkpoint_io import DurableCheckpoints
+from helpers import commands
+from helpers.games import CPU, play, small
+from twoplayer.commands.export import write_export
 from twoplayer.errors import ConfigurationError, DataError
-from twoplayer.exporting import write_export
-from twoplayer.game import Game
+from twoplayer.game.game import Game
 from twoplayer.models.gan import Generator
-from twoplayer.saved import great_circles
-from twoplayer.training import build_game
+from twoplayer.runs.saved import great_circles
+from twoplayer.runs.train import build_game
+from twoplayer.storage import checkpoints
+from twoplayer.storage.checkpoints import DurableCheckpoints
 
 
 def saved(folder: Path, *overrides: str) -> Game:
@@ -41,7 +41,7 @@ def content(folder: Path) -> dict[str, Any]:
 
 
 def newest(folder: Path) -> Path:
-    return checkpoint_io.generations(folder)[0].path
+    return checkpoints.generations(folder)[0].path
 
 
 @pytest.mark.parametrize("tricks", ["[]", "[ema]"])

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import torch
 
-import commands
 import twoplayer
-from conftest import PROJECT, SMALL, WIDTHS, Record, play
-from twoplayer import checkpoint_io
+from helpers import commands
+from helpers.games import PROJECT, SMALL, WIDTHS, Record, play
 from twoplayer.data import sources
 from twoplayer.errors import DataError, TwoplayerError
+from twoplayer.storage import checkpoints
 
 
 class Hostile:
@@ -48,8 +48,8 @@ def attempt(action: Any) -> bool:
 @pytest.mark.parametrize("place", ["whole file", "pickle", "state", "config", "callbacks"])
 def test_a_hostile_checkpoint_runs_nothing(place: str, run: Path, tmp_path: Path, record: Record) -> None:
     canary = tmp_path / "canary"
-    path, checkpoint = checkpoint_io.newest(run) or pytest.fail("nothing saved")
-    for generation in checkpoint_io.generations(run):
+    path, checkpoint = checkpoints.newest(run) or pytest.fail("nothing saved")
+    for generation in checkpoints.generations(run):
         generation.path.unlink()
     path = path.with_name("00000032.ckpt")
     if place == "whole file":
@@ -71,11 +71,11 @@ def test_a_hostile_checkpoint_runs_nothing(place: str, run: Path, tmp_path: Path
 
 TARGETS = [
     "twoplayer.data.sources._run",
-    "twoplayer.saved.write_samples",
+    "twoplayer.runs.saved.write_samples",
     "os.system",
     "subprocess.run",
     "builtins.eval",
-    "twoplayer.saved.torch.load",
+    "twoplayer.runs.saved.torch.load",
     "twoplayer.data.sources.subprocess.run",
     "torch.load",
 ]
@@ -85,7 +85,7 @@ TARGETS = [
 @pytest.mark.parametrize("part", ["loss", "model.generator", "optimizer.generator"])
 def test_a_hostile_configuration_builds_nothing(part: str, target: str, run: Path, tmp_path: Path, record: Record) -> None:
     canary = tmp_path / "canary"
-    path, checkpoint = checkpoint_io.newest(run) or pytest.fail("nothing saved")
+    path, checkpoint = checkpoints.newest(run) or pytest.fail("nothing saved")
     node = checkpoint["run"]["config"]
     for name in part.split("."):
         node = node[name]
@@ -100,7 +100,7 @@ def test_a_hostile_configuration_builds_nothing(part: str, target: str, run: Pat
 
 def test_a_saved_configuration_reads_no_secret(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "planted")
-    path, checkpoint = checkpoint_io.newest(run) or pytest.fail("nothing saved")
+    path, checkpoint = checkpoints.newest(run) or pytest.fail("nothing saved")
     checkpoint["run"]["config"]["model"]["generator"]["widths"] = "${oc.env:WANDB_API_KEY}"
     torch.save(checkpoint, path.with_name("mine.ckpt"))
     with pytest.raises(TwoplayerError, match="holds values"):

@@ -8,9 +8,9 @@ import pytest
 from pytorch_lightning import Callback
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from conftest import CPU, composed, fit
+from helpers.games import CPU, composed, fit
 from twoplayer.callbacks.scalars import Scalars
-from twoplayer.training import build_game
+from twoplayer.runs.train import build_game
 
 WAITS = ("aten._local_scalar_dense.default", "aten.nonzero.default", "aten.masked_select.default", "aten.item.default")
 

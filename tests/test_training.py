@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from conftest import composed, small
-from twoplayer.engine import resolve_precision
+from helpers.games import composed, small
 from twoplayer.errors import ConfigurationError
-from twoplayer.training import _group, _tags, refuse
+from twoplayer.game.engine import resolve_precision
+from twoplayer.runs.train import _group, _tags, refuse
 
 
 def test_two_ranks_on_one_gpu_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from conftest import fit, same, small, weights
+from helpers.games import fit, same, small, weights
 from twoplayer.models.base import Example, Side
 from twoplayer.tricks.base import Judge, Trick, Tricks, Turns
 from twoplayer.tricks.discriminator_steps import DiscriminatorSteps

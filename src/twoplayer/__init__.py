@@ -14,8 +14,8 @@ MOST_NAMED = 6
 
 
 def load(run: str | Path) -> Any:
-    """The generator of a run; see `twoplayer.saved.load`."""
-    from twoplayer import saved
+    """The generator of a run; see `twoplayer.runs.saved.load`."""
+    from twoplayer.runs import saved
 
     return saved.load(run)
 

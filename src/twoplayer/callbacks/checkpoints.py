@@ -8,15 +8,17 @@ from typing import Any
 import torch
 from pytorch_lightning import Callback, Trainer
 
-from twoplayer import checkpoint_io, interruptions, launch, ranks
+from twoplayer import signals
 from twoplayer.callbacks.scalars import check_finite
 from twoplayer.callbacks.scores import Scores
-from twoplayer.checkpoint_io import DurableCheckpoints
-from twoplayer.configuration import Checkpoint
+from twoplayer.config.check import Checkpoint
+from twoplayer.distributed import environment, ranks
 from twoplayer.errors import NumericsError, TwoplayerError
-from twoplayer.game import Game
-from twoplayer.interruptions import Interruption
+from twoplayer.game.game import Game
 from twoplayer.loggers.base import RunLogger, summarize
+from twoplayer.signals import Interruption
+from twoplayer.storage import checkpoints
+from twoplayer.storage.checkpoints import DurableCheckpoints
 
 
 class Checkpoints(Callback):
@@ -38,12 +40,12 @@ class Checkpoints(Callback):
                 f"the ranks begin at different places ({', '.join(str(int(place)) for place in places)} images seen): their folders are not the same"
             )
         if trainer.is_global_zero:
-            checkpoint_io.tidy(Path(trainer.default_root_dir), game.clock.images_seen)
+            checkpoints.tidy(Path(trainer.default_root_dir), game.clock.images_seen)
 
     def on_train_batch_end(self, trainer: Trainer, game: Game, outputs: Any, batch: Any, batch_index: int) -> None:  # type: ignore[override]
         """What all callbacks before this one have to say of this iteration is part of what is saved."""
         late = self.schedule.seconds is not None and time.perf_counter() - self._saved_at >= self.schedule.seconds
-        number, overdue = self._vote.cast(interruptions.received(), late, wait=trainer.should_stop)
+        number, overdue = self._vote.cast(signals.received(), late, wait=trainer.should_stop)
         overdue = overdue and game.clock.iteration > self._saved_iteration + 1  # asked before that save, answered after it
         due = self.schedule.images is not None and game.clock.crossed(self.schedule.images)
         if due or overdue or number or trainer.should_stop or self._is_best(trainer, game):
@@ -51,7 +53,7 @@ class Checkpoints(Callback):
         if number:
             raise Interruption(
                 number,
-                f"ended by {signal.Signals(number).name} at {game.clock.images_seen:,} images seen, and saved in {launch.shown(Path(trainer.default_root_dir))}; "
+                f"ended by {signal.Signals(number).name} at {game.clock.images_seen:,} images seen, and saved in {environment.shown(Path(trainer.default_root_dir))}; "
                 "the run goes on with resume=auto",
             )
 
@@ -76,12 +78,12 @@ class Checkpoints(Callback):
         check_finite(game)
         _check_weights(game)
         folder = Path(trainer.default_root_dir)
-        trainer.save_checkpoint(folder / checkpoint_io.FOLDER / f"{game.clock.images_seen:08}.ckpt")
+        trainer.save_checkpoint(folder / checkpoints.FOLDER / f"{game.clock.images_seen:08}.ckpt")
         if trainer.is_global_zero:
             plugin = trainer.strategy.checkpoint_io
             assert isinstance(plugin, DurableCheckpoints)
             assert plugin.last is not None
-            checkpoint_io.keep(folder, plugin.last.path if self._is_best(trainer, game) else None)
+            checkpoints.keep(folder, plugin.last.path if self._is_best(trainer, game) else None)
             summarize(trainer, {"checkpoint": {"file": plugin.last.path.name, "bytes": plugin.last.bytes, "seconds": plugin.last.seconds}})
         self._saved_at, self._saved_iteration = time.perf_counter(), game.clock.iteration
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from pytorch_lightning import Callback, Trainer
 
-from twoplayer.game import Game
+from twoplayer.game.game import Game
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from twoplayer.callbacks.scores import Scores
 from twoplayer.callbacks.stopwatch import Stopwatch
-from twoplayer.game import Game
+from twoplayer.game.game import Game
 
 log = logging.getLogger(__name__)
 

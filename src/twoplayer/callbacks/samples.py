@@ -11,7 +11,7 @@ from pytorch_lightning import Callback, Trainer
 from torch import Tensor
 
 from twoplayer import pictures
-from twoplayer.game import Game
+from twoplayer.game.game import Game
 from twoplayer.loggers.base import log_picture
 
 FOLDER = "samples"

@@ -8,9 +8,9 @@ from annotated_types import Ge
 from pytorch_lightning import Callback, Trainer
 from torch import Tensor
 
-from twoplayer import ranks
+from twoplayer.distributed import ranks
 from twoplayer.errors import NumericsError
-from twoplayer.game import Game
+from twoplayer.game.game import Game
 from twoplayer.loggers.base import log_scalars
 
 

@@ -8,7 +8,7 @@ from annotated_types import Gt
 from pytorch_lightning import Callback, Trainer
 from torch import Tensor
 
-from twoplayer.game import Game
+from twoplayer.game.game import Game
 from twoplayer.loggers.base import log_scalars, summarize
 from twoplayer.metrics.base import Metric, Reference
 

@@ -5,9 +5,9 @@ from typing import Any
 
 from pytorch_lightning import Callback, Trainer
 
-from twoplayer import ranks
-from twoplayer.configuration import Budget
-from twoplayer.game import Game
+from twoplayer.config.check import Budget
+from twoplayer.distributed import ranks
+from twoplayer.game.game import Game
 
 
 class Stopwatch(Callback):

@@ -8,9 +8,9 @@ import torch
 from pytorch_lightning import Callback, Trainer
 
 from twoplayer.callbacks.stopwatch import Stopwatch
-from twoplayer.game import Game
-from twoplayer.interruptions import Interruption
+from twoplayer.game.game import Game
 from twoplayer.loggers.base import summarize
+from twoplayer.signals import Interruption
 
 SCORES = ("fd", "fd_validation", "fd_floor", "fd_untrained")
 PACKAGES = ("twoplayer", "torch", "pytorch-lightning", "torchmetrics", "hydra-core", "wandb")

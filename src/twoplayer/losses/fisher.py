@@ -6,7 +6,7 @@ import torch
 from annotated_types import Gt
 from torch import Tensor
 
-from twoplayer import ranks
+from twoplayer.distributed import ranks
 from twoplayer.losses.base import Loss
 from twoplayer.models.base import Side
 

@@ -6,7 +6,7 @@ import torch
 from annotated_types import Ge, Gt
 from torch import Tensor
 
-from twoplayer import ranks
+from twoplayer.distributed import ranks
 from twoplayer.losses.energy import Energy
 from twoplayer.models.base import Side
 

@@ -7,7 +7,7 @@ from annotated_types import Ge, Gt, Le
 from omegaconf import DictConfig
 from torch import Tensor
 
-from twoplayer import ranks
+from twoplayer.distributed import ranks
 from twoplayer.errors import ConfigurationError
 from twoplayer.losses.sets import SetLoss
 from twoplayer.models.base import Side

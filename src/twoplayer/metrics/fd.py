@@ -8,8 +8,8 @@ from annotated_types import Ge
 from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 
-from twoplayer import ranks
 from twoplayer.data.base import ImageData, to_unit_range
+from twoplayer.distributed import ranks
 from twoplayer.metrics.base import Metric, Reference, Sampler
 from twoplayer.metrics.features import CHECKSUMS, NUM_FEATURES, SIZE, FeatureExtractor, load_features
 

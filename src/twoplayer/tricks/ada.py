@@ -8,7 +8,7 @@ from hydra.utils import get_class
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from twoplayer import ranks
+from twoplayer.distributed import ranks
 from twoplayer.errors import ConfigurationError
 from twoplayer.models.base import Side
 from twoplayer.tricks.augmentations import brighten, cut_out, translate

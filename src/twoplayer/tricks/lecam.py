@@ -7,7 +7,7 @@ from annotated_types import Ge, Gt, Lt
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from twoplayer import ranks
+from twoplayer.distributed import ranks
 from twoplayer.models.base import Side
 from twoplayer.tricks.base import Judge, Trick, refuse_vectors
 

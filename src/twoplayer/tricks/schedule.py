@@ -11,7 +11,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import Tensor
 
-from twoplayer.configuration import leaves
+from twoplayer.config.check import leaves
 from twoplayer.errors import ConfigurationError, unknown
 from twoplayer.tricks.base import Trick, numbers
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from twoplayer.capture import CapturedUpdate, Update, capture_cuda
+from twoplayer.game.capture import CapturedUpdate, Update, capture_cuda
 
 EngineName = Literal["auto", "eager", "compiled", "captured"]
 Precision = Literal["auto", "fp32", "bf16"]

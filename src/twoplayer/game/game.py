@@ -8,12 +8,13 @@ from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
-from twoplayer import randomness, ranks
-from twoplayer.engine import Eager, Precision, autocast
+from twoplayer import randomness
+from twoplayer.distributed import ranks
+from twoplayer.game.clock import Clock
+from twoplayer.game.engine import Eager, Precision, autocast
 from twoplayer.losses.base import Loss
 from twoplayer.models.base import Batch, Example, Model, Side
 from twoplayer.tricks.base import Player, Trick, Tricks, numbers
-from twoplayer.turns import Clock
 
 OptimizerFactory = Callable[[Sequence[nn.Parameter]], torch.optim.Optimizer]
 

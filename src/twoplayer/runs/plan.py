@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from twoplayer import checkpoint_io, lock
-from twoplayer.configuration import leaves
+from twoplayer.config.check import leaves
 from twoplayer.data.base import ImageData
-from twoplayer.engine import resolve_engine, resolve_precision
 from twoplayer.errors import ConfigurationError
+from twoplayer.game.engine import resolve_engine, resolve_precision
 from twoplayer.loggers.run_folder import read_summary
+from twoplayer.storage import checkpoints, lock
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ def plan(config: DictConfig, folder: Path, named: bool, ours: dict[str, Any], fi
 
 def _go_on(config: DictConfig, folder: Path, ours: dict[str, Any], first: bool) -> Plan:
     """In the same folder, from its newest checkpoint, or from zero."""
-    found = checkpoint_io.newest(folder)
+    found = checkpoints.newest(folder)
     if found is None:
         if first and (folder / "config.yaml").exists():
             _refuse_another_game({"config": saved_config(folder)}, ours, f"run={folder}")
@@ -104,16 +104,16 @@ def _go_on_from(config: DictConfig, path: Path, folder: Path | None, ours: dict[
     """From one file: in its own folder where it is the newest there, else in a new one."""
     if not path.is_file():
         raise ConfigurationError(f"resume={path}: there is no such file; name a checkpoint, or write resume=auto")
-    checkpoint = checkpoint_io.read(path)
+    checkpoint = checkpoints.read(path)
     _refuse_another_game(_record(checkpoint, path), ours, f"resume={path}")
     own = path.resolve().parent
-    home = own.parent if own.name == checkpoint_io.FOLDER else None
+    home = own.parent if own.name == checkpoints.FOLDER else None
     if folder is None and home is None:
         raise ConfigurationError(f"resume={path}: this file lies in no run; say with run= in which folder the run goes on")
     folder = folder or home
     assert folder is not None
     if home is not None and folder.resolve() == home:
-        newest = checkpoint_io.newest(home)
+        newest = checkpoints.newest(home)
         if newest is not None and images_seen(newest[1]) > images_seen(checkpoint):
             raise ConfigurationError(
                 f"resume={path}: {newest[0].name} in the same folder is newer and would be lost; name a new folder with run=, or write resume=auto"

@@ -24,7 +24,7 @@ from pytorch_lightning.strategies.launchers.subprocess_script import _Subprocess
 from torch import Tensor, distributed, nn
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 
-from twoplayer import launch
+from twoplayer.distributed import environment
 from twoplayer.errors import RankError
 
 log = logging.getLogger(__name__)
@@ -264,7 +264,7 @@ def one_job() -> Iterator[None]:
     """Leaves nothing of a data parallel job behind for the next job of a multirun, which may want another number of ranks."""
     _casualties.clear()
     launched, threads, variable = (
-        "LOCAL_RANK" not in os.environ and not launch.by_others(),
+        "LOCAL_RANK" not in os.environ and not environment.by_others(),
         torch.get_num_threads(),
         os.environ.get("OMP_NUM_THREADS"),
     )
@@ -275,7 +275,7 @@ def one_job() -> Iterator[None]:
             distributed.destroy_process_group()
         release_children()
         if launched:
-            for name in (*launch.RANK_VARIABLES, "OMP_NUM_THREADS"):
+            for name in (*environment.RANK_VARIABLES, "OMP_NUM_THREADS"):
                 os.environ.pop(name, None)
             if variable is not None:
                 os.environ["OMP_NUM_THREADS"] = variable

@@ -23,8 +23,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from twoplayer import CONF, launch, terminal
-from twoplayer.command_line import refuse_words
+from twoplayer import CONF
+from twoplayer.commands import terminal
+from twoplayer.commands.words import refuse_words
+from twoplayer.distributed import environment
 from twoplayer.errors import ConfigurationError, NumericsError, TwoplayerError, out_of_resources, unknown
 
 log = logging.getLogger(__name__)
@@ -48,8 +50,8 @@ def job(config: DictConfig) -> float | None:
 
     An error ends a single run at once; in a multirun it is told when it happens, and Hydra goes on with the next job.
     """
-    from twoplayer.interruptions import Interruption, received
-    from twoplayer.training import train
+    from twoplayer.runs.train import train
+    from twoplayer.signals import Interruption, received
 
     try:
         score: float | None = train(config).get("fd_validation")  # only the first rank has a summary
@@ -65,7 +67,7 @@ def call(config: DictConfig) -> None:
     """Call what the configuration itself is the `_target_` and arguments of."""
     from hydra.utils import instantiate
 
-    from twoplayer.configuration import check_call
+    from twoplayer.config.check import check_call
 
     try:
         check_call(config)
@@ -91,7 +93,7 @@ def report(error: Exception, debug: bool = False) -> int:
         reported.reported = True  # type: ignore[attr-defined]
         if (code == 1 and not isinstance(error, TwoplayerError)) or debug or "debug=true" in sys.argv:
             traceback.print_exception(reported)
-        if launch.is_first():
+        if environment.is_first():
             print(f"error: {explain(error)}", file=sys.stderr, flush=True)
             _note(f"error: {explain(error)}")
         elif code != NumericsError.exit_code and code < 128:  # which all ranks meet alike, and the first tells
@@ -155,22 +157,22 @@ class Check(Callback):
 
     def _plan(self, config: DictConfig) -> None:
         """Hydra is led into the folder in which the run goes on."""
-        from twoplayer import lock
-        from twoplayer.configuration import make_folder
-        from twoplayer.training import prepare
+        from twoplayer.config.check import make_folder
+        from twoplayer.runs.train import prepare
+        from twoplayer.storage import lock
 
         named = any(override.lstrip("+").startswith("run=") for override in config.hydra.overrides.task)
-        if launch.by_others() and not named:
+        if environment.by_others() and not named:
             raise ConfigurationError(
                 "run is missing: where several processes are started by torchrun or SLURM, name the folder that they share with run=<folder>"
             )
-        if named and launch.is_first() and Path(config.run).is_dir():
+        if named and environment.is_first() and Path(config.run).is_dir():
             lock.acquire(Path(config.run))  # first of all: what another process is about to write is not to be read
         planned = prepare(config, Path(config.run), named)
         if planned.finished:
             print(f"{planned.folder} has been played to its end already; a larger budget would continue it")
             sys.exit(0)
-        if launch.is_first() and planned.folder.is_dir():
+        if environment.is_first() and planned.folder.is_dir():
             lock.acquire(planned.folder)
         make_folder("run", planned.folder)
         config.run = str(planned.folder)
@@ -197,8 +199,8 @@ class Check(Callback):
 
     def _plan_sweep(self, config: DictConfig, jobs: list[DictConfig]) -> None:
         """Jobs that have been begun go on in their folders, or are refused, before the first begins."""
-        from twoplayer.configuration import make_folder
-        from twoplayer.training import prepare
+        from twoplayer.config.check import make_folder
+        from twoplayer.runs.train import prepare
 
         if config.resume not in (None, "auto"):
             raise ConfigurationError(
@@ -206,7 +208,7 @@ class Check(Callback):
             )
         if config.resume == "auto" and not any(override.startswith("sweep=") for override in config.hydra.overrides.task):
             raise ConfigurationError("resume=auto: name the sweep to continue with sweep=<its folder>")
-        if launch.by_others():
+        if environment.by_others():
             raise ConfigurationError(
                 "a multirun cannot be played by ranks that torchrun or SLURM has started, as each would start all of it; start its jobs one by one"
             )
@@ -227,7 +229,9 @@ class Check(Callback):
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Say how its runs are compared."""
         log.info(
-            "next\n  python %s %s", launch.shown(CONF.parent / "src" / "compare.py"), launch.setting("runs", Path(config.hydra.sweep.dir))
+            "next\n  python %s %s",
+            environment.shown(CONF.parent / "src" / "compare.py"),
+            environment.setting("runs", Path(config.hydra.sweep.dir)),
         )
 
 
@@ -242,9 +246,9 @@ def _first_value(override: Override) -> str:
 
 def _check(*configs: DictConfig) -> None:
     """All configurations, before anything is read or fetched for the first."""
-    if launch.is_first():
+    if environment.is_first():
         log.info("loading PyTorch ...")
-    from twoplayer.training import refuse  # here: --help and a mistyped name do not wait for torch
+    from twoplayer.runs.train import refuse  # here: --help and a mistyped name do not wait for torch
 
     for config in configs:
         HydraConfig.instance().set_config(config)  # which a name is made of

@@ -12,7 +12,7 @@ from PIL import Image
 
 from twoplayer.errors import ConfigurationError
 from twoplayer.loggers.run_folder import read_summary
-from twoplayer.resuming import FREE
+from twoplayer.runs.plan import FREE
 
 
 class Run(NamedTuple):

@@ -8,11 +8,13 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from twoplayer import CONF, interruptions
+from twoplayer import CONF, signals
 
 PROJECT = CONF.parent
 _server = multiprocessing.get_context("forkserver")
-_server.set_forkserver_preload(["twoplayer.training", "twoplayer.saved", "twoplayer.command", "wandb", "torchmetrics.image.fid"])
+_server.set_forkserver_preload(
+    ["twoplayer.runs.train", "twoplayer.runs.saved", "twoplayer.commands.entry", "wandb", "torchmetrics.image.fid"]
+)
 
 
 class Finished(NamedTuple):
@@ -63,7 +65,7 @@ def _run(script: str, arguments: tuple[str, ...], folder: str, environment: dict
     for stream, path in ((1, out), (2, err)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
     os.environ |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(PROJECT / "tests"), **environment}
-    for number in interruptions.SIGNALS:  # whoever has started the tests may have had some of them ignored
+    for number in signals.SIGNALS:  # whoever has started the tests may have had some of them ignored
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     os.chdir(folder)
     sys.path[:0] = [str(PROJECT / "src"), str(PROJECT / "tests")]

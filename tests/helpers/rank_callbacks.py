@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from pytorch_lightning import Callback
 
-from twoplayer import ranks
+from twoplayer.distributed import ranks
 from twoplayer.tricks.base import Trick
 
 

@@ -13,12 +13,13 @@ from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from twoplayer import checkpoint_io, pictures
-from twoplayer.configuration import check_parts, make_folder
+from twoplayer import pictures
+from twoplayer.config.check import check_parts, make_folder
 from twoplayer.errors import ConfigurationError, DataError
-from twoplayer.game import Game
-from twoplayer.resuming import saved_config
-from twoplayer.training import build_game
+from twoplayer.game.game import Game
+from twoplayer.runs.plan import saved_config
+from twoplayer.runs.train import build_game
+from twoplayer.storage import checkpoints
 
 EXPORTED = "generator.safetensors"
 
@@ -67,7 +68,7 @@ def load(run: str | Path) -> SavedGenerator:
     path = Path(run)
     if (path / EXPORTED).is_file():
         return _load_exported(path)
-    found = (path, checkpoint_io.read(path)) if path.is_file() else checkpoint_io.newest(path)
+    found = (path, checkpoints.read(path)) if path.is_file() else checkpoints.newest(path)
     if found is None:
         raise ConfigurationError(
             f"run={run}: there is no checkpoint in this folder; name a run in outputs/ that has been saved, or a checkpoint file"
@@ -139,7 +140,7 @@ def _texts(node: Any) -> Iterator[str]:
 def home(run: str | Path) -> Path:
     """The folder of a run, or of the run that a checkpoint file is of."""
     path = Path(run).resolve()
-    return path.parents[1] if path.is_file() and path.parent.name == checkpoint_io.FOLDER else path.parent if path.is_file() else Path(run)
+    return path.parents[1] if path.is_file() and path.parent.name == checkpoints.FOLDER else path.parent if path.is_file() else Path(run)
 
 
 def write_samples(
@@ -176,7 +177,7 @@ def write_samples(
 
 
 MODULES = ("twoplayer.losses.", "twoplayer.models.", "twoplayer.tricks.")
-OPTIMIZERS = "twoplayer.optimizers."
+OPTIMIZERS = "twoplayer.game.optimizers."
 
 
 def _is_ours(target: str) -> bool:

@@ -17,9 +17,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from twoplayer import __version__
-from twoplayer.configuration import make_folder
+from twoplayer.config.check import make_folder
 from twoplayer.errors import TwoplayerError
-from twoplayer.saved import EXPORTED, SavedGenerator, home, load, sampling_generator
+from twoplayer.runs.saved import EXPORTED, SavedGenerator, home, load, sampling_generator
 
 ONNX = "generator.onnx"
 TEXT = "README.md"

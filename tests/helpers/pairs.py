@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-import commands
+from helpers import commands
 
 
 def free_port() -> int:
@@ -48,6 +48,6 @@ def _rank(rank: int, plays: list[tuple[Callable[..., None], tuple[object, ...]]]
 
 def play(folder: str, model: str, *overrides: str) -> None:
     """One run."""
-    import conftest
+    from helpers import games
 
-    conftest.play(Path(folder), *overrides, "trainer.devices=2", model=model)
+    games.play(Path(folder), *overrides, "trainer.devices=2", model=model)

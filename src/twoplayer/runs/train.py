@@ -20,25 +20,27 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, Trainer
 
-from twoplayer import CONF, checkpoint_io, interruptions, launch, lock, randomness, ranks
+from twoplayer import CONF, randomness, signals
 from twoplayer.callbacks import samples
 from twoplayer.callbacks.checkpoints import Checkpoints
 from twoplayer.callbacks.pace import Pace
 from twoplayer.callbacks.scores import Scores
 from twoplayer.callbacks.stopwatch import Stopwatch
 from twoplayer.callbacks.summary import SCORES, Summary, device_name, ending
-from twoplayer.checkpoint_io import DurableCheckpoints
-from twoplayer.configuration import Budget, Checkpoint, check, leaves
+from twoplayer.config.check import Budget, Checkpoint, check, leaves
 from twoplayer.data.base import ImageData
-from twoplayer.engine import ENGINES, prepare_process, resolve_engine, resolve_precision
+from twoplayer.distributed import environment, ranks
 from twoplayer.errors import ConfigurationError
-from twoplayer.game import Game
-from twoplayer.interruptions import Interruption
+from twoplayer.game.engine import ENGINES, prepare_process, resolve_engine, resolve_precision
+from twoplayer.game.game import Game
 from twoplayer.loggers.base import History, RunLogger
 from twoplayer.loggers.run_folder import RunFolder, read_rows, read_summary
 from twoplayer.losses.base import Loss
-from twoplayer.resuming import Plan, identity, plain, plan
-from twoplayer.threads import Trial, candidates, choose
+from twoplayer.runs.plan import Plan, identity, plain, plan
+from twoplayer.runs.threads import Trial, candidates, choose
+from twoplayer.signals import Interruption
+from twoplayer.storage import checkpoints, lock
+from twoplayer.storage.checkpoints import DurableCheckpoints
 from twoplayer.tricks.base import Tricks
 
 log = logging.getLogger(__name__)
@@ -63,7 +65,7 @@ def open_data(config: DictConfig) -> ImageData:
 @functools.lru_cache(maxsize=4)
 def _open_data(node: str) -> ImageData:
     settings = json.loads(node)
-    if launch.is_first():
+    if environment.is_first():
         log.info("loading the data (%s) ...", _family(settings))
     data: ImageData = instantiate(OmegaConf.create(settings))
     data.prepare_data()
@@ -76,7 +78,7 @@ def prepare(config: DictConfig, folder: Path, named: bool) -> Plan:
     Raises ConfigurationError or DataError where it cannot go on, or cannot begin from the weights that it names.
     """
     device = torch.device(_device_type(config))
-    planned = plan(config, folder, named, identity(config, open_data(config), device), launch.is_first())
+    planned = plan(config, folder, named, identity(config, open_data(config), device), environment.is_first())
     if config.init_from is not None and planned.checkpoint is None:
         _begin_from(build_game(config, torch.device("cpu")), config)
     return planned
@@ -86,18 +88,18 @@ def train(config: DictConfig) -> dict[str, Any]:
     """Play the game that the configuration describes, in the folder that Hydra has made for it. Returns the summary."""
     folder = Path(HydraConfig.get().runtime.output_dir)
     refuse(config)  # a multirun may have checked this job already, but only here are numbers put into the form that is wanted
-    if launch.is_first():
+    if environment.is_first():
         lock.acquire(folder)
     prepare_process()
     try:
         planned = prepare(config, folder, named=True)
         if planned.finished:
-            log.info("%s has been played to its end already", launch.shown(folder))
+            log.info("%s has been played to its end already", environment.shown(folder))
             return read_summary(folder)
-        with interruptions.listening(at_once=ranks.end_children), ranks.one_job(), _quiet():
+        with signals.listening(at_once=ranks.end_children), ranks.one_job(), _quiet():
             summary = _play(OmegaConf.create(plain(config)), planned)
-            if number := interruptions.received():
-                raise Interruption(number, f"a signal came when the run had ended; {launch.shown(folder)} is complete")
+            if number := signals.received():
+                raise Interruption(number, f"a signal came when the run had ended; {environment.shown(folder)} is complete")
     finally:
         lock.release(folder)
     return summary
@@ -122,7 +124,7 @@ def build_game(config: DictConfig, device: torch.device) -> Game:
 def _begin_from(game: Game, config: DictConfig) -> None:
     """The weights of another game: of its newest checkpoint where a run is named."""
     path = Path(config.init_from)
-    found = checkpoint_io.newest(path) if path.is_dir() else (path, checkpoint_io.read(path)) if path.exists() else None
+    found = checkpoints.newest(path) if path.is_dir() else (path, checkpoints.read(path)) if path.exists() else None
     if found is None:
         raise ConfigurationError(f"init_from={path}: there is no checkpoint; name a run folder or a checkpoint file")
     try:
@@ -178,7 +180,7 @@ def _play(config: DictConfig, planned: Plan) -> dict[str, Any]:
     )
     # Its handlers would speak to the other ranks from inside a signal; ours only take note.
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
-    if launch.is_first():
+    if environment.is_first():
         _save_config(config, folder)
         _introduce(config, game, device, planned)
     try:
@@ -193,7 +195,7 @@ def _play(config: DictConfig, planned: Plan) -> dict[str, Any]:
         if cause is not error:
             raise cause from error
         raise
-    if launch.is_first():
+    if environment.is_first():
         _conclude(config, record.summary, folder)
     return record.summary
 
@@ -211,7 +213,7 @@ def _history(planned: Plan) -> History | None:
     home = planned.checkpoint.resolve().parents[1]
     elsewhere = home != planned.folder.resolve()
     folder = planned.folder / samples.FOLDER
-    if elsewhere and launch.is_first() and (home / samples.FOLDER).is_dir():
+    if elsewhere and environment.is_first() and (home / samples.FOLDER).is_dir():
         folder.mkdir(exist_ok=True)
         for path in samples.grids(home / samples.FOLDER, planned.images_seen).values():
             shutil.copy2(path, folder)
@@ -292,12 +294,12 @@ def _refuse_devices(config: DictConfig) -> None:
 def _refuse_launch(hardware: DictConfig) -> None:
     wanted = hardware.devices * hardware.num_nodes
     settings = f"trainer.devices={hardware.devices} trainer.num_nodes={hardware.num_nodes}"
-    if launch.manager() is not None and launch.world_size() != wanted:
+    if environment.manager() is not None and environment.world_size() != wanted:
         raise ConfigurationError(
-            f"{settings}: {launch.manager()} has started {launch.world_size()} processes, and these settings ask for {wanted}; "
+            f"{settings}: {environment.manager()} has started {environment.world_size()} processes, and these settings ask for {wanted}; "
             "make them the same (srun --ntasks-per-node, torchrun --nproc-per-node)"
         )
-    if launch.manager() is None and hardware.num_nodes > 1:
+    if environment.manager() is None and hardware.num_nodes > 1:
         raise ConfigurationError(f"{settings}: on several nodes the processes have to be started by torchrun or srun; see the README")
 
 
@@ -340,9 +342,9 @@ def _introduce(config: DictConfig, game: Game, device: torch.device, planned: Pl
     if game.engine.name == "captured":
         log.warning("engine=captured is new and has never been run on a real GPU; should it fail, set engine=eager")
     if planned.checkpoint is not None:
-        log.info("going on from %s images seen (%s)", f"{planned.images_seen:,}", launch.shown(planned.checkpoint))
+        log.info("going on from %s images seen (%s)", f"{planned.images_seen:,}", environment.shown(planned.checkpoint))
     elif config.resume == "auto":
-        log.info("there is nothing to go on from in %s: beginning", launch.shown(planned.folder))
+        log.info("there is nothing to go on from in %s: beginning", environment.shown(planned.folder))
     penalties = [name for name in game.tricks.chosen if name in game.tricks.due("discriminator", 0)]
     if ranks_ > 1 and penalties and type(game.loss).critic is not Loss.critic and game.loss.batchwise:
         log.info(
@@ -366,8 +368,8 @@ def _conclude(config: DictConfig, summary: dict[str, Any], folder: Path) -> None
     log.info("images seen             %s   %s", f"{summary['images_seen']:,}", duration)
     picture = folder / samples.FOLDER / samples.PROGRESS
     if picture.exists():
-        log.info("progress                %s", launch.shown(picture))
-    log.info("run                     %s", launch.shown(folder))
+        log.info("progress                %s", environment.shown(picture))
+    log.info("run                     %s", environment.shown(folder))
     if HydraConfig.get().mode != RunMode.MULTIRUN:
         log.info("next")
         for command in _next(config, summary, folder):
@@ -376,17 +378,17 @@ def _conclude(config: DictConfig, summary: dict[str, Any], folder: Path) -> None
 
 def _next(config: DictConfig, summary: dict[str, Any], folder: Path) -> list[str]:
     """Commands to try on a run that has ended."""
-    source, run = CONF.parent / "src", launch.setting("run", folder)
-    commands = [f"python {launch.shown(source / 'sample.py')} {run}"]
+    source, run = CONF.parent / "src", environment.setting("run", folder)
+    commands = [f"python {environment.shown(source / 'sample.py')} {run}"]
     if (folder / "wandb").is_dir():
-        commands.append(f"wandb leet {shlex.quote(launch.shown(folder / 'wandb'))}")
-    if launch.manager() is None:
+        commands.append(f"wandb leet {shlex.quote(environment.shown(folder / 'wandb'))}")
+    if environment.manager() is None:
         given = HydraConfig.get().overrides.task
         kept = [word for word in given if word.split("=")[0] not in ("run", "resume", "budget.images", "budget.seconds")]
         spent = {"images": summary["images_seen"], "seconds": summary["seconds"]}
         larger = [f"budget.{unit}={2 * max(size, round(spent[unit]))}" for unit, size in config.budget.items() if size is not None]
         words = [*map(shlex.quote, kept), run, "resume=auto", *larger]
-        commands.append(f"python {launch.shown(source / 'train.py')} {' '.join(words)}")
+        commands.append(f"python {environment.shown(source / 'train.py')} {' '.join(words)}")
     return commands
 
 

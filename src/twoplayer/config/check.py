@@ -22,8 +22,8 @@ from omegaconf import DictConfig, OmegaConf
 from pydantic import ConfigDict, TypeAdapter
 
 from twoplayer import CONF
-from twoplayer.engine import EngineName, Precision
 from twoplayer.errors import ConfigurationError, out_of_resources, unknown
+from twoplayer.game.engine import EngineName, Precision
 
 
 @dataclass

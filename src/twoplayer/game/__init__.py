@@ -1,0 +1,1 @@
+"""The two-player game: one iteration, its clock, engines and optimizers."""
