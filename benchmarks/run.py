@@ -25,22 +25,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, open_dict, read_write
+from omegaconf import DictConfig
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
 from quality import time_to_quality
-from twoplayer import CONF
 from twoplayer.callbacks.samples import Samples
 from twoplayer.callbacks.scores import Scores
-from twoplayer.config.check import check
+from twoplayer.config.compose import compose_run
+from twoplayer.game.build import build_game
 from twoplayer.game.engine import Precision, prepare_process, resolve_precision
 from twoplayer.game.game import Game
-from twoplayer.runs.train import build_game, open_data, train
+from twoplayer.runs.plan import open_data, plan_run
+from twoplayer.runs.train import train
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.json"
@@ -57,24 +56,14 @@ def spread(values: list[float]) -> Spread:
 
 def composed(*overrides: str) -> DictConfig:
     """A checked configuration."""
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("train", list(overrides), return_hydra_config=True)
-    HydraConfig.instance().set_config(config)
-    check(config)
-    return config
+    return compose_run(*overrides)
 
 
 def play(folder: Path, *overrides: str) -> dict[str, Any]:
     """A run in this process, without its output."""
     config = composed(f"run='{folder}'", *overrides)
-    with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
-        config.hydra.runtime.output_dir = str(folder)
-    HydraConfig.instance().set_config(config)
-    folder.mkdir(parents=True)
-    with open_dict(config):
-        del config["hydra"]
     with contextlib.redirect_stdout(io.StringIO()):
-        return train(config)
+        return train(config, plan_run(config, folder))
 
 
 def overhead() -> dict[str, Any]:

@@ -8,8 +8,8 @@ import torch
 from matplotlib.figure import Figure
 
 from helpers.games import PROJECT, small
+from twoplayer.game.build import build_game
 from twoplayer.game.engine import Precision
-from twoplayer.runs.train import build_game
 
 
 @pytest.fixture(autouse=True)

@@ -9,12 +9,13 @@ from torch import Tensor
 
 from helpers.games import CPU, fit, play, small
 from twoplayer.callbacks.scalars import Scalars
+from twoplayer.config.hardware import refuse_hardware
 from twoplayer.errors import ConfigurationError
 from twoplayer.game import engine
+from twoplayer.game.build import build_game
 from twoplayer.game.capture import WARM_UP, CannotCaptureError, CapturedUpdate, Graph, Result
 from twoplayer.game.engine import Captured
 from twoplayer.game.game import Game
-from twoplayer.runs.train import build_game, refuse
 
 TRICKS = ["trick=[ema,r1,instance_noise,schedule]", "trick.r1.every=3", "trick.schedule.end=200"]
 
@@ -56,7 +57,7 @@ class Nothing:
 
 def captured_game(monkeypatch: pytest.MonkeyPatch, stand_in: StandIn, *settings: str) -> Game:
     monkeypatch.setattr(engine, "capture_cuda", stand_in.capture)
-    monkeypatch.setattr("twoplayer.runs.train.resolve_engine", lambda name: Captured())
+    monkeypatch.setattr("twoplayer.game.build.resolve_engine", lambda name: Captured())
     game = build_game(small(*TRICKS, *settings), CPU)
     stand_in.state = game._state
     return game
@@ -123,7 +124,7 @@ def test_a_replay_that_arrives_elsewhere_is_not_used() -> None:
 
 def test_captured_wants_a_gpu() -> None:
     with pytest.raises(ConfigurationError, match="engine=captured: there is no CUDA GPU on this machine; install one, or set engine=eager"):
-        refuse(small("engine=captured", "trainer=cpu"))
+        refuse_hardware(small("engine=captured", "trainer=cpu"))
 
 
 def test_auto_is_eager() -> None:
@@ -136,6 +137,6 @@ def test_captured_says_at_the_start_that_it_is_new(
 ) -> None:
     play(tmp_path / "eager", "budget.images=16")
     assert "new" not in caplog.text
-    monkeypatch.setattr("twoplayer.runs.train.resolve_engine", lambda name: Captured())
+    monkeypatch.setattr("twoplayer.game.build.resolve_engine", lambda name: Captured())
     play(tmp_path / "captured", "budget.images=16")
     assert caplog.text.count("engine=captured is new and has never been run on a real GPU") == 1

@@ -10,7 +10,7 @@ from hydra.utils import get_object
 from helpers.games import CPU, LOSS_SETTINGS, choices, composed, small
 from twoplayer import CONF
 from twoplayer.errors import ConfigurationError
-from twoplayer.runs.train import build_game
+from twoplayer.game.build import build_game
 
 GROUPS = ["data", "model", "loss", "trick", "metric", "callbacks", "logger", "trainer"]
 

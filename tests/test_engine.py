@@ -8,10 +8,11 @@ import torch
 from torch._inductor.exc import InvalidCxxCompiler
 
 from helpers.games import CPU, TOGETHER, play, small, state_sha256
+from twoplayer.config.hardware import refuse_hardware
 from twoplayer.errors import ConfigurationError
+from twoplayer.game.build import build_game
 from twoplayer.game.engine import Compiled
 from twoplayer.game.game import Game
-from twoplayer.runs.train import build_game, refuse
 
 SGD = ["optimizer@optimizer.generator=sgd", "optimizer@optimizer.discriminator=sgd"]  # Adam amplifies rounding
 
@@ -87,8 +88,8 @@ def test_a_machine_without_a_compiler_is_told(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr("torch._inductor.cpp_builder.get_cpp_compiler", none_there)
     with pytest.raises(ConfigurationError, match=r"there is no C\+\+ compiler on this machine; install one, or set engine=eager"):
-        refuse(small("engine=compiled"))
-    refuse(small("engine=eager"))
+        refuse_hardware(small("engine=compiled"))
+    refuse_hardware(small("engine=eager"))
 
 
 @pytest.mark.slow

@@ -15,8 +15,8 @@ from pytorch_lightning import Callback
 from helpers.games import CPU, LOSS_SETTINGS, SMALL, TOGETHER, WIDTHS, choices, composed, fit, same, small, weights
 from twoplayer.callbacks.scalars import Scalars
 from twoplayer.errors import ConfigurationError, NumericsError
+from twoplayer.game.build import build_game
 from twoplayer.game.game import Game
-from twoplayer.runs.train import build_game
 
 PLAYERS = ("discriminator", "generator")
 

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from helpers.games import CPU, choices, composed, fit, small
 from test_tricks import judged, linear_judge
 from twoplayer.errors import ConfigurationError
+from twoplayer.game.build import build_game
 from twoplayer.game.optimizers import optimistic_adam
 from twoplayer.models.base import Example, Side
-from twoplayer.runs.train import build_game
 from twoplayer.tricks.ada import ADA
 from twoplayer.tricks.adaptive_steps import AdaptiveSteps
 from twoplayer.tricks.augmentations import brighten, cut_out, translate

@@ -11,7 +11,7 @@ import pytest
 
 from helpers import commands
 from helpers.games import PROJECT, SMALL, WIDTHS
-from twoplayer.distributed import environment
+from twoplayer.paths import setting, shown
 
 TINY = ["model=gan", *SMALL, *WIDTHS["gan"], "budget.images=64"]
 SCORED = [*TINY, "+metric._target_=helpers.synthetic.Brightness", "callbacks.scalars.every=1"]
@@ -96,7 +96,7 @@ def test_an_error_is_in_the_log_of_its_run(tmp_path: Path) -> None:
 
 def test_paths_and_settings_can_be_typed_as_they_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert environment.shown(tmp_path / "a" / "b") == "a/b"
-    assert environment.shown(tmp_path.parent / "c") == str(tmp_path.parent / "c")
-    assert environment.setting("run", Path("outputs/12-00-00_dcgan_ema+r1_s0")) == "run=outputs/12-00-00_dcgan_ema+r1_s0"
-    assert shlex.split(environment.setting("run", Path("it's a=b"))) == [r"run='it\'s a=b'"]
+    assert shown(tmp_path / "a" / "b") == "a/b"
+    assert shown(tmp_path.parent / "c") == str(tmp_path.parent / "c")
+    assert setting("run", Path("outputs/12-00-00_dcgan_ema+r1_s0")) == "run=outputs/12-00-00_dcgan_ema+r1_s0"
+    assert shlex.split(setting("run", Path("it's a=b"))) == [r"run='it\'s a=b'"]

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from helpers import commands
 from helpers.games import LOSS_SETTINGS, SEED, SMALL, TOGETHER, WIDTHS, Record, choices, play, small, state_sha256
 from twoplayer.errors import ConfigurationError, DataError
-from twoplayer.runs.plan import differences, plan
+from twoplayer.runs.plan import differences, plan_run
 from twoplayer.storage import checkpoints, lock
 
 BATCH = 16
@@ -371,5 +371,5 @@ def test_a_file_that_lies_in_no_run_needs_a_folder(tmp_path: Path) -> None:
     (saved,) = (tmp_path / "run" / "checkpoints").iterdir()
     shutil.copy2(saved, tmp_path / "mine.ckpt")
     with pytest.raises(ConfigurationError, match="lies in no run"):
-        plan(small(f"resume='{tmp_path / 'mine.ckpt'}'"), tmp_path / "new", False, checkpoints.read(saved)["run"], True)
+        plan_run(small(f"resume='{tmp_path / 'mine.ckpt'}'", model="gan"))
     assert play(tmp_path / "new", "budget.images=64", f"resume='{tmp_path / 'mine.ckpt'}'")["resumed_from"] == 32

@@ -20,10 +20,10 @@ from helpers import commands
 from helpers.games import CPU, play, small
 from twoplayer.commands.export import write_export
 from twoplayer.errors import ConfigurationError, DataError
+from twoplayer.game.build import build_game
 from twoplayer.game.game import Game
 from twoplayer.models.gan import Generator
 from twoplayer.runs.saved import great_circles
-from twoplayer.runs.train import build_game
 from twoplayer.storage import checkpoints
 from twoplayer.storage.checkpoints import DurableCheckpoints
 

@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from helpers.games import CPU, composed, fit
 from twoplayer.callbacks.scalars import Scalars
-from twoplayer.runs.train import build_game
+from twoplayer.game.build import build_game
 
 WAITS = ("aten._local_scalar_dense.default", "aten.nonzero.default", "aten.masked_select.default", "aten.item.default")
 

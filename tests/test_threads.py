@@ -56,12 +56,14 @@ def test_the_number_that_was_chosen_is_recorded_and_kept(tmp_path: Path, monkeyp
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        monkeypatch.setattr("twoplayer.runs.train.choose", lambda numbers, iterate: threads.Trial(2, {1: 0.1, 2: 0.01 * iterate(2) + 0.05}))
+        monkeypatch.setattr(
+            "twoplayer.runs.threads.choose", lambda numbers, iterate: threads.Trial(2, {1: 0.1, 2: 0.01 * iterate(2) + 0.05})
+        )
         summary = play(tmp_path / "run", "budget.images=64", "trick=[ema,r1]")
         assert (summary["threads"], sorted(summary["threads_tried"])) == (2, [1, 2])
         assert torch.get_num_threads() == 2
         torch.set_num_threads(1)
-        monkeypatch.setattr("twoplayer.runs.train.choose", lambda numbers, iterate: pytest.fail("a run that goes on has its number"))
+        monkeypatch.setattr("twoplayer.runs.threads.choose", lambda numbers, iterate: pytest.fail("a run that goes on has its number"))
         assert play(tmp_path / "run", "budget.images=128", "trick=[ema,r1]", "resume=auto")["threads"] == 2
         assert torch.get_num_threads() == 1  # as it was before the run
         assert play(tmp_path / "run", "budget.images=192", "trick=[ema,r1]", "resume=auto", "threads=1")["threads"] == 1
@@ -74,14 +76,14 @@ def test_the_number_that_was_chosen_is_recorded_and_kept(tmp_path: Path, monkeyp
 def test_a_trial_leaves_no_trace_in_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = ["budget.images=64", "trick=[ema,r1,replay,instance_noise]"]
     play(tmp_path / "plain", *settings)
-    monkeypatch.setattr("twoplayer.runs.train.torch.get_num_threads", lambda: 2)
+    monkeypatch.setattr("twoplayer.runs.threads.torch.get_num_threads", lambda: 2)
     tried: list[float] = []
 
     def choose_one(numbers: list[int], iterate: Callable[[int], float]) -> threads.Trial:
         tried.extend(iterate(1) for _ in range(3))
         return threads.Trial(1, {1: 1.0})
 
-    monkeypatch.setattr("twoplayer.runs.train.choose", choose_one)
+    monkeypatch.setattr("twoplayer.runs.threads.choose", choose_one)
     play(tmp_path / "tried", *settings)
     assert len(tried) == 3
     assert state_sha256(tmp_path / "tried") == state_sha256(tmp_path / "plain")

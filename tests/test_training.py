@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from helpers.games import composed, small
+from twoplayer.config.hardware import refuse_hardware
 from twoplayer.errors import ConfigurationError
 from twoplayer.game.engine import resolve_precision
-from twoplayer.runs.train import _group, _tags, refuse
+from twoplayer.settings import tags
 
 
 def test_two_ranks_on_one_gpu_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -15,14 +16,14 @@ def test_two_ranks_on_one_gpu_are_refused(monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(
         ConfigurationError, match=r"trainer.devices=2: this machine has 1 of kind gpu; set trainer.devices=1, or trainer=cpu"
     ):
-        refuse(composed("trainer.devices=2"))
-    refuse(composed("trainer=cpu", "trainer.devices=2"))
+        refuse_hardware(composed("trainer.devices=2"))
+    refuse_hardware(composed("trainer=cpu", "trainer.devices=2"))
 
 
 def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     with pytest.raises(ConfigurationError, match=r"trainer.accelerator=gpu: there is none on this machine"):
-        refuse(composed("trainer=gpu"))
+        refuse_hardware(composed("trainer=gpu"))
 
 
 @pytest.mark.parametrize(("fast", "expected"), [(True, "bf16"), (False, "fp32")])
@@ -34,5 +35,5 @@ def test_auto_precision_follows_the_instructions_of_the_device(fast: bool, expec
 
 def test_runs_that_differ_by_their_seed_are_one_group() -> None:
     one, other = (small("trick=[ema]", f"seed={seed}") for seed in (0, 1))
-    assert _group(one) == _group(other) == "synthetic_dcgan_non_saturating_ema"
-    assert _tags(one)[1:] == ["dcgan", "non_saturating", "ema"]
+    assert "_".join(tags(one)) == "_".join(tags(other)) == "synthetic_dcgan_non_saturating_ema"
+    assert tags(one)[1:] == ["dcgan", "non_saturating", "ema"]

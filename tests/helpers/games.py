@@ -7,18 +7,18 @@ from typing import Any
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
-from omegaconf import DictConfig, open_dict, read_write
+from omegaconf import DictConfig
 from pytorch_lightning import Callback, Trainer
 
 from twoplayer import CONF
 from twoplayer.callbacks.stopwatch import Stopwatch
-from twoplayer.config.check import Budget, check
+from twoplayer.config.compose import compose_run
+from twoplayer.config.schema import Budget
+from twoplayer.game.build import build_game
 from twoplayer.game.game import Game
-from twoplayer.runs.train import build_game, train
+from twoplayer.runs.plan import plan_run
+from twoplayer.runs.train import train
 from twoplayer.storage import checkpoints
 
 PROJECT = CONF.parent
@@ -57,12 +57,7 @@ TOGETHER = [name for name in choices("trick") if name not in APART]
 
 def composed(*overrides: str) -> DictConfig:
     """The configuration that these overrides make, checked."""
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("train", list(overrides), return_hydra_config=True)
-    HydraConfig.instance().set_config(config)
-    check(config)
-    return config
+    return compose_run(*overrides)
 
 
 def small(*overrides: str, model: str = "dcgan") -> DictConfig:
@@ -90,13 +85,7 @@ def fit(config: DictConfig, folder: Path, iterations: int, *callbacks: Callback,
 def play(folder: Path, *overrides: str, model: str = "gan") -> dict[str, Any]:
     """A small run in this process, with all that surrounds it; returns its summary."""
     config = small(f"run='{folder}'", *overrides, model=model)
-    folder.mkdir(parents=True, exist_ok=True)
-    with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
-        config.hydra.runtime.output_dir = str(folder)
-    HydraConfig.instance().set_config(config)
-    with open_dict(config):
-        del config["hydra"]
-    return train(config)
+    return train(config, plan_run(config, folder))
 
 
 def state_sha256(run: Path) -> str:

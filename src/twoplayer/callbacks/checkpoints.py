@@ -11,11 +11,12 @@ from pytorch_lightning import Callback, Trainer
 from twoplayer import signals
 from twoplayer.callbacks.scalars import check_finite
 from twoplayer.callbacks.scores import Scores
-from twoplayer.config.check import Checkpoint
-from twoplayer.distributed import environment, ranks
+from twoplayer.config.schema import Checkpoint
+from twoplayer.distributed import ranks
 from twoplayer.errors import NumericsError, TwoplayerError
 from twoplayer.game.game import Game
 from twoplayer.loggers.base import RunLogger, summarize
+from twoplayer.paths import shown
 from twoplayer.signals import Interruption
 from twoplayer.storage import checkpoints
 from twoplayer.storage.checkpoints import DurableCheckpoints
@@ -53,7 +54,7 @@ class Checkpoints(Callback):
         if number:
             raise Interruption(
                 number,
-                f"ended by {signal.Signals(number).name} at {game.clock.images_seen:,} images seen, and saved in {environment.shown(Path(trainer.default_root_dir))}; "
+                f"ended by {signal.Signals(number).name} at {game.clock.images_seen:,} images seen, and saved in {shown(Path(trainer.default_root_dir))}; "
                 "the run goes on with resume=auto",
             )
 

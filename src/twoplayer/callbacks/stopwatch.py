@@ -5,7 +5,7 @@ from typing import Any
 
 from pytorch_lightning import Callback, Trainer
 
-from twoplayer.config.check import Budget
+from twoplayer.config.schema import Budget
 from twoplayer.distributed import ranks
 from twoplayer.game.game import Game
 

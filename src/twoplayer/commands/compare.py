@@ -11,8 +11,8 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from twoplayer.errors import ConfigurationError
-from twoplayer.loggers.run_folder import read_summary
 from twoplayer.runs.plan import FREE
+from twoplayer.storage.run_folder import read_summary
 
 
 class Run(NamedTuple):

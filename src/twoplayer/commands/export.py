@@ -17,8 +17,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from twoplayer import __version__
-from twoplayer.config.check import make_folder
 from twoplayer.errors import TwoplayerError
+from twoplayer.paths import make_folder
 from twoplayer.runs.saved import EXPORTED, SavedGenerator, home, load, sampling_generator
 
 ONNX = "generator.onnx"

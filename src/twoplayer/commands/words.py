@@ -3,8 +3,6 @@
 import re
 from collections.abc import Callable, Iterator, Sequence
 
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, QuotedString
 from hydra.errors import HydraException
@@ -12,6 +10,7 @@ from omegaconf import DictConfig
 
 from twoplayer import CONF
 from twoplayer.errors import ConfigurationError
+from twoplayer.settings import compose_config
 
 MODES = {
     "-m": "--multirun",
@@ -176,11 +175,9 @@ def _num_images(config: DictConfig) -> int:
 
 def _composed(words: Sequence[str]) -> DictConfig:
     """What the command asks of the data, without what is not ours."""
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        asked = [word for word in words if "," not in word.partition("=")[2] or "[" in word]
-        habits = [f"data.batch_size={value}" for name, value, _ in _settings(words) if name.replace("-", "_") in BATCH_SIZES and value]
-        return compose("train", [*(word for word in asked if re.match(r"(data|experiment|model)[=.]", word)), *habits])
+    asked = [word for word in words if "," not in word.partition("=")[2] or "[" in word]
+    habits = [f"data.batch_size={value}" for name, value, _ in _settings(words) if name.replace("-", "_") in BATCH_SIZES and value]
+    return compose_config("train", *(word for word in asked if re.match(r"(data|experiment|model)[=.]", word)), *habits)
 
 
 BATCH_SIZES = ("batch_size", "batchsize", "bs")

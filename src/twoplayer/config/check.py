@@ -9,84 +9,28 @@ import functools
 import inspect
 import itertools
 import typing
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import pydantic
-from annotated_types import Ge, Gt, MinLen
-from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from pydantic import ConfigDict, TypeAdapter
 
 from twoplayer import CONF
-from twoplayer.errors import ConfigurationError, out_of_resources, unknown
-from twoplayer.game.engine import EngineName, Precision
+from twoplayer.config.schema import Experiment
+from twoplayer.errors import ConfigurationError, unknown
+from twoplayer.hydra_private import unresolved_node
+from twoplayer.settings import leaves, written
 
 
-@dataclass
-class Budget:
-    """How long a run is: it ends at the first iteration that reaches either."""
-
-    images: Annotated[int, Gt(0)]
-    seconds: Annotated[float, Gt(0)] | None
-
-
-@dataclass
-class Checkpoint:
-    """How often a run is saved, besides at its end: at whichever comes first."""
-
-    images: Annotated[int, Gt(0)] | None
-    seconds: Annotated[float, Gt(0)] | None
-
-
-@dataclass
-class Hardware:
-    """What a run is computed on."""
-
-    accelerator: Literal["auto", "cpu", "gpu", "mps"]
-    devices: Annotated[int, Gt(0)]
-    num_nodes: Annotated[int, Gt(0)]
-
-
-Text = Annotated[str, MinLen(1)]
-
-
-@dataclass
-class Experiment:
-    """The settings at the top of a configuration; nodes with a `_target_` are checked against their own constructors."""
-
-    name: str
-    run: Text
-    sweep: Text
-    resume: Text | None
-    init_from: Text | None
-    seed: Annotated[int, Ge(0)]
-    budget: Budget
-    checkpoint: Checkpoint
-    engine: EngineName
-    precision: Precision
-    threads: Literal["auto"] | Annotated[int, Ge(1)]
-    debug: bool
-    trainer: Hardware
-    data: dict[str, Any]
-    model: dict[str, Any]
-    loss: dict[str, Any]
-    trick: dict[str, Any]
-    optimizer: dict[str, Any]
-    metric: dict[str, Any]
-    callbacks: dict[str, Any]
-    logger: dict[str, Any]
-
-
-def check(config: DictConfig) -> None:
+def check(config: DictConfig, overrides: Sequence[str] = ()) -> None:
     """Raise ConfigurationError at the first setting that is unknown, missing, of the wrong type or range, or refused by its class.
 
-    Numbers that were written in another form (1e6 for a count) are replaced by the value that the constructor wants.
+    Numbers that were written in another form (1e6 for a count) are replaced by the value that the
+    constructor wants. `overrides` are the words of the command, which may undo what a trick sets.
     """
-    settings = {key: config._get_node(key) for key in config if key != "hydra"}
+    settings = {key: unresolved_node(config, key) for key in map(str, config) if key != "hydra"}
     hints = typing.get_type_hints(Experiment, include_extras=True)
     _check_names("", settings, hints, required=hints)
     for path in ("data", "model", "loss", "optimizer.discriminator", "optimizer.generator"):
@@ -100,7 +44,7 @@ def check(config: DictConfig) -> None:
         if refuse is not None:
             refuse(config)
     _refuse_rival_tricks(config)
-    _refuse_undone_tricks(config)
+    _refuse_undone_tricks(config, overrides)
 
 
 @functools.cache
@@ -127,13 +71,13 @@ def _refuse_rival_tricks(config: DictConfig) -> None:
             for rival, its_value in _edits(other).items():
                 if f"{rival}.".startswith(f"{key}.") or f"{key}.".startswith(f"{rival}."):
                     raise ConfigurationError(
-                        f"trick=[{one},{other}]: {one} sets {key}={_written(value)} and {other} sets {rival}={_written(its_value)}; leave one of them out"
+                        f"trick=[{one},{other}]: {one} sets {key}={written(value)} and {other} sets {rival}={written(its_value)}; leave one of them out"
                     )
 
 
-def _refuse_undone_tricks(config: DictConfig) -> None:
+def _refuse_undone_tricks(config: DictConfig, overrides: Sequence[str]) -> None:
     """A trick that sets numbers elsewhere, where a recipe, which has the later word, has set them to something else."""
-    by_hand = {override.lstrip("+").partition("=")[0] for override in HydraConfig.get().overrides.task}
+    by_hand = {override.lstrip("+").partition("=")[0] for override in overrides}
     for name in map(str, config.trick):
         for key, value in _edits(name).items():
             actual = OmegaConf.select(config, key)
@@ -142,25 +86,6 @@ def _refuse_undone_tricks(config: DictConfig) -> None:
                 raise ConfigurationError(
                     f"trick={name} sets {key}={value}, but the recipe sets {key}={actual}; say which on the command line"
                 )
-
-
-def leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """The settings below a node that have no settings below them, by their dotted names."""
-    for key, value in node.items():
-        if isinstance(value, Mapping | DictConfig) and value:
-            yield from leaves(value, f"{path}{key}.")
-        else:
-            yield f"{path}{key}", value
-
-
-def make_folder(setting: str, folder: Path) -> None:
-    """Make the folder that a setting names, where there is none. Raises ConfigurationError where it cannot be made."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        if out_of_resources(error):
-            raise
-        raise ConfigurationError(f"{setting}={folder}: this folder cannot be made ({error.strerror}); name another") from error
 
 
 def check_call(node: DictConfig) -> None:
@@ -190,7 +115,7 @@ def _check_value(parent: DictConfig, key: str, path: str, annotation: Any) -> li
             return [found for name in map(str, value) for found in _check_value(value, name, f"{path}.{name}", dict[str, Any])]
     if dataclasses.is_dataclass(annotation):
         names = ", ".join(f"{path}.{field.name}" for field in dataclasses.fields(annotation))
-        raise ConfigurationError(f"{path}={_written(value)}: it has settings of its own, {names}; set one of those")
+        raise ConfigurationError(f"{path}={written(value)}: it has settings of its own, {names}; set one of those")
     plain = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
     parent[key] = _validated(plain, annotation, path)
     return []
@@ -241,8 +166,8 @@ def _validated(value: Any, annotation: Any, path: str) -> Any:
     detail = errors[-1].errors()[0]
     where = "".join(f"[{index}]" for index in detail["loc"] if isinstance(index, int))
     accepted = " or ".join(dict.fromkeys(_accepted(error["msg"]) for error in errors[-1].errors()))
-    written = _written(detail["input"] if where else value)
-    raise ConfigurationError(f"{path}{where}={written}: must be {accepted}")
+    found = written(detail["input"] if where else value)
+    raise ConfigurationError(f"{path}{where}={found}: must be {accepted}")
 
 
 _KINDS = {
@@ -259,10 +184,6 @@ _KINDS = {
 def _accepted(message: str) -> str:
     accepted = message.removeprefix("Input should be ")
     return _KINDS.get(accepted, accepted)
-
-
-def _written(value: Any) -> str:
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _check_kind(path: str, target: Any) -> None:

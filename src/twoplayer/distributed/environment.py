@@ -1,9 +1,6 @@
 """What has started this process: a user, a rank of ours, torchrun or SLURM; told by the environment, before anything large is imported."""
 
 import os
-import re
-import shlex
-from pathlib import Path
 
 RANK_VARIABLES = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PL_GLOBAL_SEED", "PL_SEED_WORKERS")
 """What a data parallel job leaves in the environment of the process that has started its ranks."""
@@ -30,17 +27,3 @@ def world_size() -> int:
 def by_others() -> bool:
     """Whether torchrun or SLURM has started this process as one of several."""
     return world_size() > 1
-
-
-def shown(path: Path) -> str:
-    """A path for a person to read: relative to the working directory where it lies below it."""
-    absolute = path.absolute()
-    return str(absolute.relative_to(Path.cwd()) if absolute.is_relative_to(Path.cwd()) else absolute)
-
-
-def setting(name: str, path: Path) -> str:
-    """`name=path` for a person to type: quoted where Hydra's grammar or the shell wants it."""
-    value = shown(path)
-    if not re.fullmatch(r"[\w/.+-]+", value):
-        value = "'" + value.replace("\\", "\\\\").replace("'", r"\'") + "'"
-    return shlex.quote(f"{name}={value}")

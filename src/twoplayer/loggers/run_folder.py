@@ -1,17 +1,13 @@
 """What every run leaves in its own folder: metrics.csv and summary.json."""
 
 import csv
-import json
-import math
-import os
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning.utilities import rank_zero_only
 
 from twoplayer.loggers.base import History, RunLogger
-
-FILE = "metrics.csv"
+from twoplayer.storage import run_folder
 
 
 class RunFolder(RunLogger):
@@ -31,9 +27,9 @@ class RunFolder(RunLogger):
             self._rows = history.rows
             self._columns = list(dict.fromkeys(["images_seen", *(column for row in history.rows for column in row)]))
             self._write()
-            self.summary = read_summary(folder)
+            self.summary = run_folder.read_summary(folder)
         else:
-            (folder / FILE).unlink(missing_ok=True)
+            (folder / run_folder.METRICS).unlink(missing_ok=True)
 
     @property
     def name(self) -> str:
@@ -58,62 +54,14 @@ class RunFolder(RunLogger):
         if new or again:
             self._write()
         else:
-            with (self.folder / FILE).open("a", newline="") as file:
+            with (self.folder / run_folder.METRICS).open("a", newline="") as file:
                 csv.DictWriter(file, self._columns).writerow(row)
 
     def _write(self) -> None:
-        temporary = self.folder / f"{FILE}.new"
-        with temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, self._columns)
-            writer.writeheader()
-            writer.writerows(self._rows)
-        os.replace(temporary, self.folder / FILE)
+        run_folder.write_rows(self.folder, self._columns, self._rows)
 
     @rank_zero_only
     def summarize(self, values: dict[str, Any]) -> None:
         """Write the summary, as it is now known."""
         self.summary |= values
-        temporary = self.folder / "summary.json.new"
-        temporary.write_text(json.dumps(_plain(self.summary), indent=2) + "\n")
-        os.replace(temporary, self.folder / "summary.json")
-
-
-def read_summary(folder: Path) -> dict[str, Any]:
-    """The summary of a run; nothing where there is none, or none that can be read."""
-    try:
-        content = json.loads((folder / "summary.json").read_text())
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def read_rows(folder: Path, images_seen: int) -> list[dict[str, Any]]:
-    """The rows of a run's metrics.csv up to this moment, without empty cells; a row that a killed process has left half is left out."""
-    rows: list[dict[str, Any]] = []
-    path = folder / FILE
-    if path.exists():
-        with path.open(newline="") as file:
-            for row in csv.DictReader(file):
-                moment = row["images_seen"]
-                if not moment.isdigit() or int(moment) > images_seen or (rows and int(moment) <= rows[-1]["images_seen"]):
-                    continue
-                rows.append(
-                    {"images_seen": int(moment)} | {name: _number(cell) for name, cell in row.items() if cell and name != "images_seen"}
-                )
-    return rows
-
-
-def _number(cell: str) -> float | str:
-    try:
-        return float(cell)
-    except ValueError:
-        return cell
-
-
-def _plain(value: Any) -> Any:
-    """JSON has no word for what is not finite."""
-    if isinstance(value, dict):
-        return {key: _plain(part) for key, part in value.items()}
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value
+        run_folder.write_summary(self.folder, self.summary)

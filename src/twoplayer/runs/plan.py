@@ -1,21 +1,28 @@
-"""Whether a run begins or goes on, in which folder, and from which checkpoint."""
+"""What a run is to do: begin or resume, in which folder, on which data, and from which checkpoint."""
 
+import functools
+import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-import torch
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from twoplayer.config.check import leaves
+from twoplayer.config.hardware import device_of, refuse_hardware
 from twoplayer.data.base import ImageData
+from twoplayer.distributed import environment
 from twoplayer.errors import ConfigurationError
+from twoplayer.game.build import build_from
 from twoplayer.game.engine import resolve_engine, resolve_precision
-from twoplayer.loggers.run_folder import read_summary
+from twoplayer.game.game import Game
+from twoplayer.paths import make_folder
+from twoplayer.settings import family, leaves, plain
 from twoplayer.storage import checkpoints, lock
+from twoplayer.storage.run_folder import CONFIG, SUMMARY, read_config, read_summary
 
 log = logging.getLogger(__name__)
 
@@ -30,20 +37,117 @@ BINDING_PACKAGES = ("twoplayer", "torch", "pytorch-lightning")
 
 
 class Plan(NamedTuple):
-    """Where a run is played, and what it goes on from: nothing, if `checkpoint` is None. A `finished` one has reached its budget;
-    `memories` is what its loggers have asked to remember, and `threads` how many it has computed with.
-    """
+    """All that `train` needs besides the configuration."""
 
     folder: Path
-    checkpoint: Path | None = None
-    images_seen: int = 0
-    finished: bool = False
-    threads: int | None = None
+    data: ImageData
+    identity: dict[str, Any]
+    """What a checkpoint has to share with a run that resumes from it."""
+    checkpoint: checkpoints.Found | None = None
+    """What the run resumes from; None if it begins."""
     memories: Mapping[str, dict[str, Any]] = MappingProxyType({})
+    """What its loggers need from earlier processes, by the logger's class."""
+    finished: bool = False
+    """The run has reached its budget, and its score."""
+    game: Game | None = None
+    """Players with the weights that `init_from` names."""
+    overrides: Sequence[str] = ()
+    """The words of the command."""
+    in_sweep: bool = False
+
+    @property
+    def images_seen(self) -> int:
+        """Where the run resumes."""
+        return 0 if self.checkpoint is None else images_seen(self.checkpoint.content)
+
+    @property
+    def threads(self) -> int | None:
+        """The number of threads of the run so far."""
+        return None if self.checkpoint is None else self.checkpoint.content["run"].get("threads")
 
 
-def identity(config: DictConfig, data: ImageData, device: torch.device) -> dict[str, Any]:
+def plan_run(config: DictConfig, folder: Path | None = None, *, overrides: Sequence[str] = (), in_sweep: bool = False) -> Plan:
+    """Settle what a checked configuration means, and take the folder of the run for this process.
+
+    `folder` is the one that the user named. Without it the run is in `config.run`, or where an
+    unfinished run of this configuration is found (`resume=auto`). `train` gives the folder back.
+
+    Raises ConfigurationError or DataError where the run can neither begin nor resume, or another
+    process works in its folder.
+    """
+    first = environment.is_first()
+    if first and folder is not None and folder.is_dir():
+        lock.acquire(folder)  # before anything in it is read
+    try:
+        plan = look(config, folder or Path(config.run), named=folder is not None)
+    except BaseException:
+        if folder is not None:
+            lock.release(folder)
+        raise
+    if first and not plan.finished:
+        make_folder("run", plan.folder)
+        lock.acquire(plan.folder)
+    return plan._replace(overrides=overrides, in_sweep=in_sweep)
+
+
+def look(config: DictConfig, folder: Path, named: bool) -> Plan:
+    """The plan of a run in `folder`, without taking it: nothing is written."""
+    refuse_hardware(config)
+    data = open_data(config)
+    ours = identity(config, data)
+    if config.resume is None:
+        if environment.is_first() and (folder / CONFIG).exists():
+            raise ConfigurationError(
+                f"run={folder}: there is a run in this folder already; continue it with resume=auto, or name another folder"
+            )
+        plan = Plan(folder, data, ours)
+    elif config.resume == "auto":
+        plan = _go_on(config, folder if named else _newest_unfinished(folder, ours["config"]) or folder, data, ours)
+    else:
+        plan = _go_on_from(config, Path(config.resume), folder if named else None, data, ours)
+    if config.init_from is not None and plan.checkpoint is None:
+        plan = plan._replace(game=build_from(config, device_of(config)))
+    return plan
+
+
+def message(config: DictConfig, plan: Plan) -> dict[str, Any]:
+    """A plan for another local rank, as JSON can hold it."""
+    return {
+        "config": plain(config),
+        "folder": str(plan.folder.resolve()),
+        "checkpoint": None if plan.checkpoint is None else str(plan.checkpoint.path.resolve()),
+    }
+
+
+def receive(content: Mapping[str, Any]) -> tuple[DictConfig, Plan]:
+    """The configuration and the plan that a message holds."""
+    config = OmegaConf.create(dict(content["config"]))
+    data = open_data(config)
+    plan = Plan(Path(content["folder"]), data, identity(config, data))
+    if content["checkpoint"] is not None:
+        path = Path(content["checkpoint"])
+        plan = plan._replace(checkpoint=checkpoints.Found(path, checkpoints.read(path)))
+    return config, plan
+
+
+def open_data(config: DictConfig) -> ImageData:
+    """The data, fetched and verified; the jobs of a sweep share them. Raises DataError."""
+    return _open_data(json.dumps(OmegaConf.to_container(config.data, resolve=True), sort_keys=True))
+
+
+@functools.lru_cache(maxsize=4)
+def _open_data(node: str) -> ImageData:
+    settings = json.loads(node)
+    if environment.is_first():
+        log.info("loading the data (%s) ...", family(settings))
+    data: ImageData = instantiate(OmegaConf.create(settings))
+    data.prepare_data()
+    return data
+
+
+def identity(config: DictConfig, data: ImageData) -> dict[str, Any]:
     """What a checkpoint has to share with a run that goes on from it, as plain values; `auto` means what it has come to here."""
+    device = device_of(config)
     return {
         "config": plain(config),
         "data_sha256": data.sha256,
@@ -56,51 +160,24 @@ def identity(config: DictConfig, data: ImageData, device: torch.device) -> dict[
     }
 
 
-def plain(config: DictConfig) -> dict[str, Any]:
-    """A configuration without Hydra's own part, resolved, as plain values."""
-    parts = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-    content: dict[str, Any] = OmegaConf.to_container(parts, resolve=True)  # type: ignore[assignment]
-    return content
-
-
-def plan(config: DictConfig, folder: Path, named: bool, ours: dict[str, Any], first: bool) -> Plan:
-    """What `resume=` means for a run of identity `ours` in `folder`; `named` says that the user has named that folder. Nothing is written.
-
-    `first` is whether this process is the one that writes for all ranks: the others may find what it has begun.
-
-    Raises ConfigurationError where the run is not the same game, DataError where no checkpoint is whole.
-    """
-    if config.resume is None:
-        if first and (folder / "config.yaml").exists():
-            raise ConfigurationError(
-                f"run={folder}: there is a run in this folder already; continue it with resume=auto, or name another folder"
-            )
-        return Plan(folder)
-    if config.resume == "auto":
-        if not named:
-            folder = _newest_unfinished(folder, ours["config"]) or folder
-        return _go_on(config, folder, ours, first)
-    return _go_on_from(config, Path(config.resume), folder if named else None, ours, first)
-
-
-def _go_on(config: DictConfig, folder: Path, ours: dict[str, Any], first: bool) -> Plan:
+def _go_on(config: DictConfig, folder: Path, data: ImageData, ours: dict[str, Any]) -> Plan:
     """In the same folder, from its newest checkpoint, or from zero."""
     found = checkpoints.newest(folder)
     if found is None:
-        if first and (folder / "config.yaml").exists():
-            _refuse_another_game({"config": saved_config(folder)}, ours, f"run={folder}")
-        return Plan(folder)
-    path, checkpoint = found
-    _refuse_another_game(_record(checkpoint, path), ours, f"run={folder}")
+        if environment.is_first() and (folder / CONFIG).exists():
+            _refuse_another_game({"config": read_config(folder)}, ours, f"run={folder}")
+        return Plan(folder, data, ours)
+    checkpoint = found.content
+    _refuse_another_game(_record(checkpoint, found.path), ours, f"run={folder}")
     seen, finished = images_seen(checkpoint), _is_finished(folder, config)
     if seen - config.data.batch_size >= config.budget.images and not finished:  # there would be nothing to do but to call it finished
         raise ConfigurationError(
             f"budget.images={config.budget.images}: the run in {folder} has seen {seen:,} images already; set a larger budget"
         )
-    return Plan(folder, path, seen, finished, checkpoint["run"].get("threads"), checkpoint["run"]["loggers"])
+    return Plan(folder, data, ours, found, checkpoint["run"]["loggers"], finished)
 
 
-def _go_on_from(config: DictConfig, path: Path, folder: Path | None, ours: dict[str, Any], first: bool) -> Plan:
+def _go_on_from(config: DictConfig, path: Path, folder: Path | None, data: ImageData, ours: dict[str, Any]) -> Plan:
     """From one file: in its own folder where it is the newest there, else in a new one."""
     if not path.is_file():
         raise ConfigurationError(f"resume={path}: there is no such file; name a checkpoint, or write resume=auto")
@@ -113,17 +190,18 @@ def _go_on_from(config: DictConfig, path: Path, folder: Path | None, ours: dict[
     folder = folder or home
     assert folder is not None
     if home is not None and folder.resolve() == home:
-        newest = checkpoints.newest(home)
-        if newest is not None and images_seen(newest[1]) > images_seen(checkpoint):
+        seen = images_seen(checkpoint)
+        newer = any(generation.images_seen > seen for generation in checkpoints.generations(home)) and checkpoints.newest(home)
+        if newer and images_seen(newer.content) > seen:
             raise ConfigurationError(
-                f"resume={path}: {newest[0].name} in the same folder is newer and would be lost; name a new folder with run=, or write resume=auto"
+                f"resume={path}: {newer.path.name} in the same folder is newer and would be lost; name a new folder with run=, or write resume=auto"
             )
-    elif first and (folder / "config.yaml").exists():
+    elif environment.is_first() and (folder / CONFIG).exists():
         raise ConfigurationError(
             f"run={folder}: there is a run in this folder already; go on with it with resume=auto, or name a new folder for what goes on from {path}"
         )
     memories = checkpoint["run"]["loggers"] if folder.resolve() == home else {}
-    return Plan(folder, path, images_seen(checkpoint), threads=checkpoint["run"].get("threads"), memories=memories)
+    return Plan(folder, data, ours, checkpoints.Found(path, checkpoint), memories)
 
 
 def images_seen(checkpoint: Mapping[str, Any]) -> int:
@@ -156,13 +234,13 @@ def _newest_unfinished(folder: Path, config: dict[str, Any]) -> Path | None:
     found = [
         path
         for pattern in ("*", "*/*", "*/*/*")
-        for path in outputs.glob(f"{pattern}/config.yaml")
-        if (path.parent / "summary.json").exists() and not (path.parents[1] / SWEEP_FILE).exists()
+        for path in outputs.glob(f"{pattern}/{CONFIG}")
+        if (path.parent / SUMMARY).exists() and not (path.parents[1] / SWEEP_FILE).exists()
     ]
     finished = []
     for path in sorted(found, key=lambda path: path.stat().st_mtime_ns, reverse=True):
         try:
-            if differences(saved_config(path.parent), config):
+            if differences(read_config(path.parent), config):
                 continue
         except ConfigurationError as error:
             log.warning("%s; passed over", error)
@@ -175,18 +253,6 @@ def _newest_unfinished(folder: Path, config: dict[str, Any]) -> Path | None:
     if finished:
         log.info("%s is finished: a new run begins; to continue the finished one, add run=%s and a larger budget", finished[0], finished[0])
     return None
-
-
-def saved_config(run: Path) -> dict[str, Any]:
-    """The configuration that lies in a run folder, as plain values. Raises ConfigurationError where it is not one."""
-    path = run / "config.yaml"
-    try:
-        content = OmegaConf.to_container(OmegaConf.load(path))
-    except Exception as error:
-        raise ConfigurationError(f"{path} is not a configuration that can be read ({' '.join(str(error).split())[:100]})") from error
-    if not isinstance(content, dict):
-        raise ConfigurationError(f"{path} is not a configuration")
-    return content  # type: ignore[return-value]
 
 
 def _refuse_another_game(theirs: dict[str, Any], ours: dict[str, Any], what: str) -> None:

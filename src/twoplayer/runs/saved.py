@@ -4,22 +4,20 @@ import inspect
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from annotated_types import Ge, Gt
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from twoplayer import pictures
-from twoplayer.config.check import check_parts, make_folder
+from twoplayer.config.check import check_parts
 from twoplayer.errors import ConfigurationError, DataError
+from twoplayer.game.build import build_game
 from twoplayer.game.game import Game
-from twoplayer.runs.plan import saved_config
-from twoplayer.runs.train import build_game
 from twoplayer.storage import checkpoints
+from twoplayer.storage.run_folder import read_config
 
 EXPORTED = "generator.safetensors"
 
@@ -86,7 +84,7 @@ def load(run: str | Path) -> SavedGenerator:
 
 
 def _load_exported(folder: Path) -> SavedGenerator:
-    config = _own_config(saved_config(folder), folder / "config.yaml")
+    config = _own_config(read_config(folder), folder / "config.yaml")
     game = _build(config, folder / "config.yaml", None)
     try:
         sampling_generator(game).load_state_dict(load_file(folder / EXPORTED))
@@ -141,39 +139,6 @@ def home(run: str | Path) -> Path:
     """The folder of a run, or of the run that a checkpoint file is of."""
     path = Path(run).resolve()
     return path.parents[1] if path.is_file() and path.parent.name == checkpoints.FOLDER else path.parent if path.is_file() else Path(run)
-
-
-def write_samples(
-    *,
-    run: str,
-    num: Annotated[int, Gt(0)],
-    seed: Annotated[int, Ge(0)],
-    columns: Annotated[int, Gt(0)],
-    output: str | None,
-    single_files: bool,
-    safetensors: bool,
-    interpolate: bool,
-) -> None:
-    """Samples of a run as one grid, and on request as single PNG files and as one .safetensors of uint8 (N, C, H, W). With `interpolate`
-    each row of the grid goes from one sample to another, and `num` is rounded up to whole rows.
-    """
-    generator = load(run)
-    images = pictures.to_uint8(generator.interpolate(-(-num // columns), columns, seed) if interpolate else generator(num, seed))
-    folder = Path(output or home(run) / "generated")
-    make_folder("output", folder)
-    way = "_interpolated" if interpolate else ""
-    path = folder / f"seed{seed}_{num}{way}.png"
-    pictures.grid(images, columns).save(path)
-    print(path)
-    if single_files:
-        singles = folder / f"seed{seed}{way}"
-        singles.mkdir(exist_ok=True)
-        for index, image in enumerate(images):
-            pictures.picture(image).save(singles / f"{index:06}.png")
-        print(singles)
-    if safetensors:
-        save_file({"images": images}, path.with_suffix(".safetensors"))
-        print(path.with_suffix(".safetensors"))
 
 
 MODULES = ("twoplayer.losses.", "twoplayer.models.", "twoplayer.tricks.")

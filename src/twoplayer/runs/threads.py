@@ -4,9 +4,22 @@ On a quiet machine more threads are faster. Beside another busy process they are
 other in every operator. So the number is measured where a run begins.
 """
 
+import logging
+import os
 import statistics
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
+
+import torch
+from omegaconf import DictConfig
+
+from twoplayer import randomness
+from twoplayer.config.hardware import num_ranks
+from twoplayer.game.build import build_game
+from twoplayer.runs.plan import Plan
+
+log = logging.getLogger(__name__)
 
 TRIAL_SECONDS = 1.0
 WORTHWHILE = 1.1
@@ -23,6 +36,36 @@ class Trial(NamedTuple):
     threads: int
     seconds: Mapping[int, float]
     updates: float = 2.0
+
+
+def settle_threads(config: DictConfig, plan: Plan, device: torch.device) -> Trial | None:
+    """Have this process compute with as many threads as the run has, or asks for; or as are fastest, where one process trains on a CPU."""
+    wanted = plan.threads if config.threads == "auto" else config.threads
+    if wanted is not None:
+        if plan.threads not in (None, wanted):
+            log.warning("on %s threads from here on, %s before: results will differ in their last digits", wanted, plan.threads)
+        os.environ["OMP_NUM_THREADS"] = str(wanted)  # for the other ranks of this machine
+        torch.set_num_threads(wanted)
+        return None
+    most = torch.get_num_threads()
+    if device.type != "cpu" or most == 1 or num_ranks(config) > 1:
+        return None
+    log.info("trying 1 to %s threads ...", most)
+    with randomness.aside(device):
+        config = config.copy()
+        config.engine = "eager"  # compiling would take longer than the trial
+        game = build_game(config, device)
+        batch = plan.data.batches(config.seed, device).batch(0)
+
+        def iterate(threads: int) -> float:
+            torch.set_num_threads(threads)
+            started = time.perf_counter()
+            game.iterate(batch)
+            return time.perf_counter() - started
+
+        trial = choose(candidates(most), iterate)
+    torch.set_num_threads(trial.threads)
+    return trial._replace(updates=sum(game.clock.updates.values()) / game.clock.iteration)
 
 
 def candidates(most: int) -> list[int]:

@@ -37,6 +37,13 @@ class Generation(NamedTuple):
     path: Path
 
 
+class Found(NamedTuple):
+    """A checkpoint that has been verified and read."""
+
+    path: Path
+    content: dict[str, Any]
+
+
 class Save(NamedTuple):
     """What a save wrote, and how long the game waited for it."""
 
@@ -46,10 +53,15 @@ class Save(NamedTuple):
 
 
 class DurableCheckpoints(TorchCheckpointIO):
-    """Lightning's own save writes its temporary file where TMPDIR says, and a rename across file systems is a copy that can be cut short."""
+    """Saves that are whole or not there.
 
-    def __init__(self) -> None:
+    Lightning's own save writes its temporary file where TMPDIR says, and a rename across file
+    systems is a copy that can be cut short. `found` has been read already and is not read again.
+    """
+
+    def __init__(self, found: Found | None = None) -> None:
         self.last: Save | None = None
+        self._found = found
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None) -> None:
         """Write `<images seen>.ckpt` as `<images seen>-<digest>.ckpt`: beside, flushed to the disk, read back, then renamed in one step.
@@ -92,7 +104,8 @@ class DurableCheckpoints(TorchCheckpointIO):
         self, path: str | os.PathLike[str], map_location: Callable[..., Any] | None = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
         """Tensors and plain values alone: opening a file runs no code."""
-        return read(Path(path))
+        found, self._found = self._found, None  # Lightning adds to what it is given
+        return found.content if found is not None and found.path == Path(path) else read(Path(path))
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -125,7 +138,7 @@ def generations(run: Path) -> list[Generation]:
     return [generation for generation, _ in sorted(listed, key=lambda item: (item[0].images_seen, not item[0].best, item[1]), reverse=True)]
 
 
-def newest(run: Path) -> tuple[Path, dict[str, Any]] | None:
+def newest(run: Path) -> Found | None:
     """The newest checkpoint of a run that is whole, and its content; None where nothing has been saved. Broken ones are told of.
 
     Raises DataError where there are checkpoints and none is whole: to begin anew would then be the user's decision.
@@ -133,7 +146,7 @@ def newest(run: Path) -> tuple[Path, dict[str, Any]] | None:
     candidates = generations(run)
     for generation in candidates:
         try:
-            return generation.path, read(generation.path)
+            return Found(generation.path, read(generation.path))
         except DataError as error:
             log.warning("%s; looking for an older one", error)
     if candidates:

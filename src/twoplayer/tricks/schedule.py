@@ -11,8 +11,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import Tensor
 
-from twoplayer.config.check import leaves
 from twoplayer.errors import ConfigurationError, unknown
+from twoplayer.settings import leaves
 from twoplayer.tricks.base import Trick, numbers
 
 Shape = Literal["constant", "linear", "cosine"]

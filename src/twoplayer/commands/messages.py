@@ -1,0 +1,81 @@
+"""One line and an exit code for what goes wrong."""
+
+import logging
+import re
+import sys
+import traceback
+from pathlib import Path
+
+from hydra.errors import ConfigCompositionException, HydraException, InstantiationException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from twoplayer import CONF
+from twoplayer.distributed import environment
+from twoplayer.errors import ConfigurationError, NumericsError, TwoplayerError, out_of_resources, unknown
+from twoplayer.settings import compose_config
+
+log = logging.getLogger(__name__)
+
+
+def report(error: Exception, debug: bool = False) -> int:
+    """Print what a user needs of an error, once, and return its exit code."""
+    reported = error
+    if isinstance(error, InstantiationException) and isinstance(error.__cause__, TwoplayerError):
+        error = error.__cause__
+    error = (not isinstance(error, TwoplayerError) and out_of_resources(error)) or error
+    code = (
+        error.exit_code
+        if isinstance(error, TwoplayerError)
+        else ConfigurationError.exit_code
+        if isinstance(error, HydraException | OmegaConfBaseException)
+        else 1
+    )
+    if not getattr(reported, "reported", False):
+        reported.reported = True  # type: ignore[attr-defined]
+        if (code == 1 and not isinstance(error, TwoplayerError)) or debug or "debug=true" in sys.argv:
+            traceback.print_exception(reported)
+        if environment.is_first():
+            print(f"error: {explain(error)}", file=sys.stderr, flush=True)
+            _note(f"error: {explain(error)}")
+        elif code != NumericsError.exit_code and code < 128:  # which all ranks meet alike, and the first tells
+            print(f"error of another rank: {explain(error)}", file=sys.stderr, flush=True)
+    return code
+
+
+def _note(message: str) -> None:
+    """Into train.log, while a run has one, and not onto the terminal, where it stands already."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.handle(log.makeRecord(log.name, logging.ERROR, __file__, 0, message, (), None))
+
+
+def explain(error: Exception) -> str:
+    """One line about an error of ours or of Hydra's."""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, name = error.missing_cfg_file.rpartition("/")
+        return f"{group}={name}: " + unknown(
+            name, error.options or (path.stem for path in (CONF / group).glob("*.yaml")), kind=f"choice of {group}"
+        )
+    message = str(error)
+    cause = f"{message}\n{error.__cause__ or ''}"
+    if isinstance(error, ConfigCompositionException) and (key := re.search(r"full_key: (\S+)", cause)):
+        return _unknown_setting(key[1])
+    if isinstance(error, OverrideParseException):
+        return f"{message.splitlines()[0]} (an override is written name=value; quote it where it holds brackets or spaces)"
+    return " ".join(message.split()) or type(error).__name__
+
+
+def _unknown_setting(name: str) -> str:
+    """One line about a setting that the present choices do not have."""
+    words = [word for word in sys.argv[1:] if "," not in word and (CONF / re.split("[=@]", word)[0]).is_dir()]
+    config = compose_config(Path(sys.argv[0]).stem, *words)
+    group, _, choice = name.partition(".")
+    choice = choice.partition(".")[0]
+    if group == "trick" and choice not in config.trick and (CONF / group / f"{choice}.yaml").exists():
+        return f"{name}: this trick is not chosen; choose it with 'trick=[{choice}]'"
+    parent, prefix = config, ""
+    while "." in name.removeprefix(prefix) and isinstance(inner := parent.get(name.removeprefix(prefix).partition(".")[0]), DictConfig):
+        prefix += name.removeprefix(prefix).partition(".")[0] + "."
+        parent = inner
+    return unknown(name, [prefix + str(key) for key in parent if not str(key).startswith("_")])

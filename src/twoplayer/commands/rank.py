@@ -1,0 +1,27 @@
+"""Another local rank of a run: `python -m twoplayer.commands.rank`, with its plan on standard input."""
+
+import json
+import signal
+import sys
+from typing import Any
+
+from twoplayer.commands import terminal
+from twoplayer.commands.messages import report
+
+
+def main() -> None:
+    terminal.outlive()
+    plan: dict[str, Any] = json.load(sys.stdin)
+    try:
+        from twoplayer.runs.plan import receive
+        from twoplayer.runs.train import train
+
+        train(*receive(plan))
+    except KeyboardInterrupt:  # before there was anything to save
+        sys.exit(128 + signal.SIGINT)
+    except Exception as error:
+        sys.exit(report(error, plan["config"]["debug"]))
+
+
+if __name__ == "__main__":
+    main()

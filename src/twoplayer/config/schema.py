@@ -1,0 +1,63 @@
+"""The settings at the top of a configuration, with their types and ranges."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, MinLen
+
+from twoplayer.game.engine import EngineName, Precision
+
+
+@dataclass
+class Budget:
+    """How long a run is: it ends at the first iteration that reaches either."""
+
+    images: Annotated[int, Gt(0)]
+    seconds: Annotated[float, Gt(0)] | None
+
+
+@dataclass
+class Checkpoint:
+    """How often a run is saved, besides at its end: at whichever comes first."""
+
+    images: Annotated[int, Gt(0)] | None
+    seconds: Annotated[float, Gt(0)] | None
+
+
+@dataclass
+class Hardware:
+    """What a run is computed on."""
+
+    accelerator: Literal["auto", "cpu", "gpu", "mps"]
+    devices: Annotated[int, Gt(0)]
+    num_nodes: Annotated[int, Gt(0)]
+
+
+Text = Annotated[str, MinLen(1)]
+
+
+@dataclass
+class Experiment:
+    """The settings at the top of a configuration; nodes with a `_target_` are checked against their own constructors."""
+
+    name: str
+    run: Text
+    sweep: Text
+    resume: Text | None
+    init_from: Text | None
+    seed: Annotated[int, Ge(0)]
+    budget: Budget
+    checkpoint: Checkpoint
+    engine: EngineName
+    precision: Precision
+    threads: Literal["auto"] | Annotated[int, Ge(1)]
+    debug: bool
+    trainer: Hardware
+    data: dict[str, Any]
+    model: dict[str, Any]
+    loss: dict[str, Any]
+    trick: dict[str, Any]
+    optimizer: dict[str, Any]
+    metric: dict[str, Any]
+    callbacks: dict[str, Any]
+    logger: dict[str, Any]

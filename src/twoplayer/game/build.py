@@ -1,0 +1,67 @@
+"""Builds the game that a configuration describes, untrained or with the weights of another one."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from twoplayer import randomness
+from twoplayer.errors import ConfigurationError
+from twoplayer.game.engine import resolve_engine, resolve_precision
+from twoplayer.game.game import Game
+from twoplayer.settings import family, leaves, plain
+from twoplayer.storage import checkpoints
+from twoplayer.tricks.base import Tricks
+
+
+def build_game(config: DictConfig, device: torch.device) -> Game:
+    """The players, untrained: a function of the configuration and its seed alone."""
+    randomness.restart(config.seed, "weights")
+    return Game(
+        instantiate(config.model),
+        instantiate(config.loss),
+        Tricks({name: instantiate(node) for name, node in config.trick.items() if node}),
+        {player: instantiate(config.optimizer[player]) for player in ("discriminator", "generator")},
+        resolve_engine(config.engine),
+        batch_size=config.data.batch_size,
+        num_classes=config.data.num_classes,
+        seed=config.seed,
+        precision=resolve_precision(config.precision, device),
+    )
+
+
+def build_from(config: DictConfig, device: torch.device) -> Game:
+    """The players with the weights that `init_from` names: a checkpoint, or the newest one of a run.
+
+    Raises ConfigurationError where there are none or they are of another model.
+    """
+    path = Path(config.init_from)
+    found = checkpoints.newest(path) if path.is_dir() else (path, checkpoints.read(path)) if path.exists() else None
+    if found is None:
+        raise ConfigurationError(f"init_from={path}: there is no checkpoint; name a run folder or a checkpoint file")
+    game = build_game(config, device)
+    try:
+        game.begin_from(found[1]["state_dict"])
+    except RuntimeError as error:
+        record = found[1].get("run")
+        theirs = record.get("config") if isinstance(record, dict) else None
+        raise ConfigurationError(
+            f"init_from={path}: the weights there are of another model{_other_model(theirs, plain(config))}; choose the model that they are of"
+        ) from error
+    return game
+
+
+def _other_model(theirs: Any, ours: dict[str, Any]) -> str:
+    """The settings of the networks that differ; the models alone where these differ."""
+    if not isinstance(theirs, dict):
+        return ""
+    then, now = (dict(leaves({"model": config.get("model")})) for config in (theirs, ours))
+    models = [family({"_target_": each.get("model._target_", ".unknown.")}) for each in (then, now)]
+    if models[0] != models[1]:
+        return f" (model={models[0]} there, model={models[1]} here)"
+    different = [key for key in sorted(then.keys() | now.keys()) if then.get(key) != now.get(key)]
+    if not different:  # a trick that adds to a network
+        return f" (trick=[{','.join(theirs.get('trick') or ())}] there, trick=[{','.join(ours['trick'])}] here)"
+    return f" ({'; '.join(f'{key}={then.get(key)} there, {now.get(key)} here' for key in different)})"
