@@ -17,7 +17,7 @@ from twoplayer.game.capture import WARM_UP, CannotCaptureError, CapturedUpdate, 
 from twoplayer.game.engine import Captured
 from twoplayer.game.game import Game
 
-TRICKS = ["trick=[ema,r1,instance_noise,schedule]", "trick.r1.every=3", "trick.schedule.end=200"]
+TRICKS = ["trick=[ema,r1,instance_noise,schedule]", "trick.r1.every_updates=3", "trick.schedule.end_images=200"]
 
 
 class StandIn:
@@ -82,7 +82,7 @@ def test_a_captured_game_is_the_same_game(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_numbers_that_a_graph_would_hold_have_it_captured_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    moving = ["+trick.schedule.to.optimizer.generator.beta2=0.5", "trick.schedule.end=128"]
+    moving = ["+trick.schedule.to.optimizer.generator.beta2=0.5", "trick.schedule.end_images=128"]
     written = fit(small(*TRICKS, *moving), tmp_path / "written", 14)
     stand_in = StandIn()
     captured = fit(small(*TRICKS, *moving), tmp_path / "captured", 14, game=captured_game(monkeypatch, stand_in, *moving))

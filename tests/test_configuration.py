@@ -104,7 +104,10 @@ def test_a_wrong_setting_is_told_in_one_line(override: str, message: str) -> Non
         ("trick.schedule.to.optimizer.generator.lr=-1", "trick.schedule.to.optimizer.generator.lr=-1: must be a number, 0 or more"),
         ("+trick.schedule.to.optimizer.generator.beta1=1", "trick.schedule.to.optimizer.generator.beta1=1: must be less than 1"),
         ("trick.schedule.to=3", "trick.schedule.to=3: must be a valid dictionary"),
-        ("trick.schedule.begin=240000", "must be less than trick.schedule.end=240000, which is budget.images where it is not set"),
+        (
+            "trick.schedule.begin_images=240000",
+            "must be less than trick.schedule.end_images=240000, which is budget.images where it is not set",
+        ),
     ],
 )
 def test_a_schedule_of_what_cannot_be_changed_is_refused(override: str, message: str) -> None:

@@ -38,7 +38,7 @@ def iterate(game: Game, iterations: int) -> dict[str, torch.Tensor]:
 )
 def test_compiled_is_eager_up_to_rounding(model: str, tricks: str) -> None:
     loss = "loss=wasserstein" if "wgan_gp" in tricks else "loss=non_saturating"
-    every = ["trick.r1.every=3"] if "r1" in tricks else []
+    every = ["trick.r1.every_updates=3"] if "r1" in tricks else []
     states = [
         iterate(build_game(small(f"trick={tricks}", loss, *every, *SGD, f"engine={engine}", model=model), CPU), 5)
         for engine in ("eager", "compiled")
@@ -64,7 +64,7 @@ def test_all_tricks_are_traced_whole_and_play_the_same_game(tricks: list[str], m
     monkeypatch.setattr(
         torch, "compile", lambda function, fullgraph, **options: compiled(function, fullgraph=fullgraph, backend="aot_eager")
     )
-    settings = [f"trick=[{','.join(tricks)}]", "trick.r1.every=3", "trick.feature_matching.replace=false", *SGD]
+    settings = [f"trick=[{','.join(tricks)}]", "trick.r1.every_updates=3", "trick.feature_matching.replace=false", *SGD]
     states = [iterate(build_game(small(*settings, f"engine={engine}"), CPU), 4) for engine in ("eager", "compiled")]
     for name, tensor in states[0].items():
         assert torch.allclose(tensor.float(), states[1][name].float(), atol=1e-5, rtol=1e-4), name
@@ -94,7 +94,7 @@ def test_a_machine_without_a_compiler_is_told(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.slow
 def test_a_compiled_run_goes_on_exactly(tmp_path: Path) -> None:
-    settings = ["engine=compiled", "trick=[ema,r1,instance_noise]", "trick.r1.every=3"]
+    settings = ["engine=compiled", "trick=[ema,r1,instance_noise]", "trick.r1.every_updates=3"]
     play(tmp_path / "whole", *settings, "budget.images=160")
     play(tmp_path / "parts", *settings, "budget.images=80")
     play(tmp_path / "parts", *settings, "budget.images=160", "resume=auto")

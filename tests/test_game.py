@@ -139,7 +139,7 @@ def test_options_of_the_fully_connected_pair_train(options: str, tmp_path: Path)
 
 @pytest.mark.parametrize("model", choices("model"))
 def test_bf16_trains_with_weights_and_penalties_in_fp32(model: str, tmp_path: Path) -> None:
-    game = fit(small("precision=bf16", "trick=[r1]", "trick.r1.every=1", model=model), tmp_path, 2)
+    game = fit(small("precision=bf16", "trick=[r1]", "trick.r1.every_updates=1", model=model), tmp_path, 2)
     assert bool(game.finite)
     assert all(parameter.dtype == torch.float32 for parameter in game.parameters())
 

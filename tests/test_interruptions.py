@@ -24,7 +24,7 @@ TRICKS = f"trick=[{','.join(name for name in TOGETHER if name != 'two_learning_r
 IMAGES = 3200  # 200 iterations
 SETTINGS = [
     *["model=gan", *SMALL, *WIDTHS["gan"], TRICKS, "loss=non_saturating"],
-    *["trick.pretrain_discriminator.images=64", "trick.instance_noise.images=4000"],
+    *["trick.pretrain_discriminator.images=64", "trick.instance_noise.fade_images=4000"],
     *[f"budget.images={IMAGES}", "run=run", "resume=auto"],
 ]
 SLOW = ["+callbacks.slow={_target_:helpers.interruption_callbacks.Slow,seconds:0.004}"]

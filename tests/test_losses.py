@@ -255,7 +255,7 @@ def test_sets_that_are_the_same_have_a_gradient_that_is_finite(name: str) -> Non
     assert vectors.grad.isfinite().all()
 
 
-MAGAN = ["loss=margin_adaptation", "loss.images=6", "model.discriminator.autoencoder=true"]
+MAGAN = ["loss=margin_adaptation", "loss.every_images=6", "model.discriminator.autoencoder=true"]
 
 
 def test_the_margin_follows_the_energy_of_real_images_down() -> None:

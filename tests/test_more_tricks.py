@@ -64,9 +64,9 @@ def logits(values: list[float]) -> Side:
 @pytest.mark.parametrize(
     ("trick", "expected"),
     [
-        (R2(weight=3.0, every=1), lambda norm: 1.5 * norm**2),
-        (DRAGAN(weight=10.0, spread=0.5, every=1), lambda norm: 10 * (norm - 1) ** 2),
-        (WGANDiv(weight=2.0, power=6.0, every=1), lambda norm: 2 * norm**6),
+        (R2(weight=3.0, every_updates=1), lambda norm: 1.5 * norm**2),
+        (DRAGAN(weight=10.0, spread=0.5, every_updates=1), lambda norm: 10 * (norm - 1) ** 2),
+        (WGANDiv(weight=2.0, power=6.0, every_updates=1), lambda norm: 2 * norm**6),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Trick) else "",
 )
@@ -86,13 +86,15 @@ def test_dragan_looks_around_real_images() -> None:
 
     images = 3 * torch.randn(400, 1, 4, 4)
     side = judged(images, judge)
-    DRAGAN(weight=1.0, spread=0.5, every=1).penalty(side, side, judge)
+    DRAGAN(weight=1.0, spread=0.5, every_updates=1).penalty(side, side, judge)
     noise = seen[-1] - images
     assert float(noise.min()) >= 0
     assert float(noise.max()) == pytest.approx(0.5 * float(images.std()), rel=0.05)
 
 
-@pytest.mark.parametrize("trick", [WGANGP(weight=1.0, every=1), DRAGAN(weight=1.0, spread=0.5, every=1)], ids=["wgan_gp", "dragan"])
+@pytest.mark.parametrize(
+    "trick", [WGANGP(weight=1.0, every_updates=1), DRAGAN(weight=1.0, spread=0.5, every_updates=1)], ids=["wgan_gp", "dragan"]
+)
 def test_a_pack_is_one_point_between(trick: Trick) -> None:
     """All images of a pack have the same share of the way, as D judges them as one."""
     seen = []
@@ -135,7 +137,7 @@ def test_gradients_are_shortened_for_the_player_that_has_a_limit() -> None:
 
 
 def test_consistency_is_the_squared_change_of_what_d_says() -> None:
-    trick = Consistency(real_weight=2.0, fake_weight=3.0, shift=0.25, every=1)
+    trick = Consistency(real_weight=2.0, fake_weight=3.0, shift=0.25, every_updates=1)
     moved = []
 
     def judge(shown: Example) -> tuple[Tensor, Tensor]:
@@ -151,7 +153,7 @@ def test_consistency_is_the_squared_change_of_what_d_says() -> None:
 
 
 def test_lecam_draws_each_side_to_the_mean_of_the_other() -> None:
-    trick = LeCam(weight=0.5, decay=0.9, every=1)
+    trick = LeCam(weight=0.5, decay=0.9, every_updates=1)
     real, fake = logits([1.0, 3.0]), logits([-1.0, 0.0])
     judge: Judge = lambda shown: (shown.images, shown.images)  # noqa: E731
     assert float(trick.penalty(real, fake, judge)) == 0  # there is no mean yet
@@ -283,7 +285,7 @@ def mean_of(norm: nn.BatchNorm1d) -> Tensor:
 def test_an_old_opponent_stands_in_and_leaves_no_trace() -> None:
     layer, norm = nn.Linear(2, 2), nn.BatchNorm1d(2)
     generator, discriminator = nn.Sequential(layer, norm), nn.Linear(2, 1)
-    trick = OldOpponents(every=3, age=2)
+    trick = OldOpponents(every_iterations=3, age=2)
     trick.ready(generator, discriminator)
     old = layer.weight.detach().clone()
     with torch.no_grad():
@@ -401,7 +403,7 @@ def test_brightness_is_one_number_per_image() -> None:
 
 
 def test_ada_turns_up_while_d_is_right_too_often() -> None:
-    settings = {"target": 0.6, "images": 10, "brightness": 0.2, "translation": 0.1, "cutout": 0.5}
+    settings = {"target": 0.6, "ramp_images": 10, "brightness": 0.2, "translation": 0.1, "cutout": 0.5}
     trick = ADA(loss="twoplayer.losses.least_squares.LeastSquares", **settings)  # type: ignore[arg-type]
     assert torch.equal(trick.view(torch.ones(IMAGES)), torch.ones(IMAGES))
     sure, unsure = logits([0.9, 0.8, 0.7, 0.6]), logits([0.9, 0.1, 0.7, 0.2])
@@ -417,7 +419,7 @@ def test_ada_wants_a_boundary() -> None:
 
 
 def test_top_k_weighs_the_best_alone() -> None:
-    trick = TopK(least=0.5, decay=0.5, images=100)
+    trick = TopK(least=0.5, decay=0.5, fade_images=100)
     values = torch.tensor([0.1, 3.0, -2.0, 1.0])
     assert trick.weights(values, torch.ones(4)).tolist() == [1.0] * 4
     trick.begin(1000, {})
@@ -439,7 +441,7 @@ def test_packs_are_of_one_side_and_divide_the_batch() -> None:
 @pytest.mark.parametrize("replace", [True, False])
 def test_feature_matching_is_the_distance_of_means(replace: bool) -> None:
     real, fake = features(torch.tensor([[1.0, 0.0], [3.0, 2.0]])), features(torch.tensor([[0.0, 0.0], [0.0, 2.0]]))
-    trick = FeatureMatching(weight=0.5, replace=replace, every=1)
+    trick = FeatureMatching(weight=0.5, replace=replace, every_updates=1)
     judge: Judge = lambda shown: (shown.images, shown.images)  # noqa: E731
     assert float(trick.generator_penalty(real, fake, judge)) == pytest.approx(0.5 * 4)
     assert float(trick.generator_cost(torch.tensor(7.0), real, fake)) == (0 if replace else 7)
@@ -448,7 +450,7 @@ def test_feature_matching_is_the_distance_of_means(replace: bool) -> None:
 
 def test_pulling_away_is_the_mean_squared_cosine() -> None:
     fake = features(torch.tensor([[1.0, 0.0], [2.0, 2.0], [0.0, 3.0]]))
-    penalty = PullingAway(weight=1.0, every=1).generator_penalty(None, fake, lambda shown: (shown.images, shown.images))
+    penalty = PullingAway(weight=1.0, every_updates=1).generator_penalty(None, fake, lambda shown: (shown.images, shown.images))
     assert float(penalty) == pytest.approx((0.5 + 0.5 + 0.0) / 3, rel=1e-5)
 
 

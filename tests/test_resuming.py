@@ -22,9 +22,9 @@ END = 30  # iterations: two and a half epochs of the made-up data
 SHORT = [
     "trick.pretrain_discriminator.images=64",
     "trick.discriminator_steps.steps=3",
-    "trick.r1.every=4",
-    "trick.instance_noise.images=400",
-    "trick.schedule.end=400",
+    "trick.r1.every_updates=4",
+    "trick.instance_noise.fade_images=400",
+    "trick.schedule.end_images=400",
 ]
 ALL_TRICKS = f"trick=[{','.join(TOGETHER)}]"
 OTHER_LOSSES = {"wgan_gp": "loss=wasserstein"}
@@ -270,9 +270,9 @@ def test_broken_files_are_never_taken_for_none(tmp_path: Path) -> None:
 def test_differences_name_the_settings() -> None:
     one, other = ({"loss": {"margin": margin}, "budget": {"images": margin}, "run": str(margin), "trick": {}} for margin in (1, 2))
     assert differences(one, other) == ["loss.margin is 2, was 1"]
-    assert differences({"trick": {}}, {"trick": {"ema": {"half_life": 3}}}) == [
+    assert differences({"trick": {}}, {"trick": {"ema": {"half_life_images": 3}}}) == [
         "trick is absent, was {}",
-        "trick.ema.half_life is 3, was absent",
+        "trick.ema.half_life_images is 3, was absent",
     ]
     config = OmegaConf.to_container(small(), resolve=False)
     assert isinstance(config, dict)

@@ -61,7 +61,7 @@ def test_pretraining_ends_after_its_images() -> None:
 
 
 def test_instance_noise_fades_linearly() -> None:
-    trick = InstanceNoise(sigma=0.4, images=1000)
+    trick = InstanceNoise(sigma=0.4, fade_images=1000)
     images = torch.zeros(64, 1, 16, 16)
     for seen, expected in ((0, 0.4), (500, 0.2), (1000, 0.0), (2000, 0.0)):
         trick.begin(seen, {})
@@ -71,7 +71,7 @@ def test_instance_noise_fades_linearly() -> None:
 def test_r1_is_half_the_weighted_squared_slope_at_real_images() -> None:
     direction = torch.randn(1, 4, 4)
     judge = linear_judge(direction)
-    penalty = R1(weight=3.0, every=1).penalty(judged(torch.randn(5, 1, 4, 4), judge), judged(torch.randn(5, 1, 4, 4), judge), judge)
+    penalty = R1(weight=3.0, every_updates=1).penalty(judged(torch.randn(5, 1, 4, 4), judge), judged(torch.randn(5, 1, 4, 4), judge), judge)
     assert float(penalty) == pytest.approx(1.5 * float(direction.square().sum()), rel=1e-5)
 
 
@@ -79,7 +79,7 @@ def test_r1_acts_on_the_weights_of_the_discriminator() -> None:
     scale = torch.tensor(2.0, requires_grad=True)
     judge = linear_judge(scale * torch.ones(1, 4, 4))
     side = judged(torch.randn(5, 1, 4, 4), judge)
-    R1(weight=1.0, every=1).penalty(side, side, judge).backward()
+    R1(weight=1.0, every_updates=1).penalty(side, side, judge).backward()
     assert scale.grad is not None
     assert float(scale.grad) == pytest.approx(2.0 * 16)  # d/ds of s^2 * 16 / 2
 
@@ -87,7 +87,9 @@ def test_r1_acts_on_the_weights_of_the_discriminator() -> None:
 def test_wgan_gp_wants_a_slope_of_one() -> None:
     direction = torch.randn(1, 4, 4)
     judge = linear_judge(direction)
-    penalty = WGANGP(weight=10.0, every=1).penalty(judged(torch.randn(5, 1, 4, 4), judge), judged(torch.randn(5, 1, 4, 4), judge), judge)
+    penalty = WGANGP(weight=10.0, every_updates=1).penalty(
+        judged(torch.randn(5, 1, 4, 4), judge), judged(torch.randn(5, 1, 4, 4), judge), judge
+    )
     assert float(penalty) == pytest.approx(10 * (float(direction.square().sum().sqrt()) - 1) ** 2, rel=1e-4)
 
 
@@ -99,7 +101,7 @@ def test_wgan_gp_looks_between_real_and_fake() -> None:
         return example.images.flatten(1).sum(1), example.images
 
     real, fake = judged(torch.ones(200, 1, 4, 4), judge), judged(torch.zeros(200, 1, 4, 4), judge)
-    WGANGP(weight=1.0, every=1).penalty(real, fake, judge)
+    WGANGP(weight=1.0, every_updates=1).penalty(real, fake, judge)
     shares = seen[-1]
     assert torch.equal(shares.amin((1, 2, 3)), shares.amax((1, 2, 3)))  # one share per pair
     assert 0 <= shares.min() < 0.05
@@ -110,7 +112,7 @@ def test_a_flat_critic_does_not_break_wgan_gp() -> None:
     scale = torch.tensor(0.0, requires_grad=True)
     judge = linear_judge(scale * torch.ones(1, 4, 4))
     side = judged(torch.randn(5, 1, 4, 4), judge)
-    WGANGP(weight=1.0, every=1).penalty(side, side, judge).backward()
+    WGANGP(weight=1.0, every_updates=1).penalty(side, side, judge).backward()
     assert scale.grad is not None
     assert scale.grad.isfinite()
 
@@ -118,7 +120,7 @@ def test_a_flat_critic_does_not_break_wgan_gp() -> None:
 def test_lazy_penalties_are_multiplied_by_their_interval_once() -> None:
     judge = linear_judge(torch.ones(1, 4, 4))
     side = judged(torch.randn(5, 1, 4, 4), judge)
-    tricks = Tricks({"r1": R1(weight=1.0, every=4)})
+    tricks = Tricks({"r1": R1(weight=1.0, every_updates=4)})
     assert [bool(tricks.due("discriminator", updates)) for updates in range(9)] == [True, False, False, False] * 2 + [True]
     assert tricks.due("generator", 0) == ()
     penalties = tricks.penalties(("r1",), side, side, judge)
@@ -128,7 +130,7 @@ def test_lazy_penalties_are_multiplied_by_their_interval_once() -> None:
 
 def test_ema_is_the_average_it_says() -> None:
     generator = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
-    trick = EMA(half_life=100.0, ramp_up=1e9)
+    trick = EMA(half_life_images=100.0, ramp_up=1e9)
     trick.ready(generator, nn.Identity())
     expected = weights(generator)
     for images_seen in (10, 20, 60):
@@ -146,7 +148,7 @@ def test_ema_is_the_average_it_says() -> None:
 
 def test_ema_treats_buffers_by_their_kind() -> None:
     generator = nn.Sequential(nn.utils.spectral_norm(nn.Linear(3, 2)), nn.BatchNorm1d(2))
-    trick = EMA(half_life=10.0, ramp_up=1e9)
+    trick = EMA(half_life_images=10.0, ramp_up=1e9)
     trick.ready(generator, nn.Identity())
     generator(torch.randn(8, 3))
     with torch.no_grad():
@@ -160,7 +162,7 @@ def test_ema_treats_buffers_by_their_kind() -> None:
 
 def test_ema_ramps_up_from_a_copy() -> None:
     generator = nn.Linear(2, 2)
-    trick = EMA(half_life=1e6, ramp_up=0.05)
+    trick = EMA(half_life_images=1e6, ramp_up=0.05)
     trick.ready(generator, nn.Identity())
     with torch.no_grad():
         generator.weight.fill_(7.0)
@@ -214,7 +216,7 @@ def test_a_trick_may_be_called_replay() -> None:
 )
 def test_a_schedule_moves_numbers_between_its_ends(shape: Literal["constant", "linear", "cosine"], expected: list[float]) -> None:
     number = torch.tensor(3.0)
-    trick, seen = Schedule(shape=shape, begin=100, end=400, to={"trick": {"r1": {"weight": 1.0}}}), []
+    trick, seen = Schedule(shape=shape, begin_images=100, end_images=400, to={"trick": {"r1": {"weight": 1.0}}}), []
     moments = (0, 100, 250, 500) if shape != "cosine" else (0, 100, 200, 500)
     for moment in moments:
         trick.begin(moment, {"trick.r1.weight": number})
@@ -223,15 +225,17 @@ def test_a_schedule_moves_numbers_between_its_ends(shape: Literal["constant", "l
 
 
 def test_a_schedule_reaches_optimizers_penalties_and_the_average(tmp_path: Path) -> None:
-    goals = ["optimizer.generator.beta2=0.5", "trick.r1.weight=0.05", "trick.ema.half_life=100.0"]
-    game = fit(small("trick=[ema,r1,schedule]", "trick.schedule.end=48", *(f"+trick.schedule.to.{goal}" for goal in goals)), tmp_path, 5)
+    goals = ["optimizer.generator.beta2=0.5", "trick.r1.weight=0.05", "trick.ema.half_life_images=100.0"]
+    game = fit(
+        small("trick=[ema,r1,schedule]", "trick.schedule.end_images=48", *(f"+trick.schedule.to.{goal}" for goal in goals)), tmp_path, 5
+    )
     numbers = game.numbers
     assert float(numbers["optimizer.discriminator.lr"]) == 0
     assert [float(numbers[goal.partition("=")[0]]) for goal in goals] == pytest.approx([0.5, 0.05, 100])
 
 
 def test_a_player_whose_learning_rate_has_come_to_zero_stands_still(tmp_path: Path) -> None:
-    settings = ["trick=[schedule]", "trick.schedule.end=48", "~trick.schedule.to.optimizer.discriminator"]
+    settings = ["trick=[schedule]", "trick.schedule.end_images=48", "~trick.schedule.to.optimizer.discriminator"]
     short, long = fit(small(*settings), tmp_path / "short", 3), fit(small(*settings), tmp_path / "long", 6)
     assert same(weights(short.model.generator), weights(long.model.generator))
     assert not same(weights(short.model.discriminator), weights(long.model.discriminator))

@@ -12,7 +12,7 @@ from twoplayer.models.base import Side
 
 
 class MarginAdaptation(Energy):
-    """After every so many real images the margin becomes the mean energy of the real images among them, if that is below the margin
+    """After `every_images` real images the margin becomes the mean energy of the real images among them, if that is below the margin
     and below the mean energy of the fakes, and the fakes' has not fallen since the last time: G has stopped to gain.
 
     While `pretraining_images` have not been seen, D learns to reconstruct real images alone; then the margin is the mean energy of the last
@@ -25,10 +25,10 @@ class MarginAdaptation(Energy):
         num_outputs: Literal[1],
         margin: Annotated[float, Gt(0)],
         pretraining_images: Annotated[int, Ge(0)],
-        images: Annotated[int, Gt(0)],
+        every_images: Annotated[int, Gt(0)],
     ) -> None:
         super().__init__(num_outputs=num_outputs, margin=0.0 if pretraining_images else margin)
-        self.images, self.pretraining_images = images, pretraining_images
+        self.every_images, self.pretraining_images = every_images, pretraining_images
         for name in ("real_sum", "fake_sum", "summed", "images_seen"):
             self.register_buffer(name, torch.tensor(0.0))
         # Of the last look, of which the first has none: in the paper it is infinite, which a checkpoint refuses.
@@ -50,7 +50,7 @@ class MarginAdaptation(Energy):
         self.real_sum.add_(counted * energies[0])
         self.fake_sum.add_(counted * energies[1])
         self.summed.add_(counted)
-        due = ~pretraining & (self.summed >= self.images)
+        due = ~pretraining & (self.summed >= self.every_images)
         real_mean, fake_mean = (total / self.summed.clamp_min(1) for total in (self.real_sum, self.fake_sum))
         lower = due & (real_mean < self.margin) & (real_mean < fake_mean) & (fake_mean >= self.last_fake)
         self.margin.copy_(torch.where(lower | pretrained, real_mean, self.margin))

@@ -17,7 +17,7 @@ from twoplayer.tricks.base import Trick
 
 class ADA(Trick):
     """Each change is made to each image with `probability`, which rises while D's sign on real images is right more often than
-    `target` says, and falls while it is less: by 1 in `images` real images.
+    `target` says, and falls while it is less: by 1 in `ramp_images` real images.
     """
 
     def __init__(
@@ -25,7 +25,7 @@ class ADA(Trick):
         *,
         loss: str,
         target: Annotated[float, Gt(0), Lt(1)],
-        images: Annotated[int, Gt(0)],
+        ramp_images: Annotated[int, Gt(0)],
         brightness: Annotated[float, Gt(0)],
         translation: Annotated[float, Gt(0), Lt(1)],
         cutout: Annotated[float, Gt(0), Lt(1)],
@@ -33,7 +33,7 @@ class ADA(Trick):
         super().__init__()
         if not loss.startswith("twoplayer.losses."):  # it may come with a file of someone else, and naming a module runs it
             raise ConfigurationError(f"trick.ada.loss={loss}: must be a loss of twoplayer")
-        self.boundary, self.target, self.images = get_class(loss).boundary, target, images
+        self.boundary, self.target, self.ramp_images = get_class(loss).boundary, target, ramp_images
         self.brightness, self.translation, self.cutout = brightness, translation, cutout
         for name in ("probability", "sign"):
             self.register_buffer(name, torch.tensor(0.0))
@@ -59,7 +59,7 @@ class ADA(Trick):
     def after_discriminator(self, discriminator: nn.Module, real: Side, fake: Side) -> None:
         """One step of the controller."""
         self.sign.copy_(ranks.mean((real.logits - self.boundary).sign().mean()))
-        step = len(real.images) * ranks.world_size() / self.images
+        step = len(real.images) * ranks.world_size() / self.ramp_images
         self.probability.add_(step * (self.sign - self.target).sign()).clamp_(0, 1)
 
     def report(self) -> dict[str, Tensor]:

@@ -40,7 +40,7 @@ class Costs(NamedTuple):
 class Trick(nn.Module):
     """One idea about how the game is played: the map of all places."""
 
-    every: int = 1
+    every_updates: int = 1
     """`penalty` and `generator_penalty` are computed in every so many updates of the player, and multiplied by as much."""
     slopes: ClassVar[frozenset[str]] = frozenset()
     """The sides, "real" or "fake", by whose images `penalty` differentiates."""
@@ -149,7 +149,7 @@ class Tricks(nn.Module):
         }
         self.needs_real = any(trick.needs_real for trick in chosen.values())
         self.bounds_slope = any(trick.bounds_slope for trick in chosen.values())
-        self._every = {name: trick.every for name, trick in chosen.items()}
+        self._every = {name: trick.every_updates for name, trick in chosen.items()}
         self._slopes = {name: trick.slopes for name, trick in chosen.items()}
 
     def attach(self, generator: nn.Module, discriminator: nn.Module) -> None:

@@ -22,10 +22,10 @@ class Consistency(Trick):
         real_weight: Annotated[float, Ge(0)],
         fake_weight: Annotated[float, Ge(0)],
         shift: Annotated[float, Gt(0), Lt(1)],
-        every: Annotated[int, Ge(1)],
+        every_updates: Annotated[int, Ge(1)],
     ) -> None:
         super().__init__()
-        self.shift, self.every = shift, every
+        self.shift, self.every_updates = shift, every_updates
         for name, weight in (("real_weight", real_weight), ("fake_weight", fake_weight)):
             self.register_buffer(name, torch.tensor(weight))
         self.real_weight: Tensor

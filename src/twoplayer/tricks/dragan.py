@@ -18,9 +18,9 @@ class DRAGAN(Trick):
 
     bounds_slope = True
 
-    def __init__(self, *, weight: Annotated[float, Gt(0)], spread: Annotated[float, Gt(0)], every: Annotated[int, Ge(1)]) -> None:
+    def __init__(self, *, weight: Annotated[float, Gt(0)], spread: Annotated[float, Gt(0)], every_updates: Annotated[int, Ge(1)]) -> None:
         super().__init__()
-        self.spread, self.every = spread, every
+        self.spread, self.every_updates = spread, every_updates
         self.register_buffer("weight", torch.tensor(weight))
         self.weight: Tensor
 

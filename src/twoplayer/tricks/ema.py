@@ -16,21 +16,21 @@ AVERAGED_BUFFERS = ("running_mean", "running_var")
 
 
 class EMA(Trick):
-    """Half of the average is younger than `half_life` images, or than `ramp_up` times the images seen if that is less.
+    """Half of the average is younger than `half_life_images`, or than `ramp_up` times the images seen if that is less.
 
     Batch-norm statistics are averaged as the weights are; other buffers, such as the vectors of spectral norm, belong to the present
     weights and are copied. Of several steps in one iteration the first is averaged. Training is not touched.
     """
 
-    def __init__(self, *, half_life: Annotated[float, Gt(0)], ramp_up: Annotated[float, Gt(0)]) -> None:
+    def __init__(self, *, half_life_images: Annotated[float, Gt(0)], ramp_up: Annotated[float, Gt(0)]) -> None:
         super().__init__()
         self.ramp_up = ramp_up
         self.generator: nn.Module
         self._pairs: tuple[list[Tensor], ...] | None = None
         self.images_seen: Tensor
         self.updated_at: Tensor
-        self.register_buffer("half_life", torch.tensor(half_life))
-        self.half_life: Tensor
+        self.register_buffer("half_life_images", torch.tensor(half_life_images))
+        self.half_life_images: Tensor
         self.register_buffer("images_seen", torch.tensor(0))
         self.register_buffer("updated_at", torch.tensor(0))
 
@@ -46,7 +46,7 @@ class EMA(Trick):
     @torch.no_grad()
     def after_generator(self, generator: nn.Module) -> None:
         """Move the average by the images seen since the generator's last step."""
-        half_life = torch.minimum(self.images_seen * self.ramp_up, self.half_life)
+        half_life = torch.minimum(self.images_seen * self.ramp_up, self.half_life_images)
         elapsed = (self.images_seen - self.updated_at).float()
         # Before any image has been seen there is nothing worth keeping.
         decay = torch.where(half_life > 0, 0.5 ** (elapsed / half_life), 0.0)

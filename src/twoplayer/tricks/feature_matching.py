@@ -15,9 +15,9 @@ class FeatureMatching(Trick):
 
     needs_real = True
 
-    def __init__(self, *, weight: Annotated[float, Gt(0)], replace: bool, every: Annotated[int, Ge(1)]) -> None:
+    def __init__(self, *, weight: Annotated[float, Gt(0)], replace: bool, every_updates: Annotated[int, Ge(1)]) -> None:
         super().__init__()
-        self.replace, self.every = replace, every
+        self.replace, self.every_updates = replace, every_updates
         self.register_buffer("weight", torch.tensor(weight))
         self.weight: Tensor
 

@@ -13,17 +13,17 @@ from twoplayer.tricks.base import Trick
 
 
 class InstanceNoise(Trick):
-    """Noise of standard deviation `sigma` at the start, and linearly less until it is gone after `images` real images."""
+    """Noise of standard deviation `sigma` at the start, and linearly less until it is gone after `fade_images` real images."""
 
-    def __init__(self, *, sigma: Annotated[float, Gt(0)], images: Annotated[int, Gt(0)]) -> None:
+    def __init__(self, *, sigma: Annotated[float, Gt(0)], fade_images: Annotated[int, Gt(0)]) -> None:
         super().__init__()
-        self.start, self.images = sigma, images
+        self.start, self.fade_images = sigma, fade_images
         self.register_buffer("sigma", torch.tensor(sigma))
         self.sigma: Tensor
 
     def begin(self, images_seen: int, numbers: Mapping[str, Tensor]) -> None:
         """The noise of this iteration."""
-        self.sigma.fill_(self.start * max(0.0, 1 - images_seen / self.images))
+        self.sigma.fill_(self.start * max(0.0, 1 - images_seen / self.fade_images))
 
     def view(self, images: Tensor) -> Tensor:
         """The images with noise."""

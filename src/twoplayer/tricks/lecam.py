@@ -18,9 +18,11 @@ class LeCam(Trick):
     The averages are corrected for their start at zero, as Adam's are; the first update, which has none, has no penalty.
     """
 
-    def __init__(self, *, weight: Annotated[float, Gt(0)], decay: Annotated[float, Ge(0), Lt(1)], every: Annotated[int, Ge(1)]) -> None:
+    def __init__(
+        self, *, weight: Annotated[float, Gt(0)], decay: Annotated[float, Ge(0), Lt(1)], every_updates: Annotated[int, Ge(1)]
+    ) -> None:
         super().__init__()
-        self.decay, self.every = decay, every
+        self.decay, self.every_updates = decay, every_updates
         self.register_buffer("weight", torch.tensor(weight))
         self.register_buffer("averages", torch.zeros(2))  # of D(x) and D(G(z))
         self.register_buffer("known", torch.zeros(1))  # the weight of all updates in the averages: 1 - decay^updates

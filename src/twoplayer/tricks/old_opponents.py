@@ -13,13 +13,13 @@ from twoplayer.tricks.base import Player, Trick
 
 
 class OldOpponents(Trick):
-    """In every `every`-th iteration both players are updated against the other as it was when a copy was last taken, which happens
+    """In every `every_iterations`-th iteration both players are updated against the other as it was when a copy was last taken, which happens
     every `age` iterations. What the old one would learn about the batch, such as running statistics, is forgotten.
     """
 
-    def __init__(self, *, every: Annotated[int, Ge(2)], age: Annotated[int, Ge(1)]) -> None:
+    def __init__(self, *, every_iterations: Annotated[int, Ge(2)], age: Annotated[int, Ge(1)]) -> None:
         super().__init__()
-        self.interval, self.age = every, age
+        self.interval, self.age = every_iterations, age
         self.generator: nn.Module
         self.discriminator: nn.Module
         self._present: dict[Player, nn.Module] = {}

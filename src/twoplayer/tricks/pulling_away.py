@@ -14,9 +14,9 @@ from twoplayer.tricks.base import Judge, Trick
 class PullingAway(Trick):
     """`weight` times the mean squared cosine between the features of two fakes, in G's cost."""
 
-    def __init__(self, *, weight: Annotated[float, Gt(0)], every: Annotated[int, Ge(1)]) -> None:
+    def __init__(self, *, weight: Annotated[float, Gt(0)], every_updates: Annotated[int, Ge(1)]) -> None:
         super().__init__()
-        self.every = every
+        self.every_updates = every_updates
         self.register_buffer("weight", torch.tensor(weight))
         self.weight: Tensor
 

@@ -12,14 +12,14 @@ from twoplayer.tricks.slopes import squared_slope
 
 
 class R1(Trick):
-    """`weight` / 2 times the mean squared slope of D at real images, in every `every`-th update (lazily, as in StyleGAN2)."""
+    """`weight` / 2 times the mean squared slope of D at real images, in every `every_updates`-th update (lazily, as in StyleGAN2)."""
 
     slopes = frozenset({"real"})
     bounds_slope = True
 
-    def __init__(self, *, weight: Annotated[float, Gt(0)], every: Annotated[int, Ge(1)]) -> None:
+    def __init__(self, *, weight: Annotated[float, Gt(0)], every_updates: Annotated[int, Ge(1)]) -> None:
         super().__init__()
-        self.every = every
+        self.every_updates = every_updates
         self.register_buffer("weight", torch.tensor(weight))
         self.weight: Tensor
 

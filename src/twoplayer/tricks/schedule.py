@@ -21,11 +21,13 @@ OPTIMIZER_NUMBERS = ("lr", "beta1", "beta2")
 
 
 class Schedule(Trick):
-    """From `begin` to `end`, in real images seen, each number named in `to` goes from its first value to the one given there."""
+    """From `begin_images` to `end_images`, in real images seen, each number named in `to` goes from its first value to the one given there."""
 
-    def __init__(self, *, shape: Shape, begin: Annotated[int, Ge(0)], end: Annotated[int, Gt(0)], to: Mapping[str, Any]) -> None:
+    def __init__(
+        self, *, shape: Shape, begin_images: Annotated[int, Ge(0)], end_images: Annotated[int, Gt(0)], to: Mapping[str, Any]
+    ) -> None:
         super().__init__()
-        self.shape, self._begin, self._end = shape, begin, end
+        self.shape, self._begin, self._end = shape, begin_images, end_images
         self._first: dict[str, float] = {}
         self._last = dict(leaves(to))
 
@@ -41,9 +43,9 @@ class Schedule(Trick):
                 raise ConfigurationError(f"trick.schedule.to.{name}={value}: must be a number, 0 or more")
             if name.partition(".beta")[1] and value >= 1:
                 raise ConfigurationError(f"trick.schedule.to.{name}={value}: must be less than 1")
-        if node.begin >= node.end:
+        if node.begin_images >= node.end_images:
             raise ConfigurationError(
-                f"trick.schedule.begin={node.begin}: must be less than trick.schedule.end={node.end}, which is budget.images where it is not set"
+                f"trick.schedule.begin_images={node.begin_images}: must be less than trick.schedule.end_images={node.end_images}, which is budget.images where it is not set"
             )
 
     def begin(self, images_seen: int, numbers: Mapping[str, Tensor]) -> None:

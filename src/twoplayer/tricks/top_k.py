@@ -13,14 +13,14 @@ from twoplayer.tricks.base import Trick, refuse_vectors
 
 class TopK(Trick):
     """The best share of a batch has weights that add up to its number, the others 0. The share is 1 at first, and multiplied by `decay`
-    every `images` real images, down to `least`.
+    every `fade_images` real images, down to `least`.
     """
 
     def __init__(
-        self, *, least: Annotated[float, Gt(0), Le(1)], decay: Annotated[float, Gt(0), Le(1)], images: Annotated[int, Gt(0)]
+        self, *, least: Annotated[float, Gt(0), Le(1)], decay: Annotated[float, Gt(0), Le(1)], fade_images: Annotated[int, Gt(0)]
     ) -> None:
         super().__init__()
-        self.least, self.decay, self.images = least, decay, images
+        self.least, self.decay, self.fade_images = least, decay, fade_images
         self.register_buffer("share", torch.tensor(1.0))
         self.share: Tensor
 
@@ -31,7 +31,7 @@ class TopK(Trick):
 
     def begin(self, images_seen: int, numbers: Mapping[str, Tensor]) -> None:
         """The share of this iteration."""
-        self.share.fill_(max(self.least, self.decay ** (images_seen / self.images)))
+        self.share.fill_(max(self.least, self.decay ** (images_seen / self.fade_images)))
 
     def weights(self, logits: Tensor, weights: Tensor) -> Tensor:
         """By rank."""

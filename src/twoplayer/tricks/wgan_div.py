@@ -17,9 +17,9 @@ class WGANDiv(Trick):
     slopes = frozenset({"real", "fake"})
     bounds_slope = True
 
-    def __init__(self, *, weight: Annotated[float, Gt(0)], power: Annotated[float, Gt(1)], every: Annotated[int, Ge(1)]) -> None:
+    def __init__(self, *, weight: Annotated[float, Gt(0)], power: Annotated[float, Gt(1)], every_updates: Annotated[int, Ge(1)]) -> None:
         super().__init__()
-        self.power, self.every = power, every
+        self.power, self.every_updates = power, every_updates
         self.register_buffer("weight", torch.tensor(weight))
         self.weight: Tensor
 
