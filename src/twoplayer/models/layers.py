@@ -12,9 +12,9 @@ VectorNormalization = Literal["batch", "layer", "none"]
 """An instance of a vector is one number per channel, which instance normalization would erase."""
 
 _activations: Mapping[str, Callable[[], nn.Module]] = {
-    # In place, which spares a pass through memory: what comes before them does not need its output again.
-    "relu": lambda: nn.ReLU(inplace=True),
-    "leaky_relu": lambda: nn.LeakyReLU(0.2, inplace=True),
+    # Not in place: what comes before an activation may need its output again, such as a residual sum.
+    "relu": nn.ReLU,
+    "leaky_relu": lambda: nn.LeakyReLU(0.2),
     "elu": nn.ELU,
     "gelu": nn.GELU,
     "silu": nn.SiLU,
