@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 import torch
+from hydra.utils import instantiate
 from omegaconf import DictConfig
 from pytorch_lightning import Callback
 
@@ -17,6 +18,9 @@ from twoplayer.callbacks.scalars import Scalars
 from twoplayer.errors import ConfigurationError, NumericsError
 from twoplayer.game.build import build_game
 from twoplayer.game.game import Game
+from twoplayer.models.base import Model
+from twoplayer.models.layers import Decoder
+from twoplayer.tricks.inserted import after_hidden_layers, before_output
 
 PLAYERS = ("discriminator", "generator")
 
@@ -89,6 +93,96 @@ def test_every_trick_trains_alone(trick: str, tmp_path: Path) -> None:
     game = fit(small(f"loss={loss}", f"trick=[{trick}]"), tmp_path, 10)
     assert game.clock.iteration == 10
     assert bool(game.finite)
+
+
+@pytest.mark.parametrize("trick", choices("trick"))
+@pytest.mark.parametrize("model", [*choices("model"), "minimal"])
+def test_every_trick_trains_every_model_or_is_refused_in_words(model: str, trick: str, tmp_path: Path) -> None:
+    refusal = ""
+    try:
+        assert bool(fit(small(f"trick=[{trick}]", model=model), tmp_path, 1).finite)
+    except ConfigurationError as error:
+        refusal = str(error)
+    assert not refusal or re.match(rf"trick={trick}: model={model}\b.*; \w+", refusal), "a refusal names trick, model and remedy"
+
+
+@pytest.mark.parametrize(("trick", "setting"), [("spectral_norm", "normalization"), ("wgan_gp", "normalization"), ("packing", "channels")])
+def test_a_trick_that_sets_what_a_model_lacks_is_refused(trick: str, setting: str) -> None:
+    with pytest.raises(
+        ConfigurationError, match=rf"trick={trick}: model=minimal has no discriminator\.{setting}.* add ~model\."
+    ) as refusal:
+        small(f"trick=[{trick}]", model="minimal")
+    assert re.search(r"add (\S+)$", str(refusal.value))
+
+
+@pytest.mark.parametrize("trick", ["spectral_norm", "wgan_gp"])
+def test_the_remedy_of_that_refusal_works(trick: str, tmp_path: Path) -> None:
+    game = fit(small(f"trick=[{trick}]", "~model.discriminator.normalization", model="minimal"), tmp_path, 1)
+    assert bool(game.finite)
+
+
+@pytest.mark.parametrize("loss", LOSS_SETTINGS)
+def test_a_loss_that_wants_an_autoencoder_is_refused_with_a_model_that_has_none(loss: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"loss={loss}: .* which model=minimal does not have; choose a model .*model=dcgan"):
+        small(f"loss={loss}", model="minimal")
+
+
+@pytest.mark.parametrize("autoencoder", [False, True])
+@pytest.mark.parametrize("model", [*choices("model"), "minimal"])
+@pytest.mark.parametrize(("channels", "num_outputs"), [(1, 1), (3, 5)])
+def test_a_model_owes_what_its_docstring_says(model: str, channels: int, num_outputs: int, autoencoder: bool) -> None:
+    settings = [f"data.channels={channels}"]
+    if autoencoder:
+        if model == "minimal" or num_outputs > 1:
+            pytest.skip("no such setting, or no vectors")
+        settings += ["model.discriminator.autoencoder=true"]
+    elif num_outputs > 1:
+        settings += ["loss=mmd", f"loss.num_outputs={num_outputs}"]
+    config = small(*settings, model=model)
+    torch.manual_seed(0)
+    family = instantiate(config.model).eval()
+    size, latents, labels = config.data.image_size, torch.randn(6, config.model.generator.latent_size), torch.arange(6) % 4
+    assert isinstance(family, Model)
+    for player in PLAYERS:
+        assert isinstance(getattr(family, player).output, torch.nn.Module), f"{player}.output, the last layer"
+        assert [*getattr(family, player).parameters()], f"{player} has parameters"
+    assert family.latent_size == family.generator.latent_size == config.model.generator.latent_size
+    images = family.generator(latents, labels)
+    assert images.shape == (6, channels, size, size)
+    assert -1 <= float(images.min()) <= float(images.max()) <= 1
+    rebuilt = eval(str(family.generator.layout), {**dict(family.generator.named_children()), "z": latents, "torch": torch})
+    assert torch.equal(rebuilt, images), "layout is the generator's forward pass"
+    logits, features = family.discriminator(images, labels)
+    assert logits.shape == ((6,) if num_outputs == 1 else (6, num_outputs))
+    assert features.shape[0] == 6
+    assert isinstance(family.discriminator.output, Decoder if autoencoder else torch.nn.Linear)
+    judged = family.judge(family.fake((images, labels), latents))
+    assert torch.equal(judged[0], logits)
+
+
+def test_modules_are_put_behind_hidden_layers_and_not_behind_the_output() -> None:
+    """Whatever the order in which a model registers its layers."""
+    generator = build_game(small("trick=[generator_noise]", model="minimal"), CPU).model.generator
+    assert isinstance(generator.output, torch.nn.Linear)
+    assert isinstance(generator.hidden, torch.nn.Sequential)
+
+
+class Bare(torch.nn.Module):
+    """A player whose last layer has no name, or is of a kind that cannot be widened."""
+
+    def __init__(self, output: torch.nn.Module | None) -> None:
+        super().__init__()
+        if output is not None:
+            self.output = output
+
+
+def test_a_player_without_what_a_trick_needs_is_refused_in_words() -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"trick=generator_noise: model=test_game's Bare has no module `output`.*; leave the trick out"
+    ):
+        after_hidden_layers(Bare(None), torch.nn.Identity, "generator_noise")
+    with pytest.raises(ConfigurationError, match=r"trick=minibatch_stddev: .* but the output of model=test_game's Bare is Conv2d; leave"):
+        before_output(Bare(torch.nn.Conv2d(1, 1, 1)), lambda features: torch.nn.Identity(), 1, "minibatch_stddev")
 
 
 @pytest.mark.parametrize("loss", choices("loss"))

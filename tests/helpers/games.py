@@ -1,24 +1,28 @@
 """What tests share: composed configurations, small games, and commands run as a user would run them."""
 
 import hashlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from hydra.utils import instantiate
-from omegaconf import DictConfig
+from hydra.utils import get_class, instantiate
+from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, Trainer
 
 from twoplayer import CONF
 from twoplayer.callbacks.stopwatch import Stopwatch
+from twoplayer.config.check import _refuse_rival_tricks
 from twoplayer.config.compose import compose_run
 from twoplayer.config.schema import Budget
+from twoplayer.errors import ConfigurationError
 from twoplayer.game.build import build_game
 from twoplayer.game.game import Game
 from twoplayer.runs.plan import plan_run
 from twoplayer.runs.train import train
+from twoplayer.settings import compose_config, leaves
 from twoplayer.storage import checkpoints
 
 PROJECT = CONF.parent
@@ -33,12 +37,6 @@ SYNTHETIC = [
     "precision=fp32",
 ]
 SMALL = [*SYNTHETIC, "trick=[]", "model.generator.latent_size=8"]
-WIDTHS = {
-    "dcgan": ["model.generator.width=4", "model.discriminator.width=4"],
-    "gan": ["model.generator.widths=[16,32]", "model.discriminator.widths=[32,16]"],
-}
-AUTOENCODER = ["model.discriminator.autoencoder=true", "model.discriminator.code_size=4"]
-LOSS_SETTINGS = dict.fromkeys(("energy", "margin_adaptation", "boundary_equilibrium"), AUTOENCODER)  # what they cannot be without
 CPU = torch.device("cpu")
 SEED = 0  # of what the tests themselves draw: moments of kills, bits that turn
 
@@ -50,18 +48,62 @@ def choices(group: str) -> list[str]:
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
-# Turns by cost; two that set what another trick sets; one of two that decide how D judges both sides; another weight of wgan_gp.
-APART = ("adaptive_steps", "sgd_discriminator", "spectral_norm", "mixed_batches", "mmd_gp")
-TOGETHER = [name for name in choices("trick") if name not in APART]
-
-
 def composed(*overrides: str) -> DictConfig:
     """The configuration that these overrides make, checked."""
     return compose_run(*overrides)
 
 
+def _small_sizes(model: str) -> list[str]:
+    """Overrides that make a model tiny: each whole number in its yaml, such as a width, becomes a sixteenth of itself, at least 4."""
+    settings = dict(leaves(OmegaConf.to_container(compose_config("train", f"model={model}").model, resolve=False), "model."))
+
+    def smaller(value: Any) -> Any:
+        if isinstance(value, list):
+            return [smaller(part) for part in value]
+        return max(value // 16, 4) if isinstance(value, int) and not isinstance(value, bool) and value > 4 else value
+
+    sizes = {name: smaller(value) for name, value in settings.items() if smaller(value) != value and f"{name}=8" not in SMALL}
+    return [f"{name}={value}".replace(" ", "") for name, value in sizes.items()]
+
+
+def _needs() -> dict[str, list[str]]:
+    """The settings that a loss cannot be without, from its own refusal: "...; set model.discriminator.autoencoder=true"."""
+    config, needs = compose_config("train"), {}
+    OmegaConf.set_struct(config, False)
+    for name in choices("loss"):
+        config.loss = OmegaConf.load(CONF / "loss" / f"{name}.yaml")
+        try:
+            getattr(get_class(config.loss._target_), "refuse", lambda config: None)(config)
+        except ConfigurationError as error:
+            needs[name] = re.findall(r"set (\S+=\S+)", str(error))
+    return needs
+
+
+def _together() -> list[str]:
+    """Tricks that can all be chosen at once; of rivals, of which a configuration may have one, the last by name."""
+    kept: dict[str, Any] = {}
+    for name in reversed(choices("trick")):
+        content = OmegaConf.load(CONF / "trick" / f"{name}.yaml")
+        more = {name: content.trick[name] if "trick" in content else content, **kept}
+        try:
+            _refuse_rival_tricks(OmegaConf.create({"trick": more}))
+        except ConfigurationError:
+            continue
+        kept = more
+    return [*kept]
+
+
+WIDTHS = {model: _small_sizes(model) for model in choices("model")}
+LOSS_SETTINGS = _needs()
+TOGETHER = [name for name in _together() if name != "adaptive_steps"]  # whose turns cannot be foretold
+APART = [name for name in choices("trick") if name not in TOGETHER]
+MINIMAL = f"hydra.searchpath=[file://{Path(__file__).parent / 'conf'}]"  # where model=minimal is
+
+
 def small(*overrides: str, model: str = "dcgan") -> DictConfig:
     """A tiny game on made-up images, without tricks unless some are named."""
+    if model == "minimal":
+        return composed(MINIMAL, "model=minimal", *SMALL, *overrides)
     return composed(f"model={model}", *SMALL, *WIDTHS[model], *overrides)
 
 

@@ -36,6 +36,7 @@ def check(config: DictConfig, overrides: Sequence[str] = ()) -> None:
     for path in ("data", "model", "loss", "optimizer.discriminator", "optimizer.generator"):
         if "_target_" not in (OmegaConf.select(config, path) or {}):
             raise ConfigurationError(f"{path}._target_ is missing: choose one of {path.partition('.')[0]}")
+    _refuse_tricks_without_place(config)
     targets = []
     for key, annotation in hints.items():
         targets += _check_value(config, key, key, annotation)
@@ -59,6 +60,27 @@ def _edits(trick: str) -> dict[str, Any]:
     return choices | {key: value for key, value in leaves(content) if not key.startswith(("trick.", "defaults"))}
 
 
+def _refuse_tricks_without_place(config: DictConfig) -> None:
+    """A trick whose yaml sets what the chosen model does not have."""
+    for trick in map(str, config.trick):
+        for key in _edits(trick):
+            place, _, name = key.rpartition(".")
+            target = OmegaConf.select(config, f"{place}._target_") if place.startswith("model") else None
+            if target is not None and name in OmegaConf.select(config, place) and name not in _settings(target, place):
+                raise ConfigurationError(
+                    f"trick={trick}: model={config.model._target_.split('.')[-2]} has no {key.removeprefix('model.')}, which this trick sets; "
+                    f"leave the trick out, choose another model, or, if this one works without that setting, add ~{key}"
+                )
+
+
+def _settings(target: str, path: str) -> Iterable[str]:
+    """The parameters of the constructor that a `_target_` names."""
+    try:
+        return inspect.signature(get_object(target)).parameters
+    except Exception as error:
+        raise ConfigurationError(f"{path}._target_={target}: there is no such class") from error
+
+
 def _refuse_rival_tricks(config: DictConfig) -> None:
     """Two tricks that set or decide the same thing, of which the later one would win without a word."""
     from twoplayer.tricks.base import Trick
@@ -77,7 +99,7 @@ def _refuse_rival_tricks(config: DictConfig) -> None:
 
 def _refuse_undone_tricks(config: DictConfig, overrides: Sequence[str]) -> None:
     """A trick that sets numbers elsewhere, where a recipe, which has the later word, has set them to something else."""
-    by_hand = {override.lstrip("+").partition("=")[0] for override in overrides}
+    by_hand = {override.lstrip("+~").partition("=")[0] for override in overrides}
     for name in map(str, config.trick):
         for key, value in _edits(name).items():
             actual = OmegaConf.select(config, key)

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import torch
 from annotated_types import Gt
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 from torch.nn.functional import relu
 
@@ -21,10 +21,15 @@ class AutoencoderLoss(Loss):
     @staticmethod
     def refuse(config: DictConfig) -> None:
         """A discriminator that is no autoencoder."""
-        if not config.model.discriminator.get("autoencoder"):
+        autoencoder = OmegaConf.select(config, "model.discriminator.autoencoder")
+        wants = f"loss={config.loss._target_.split('.')[-2]}: it judges by the error of an autoencoder"
+        if autoencoder is None:
             raise ConfigurationError(
-                f"loss={config.loss._target_.split('.')[-2]}: it judges by the error of an autoencoder; set model.discriminator.autoencoder=true"
+                f"{wants}, which model={config.model._target_.split('.')[-2]} does not have; "
+                "choose a model with the setting model.discriminator.autoencoder, such as model=dcgan, or another loss"
             )
+        if not autoencoder:
+            raise ConfigurationError(f"{wants}; set model.discriminator.autoencoder=true")
 
     def real(self, logits: Tensor) -> Tensor:
         """The energy."""

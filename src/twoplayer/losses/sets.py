@@ -4,7 +4,7 @@ from typing import Annotated
 
 import torch
 from annotated_types import Ge
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from twoplayer.errors import ConfigurationError
@@ -27,7 +27,7 @@ class SetLoss(Loss):
     @staticmethod
     def refuse(config: DictConfig) -> None:
         """An autoencoder, which gives an energy and no vector."""
-        if config.model.discriminator.get("autoencoder"):
+        if OmegaConf.select(config, "model.discriminator.autoencoder"):
             raise ConfigurationError(
                 f"loss={config.loss._target_.split('.')[-2]}: it compares vectors, which an autoencoder does not give; set model.discriminator.autoencoder=false"
             )

@@ -32,10 +32,21 @@ class Model(nn.Module):
     """A family of networks. Players are sets of modules: all that lies below `generator` is the generator's (an encoder, a
     second generator, InfoGAN's Q, too), all below `discriminator` the discriminator's.
 
-    A generator is called as `generator(latents, labels)` and tells its `latent_size` and its `layout`: its forward pass as an expression of
-    plain torch, of latents `z` and its modules' names, for whoever rebuilds it from exported weights. A discriminator is called as
-    `discriminator(images, labels)` and returns logits, (N) or (N, num_outputs), and features (N, ...). A larger logit always means more real.
-    An unconditional network ignores the labels.
+    A generator is called as `generator(latents, labels)` and returns images (N, C, H, W) in [-1, 1]. It has
+    - `latent_size`, the dimension of its latents;
+    - `output`, its last layer. Tricks put modules behind all other layers that have a weight matrix;
+    - `layout`, its forward pass as an expression of plain torch, of latents `z` and its modules' names, for whoever rebuilds it
+      from exported weights.
+
+    A discriminator is called as `discriminator(images, labels)` and returns logits, (N), or (N, num_outputs) where the loss asks for
+    vectors, and features (N, ...). A larger logit always means more real. It has
+    - `output`, its last layer: `nn.Linear`, from features (N, F), which tricks can widen; or a `Decoder`, where it is an autoencoder.
+
+    Both ignore labels that they have no use for. Sizes come from the configuration: the yaml of a model refers to `${data.channels}`,
+    `${data.image_size}`, and for the number of D's outputs to `${loss.num_outputs}`.
+
+    Some tricks and losses use settings of the discriminator that a model may have or not: `normalization` ("batch", "none", ...),
+    `autoencoder` (true, false) and `channels`. They are refused with a model that lacks what they need.
     """
 
     def __init__(self, generator: nn.Module, discriminator: nn.Module) -> None:

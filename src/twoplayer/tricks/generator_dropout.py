@@ -19,7 +19,7 @@ class GeneratorDropout(Trick):
 
     def wrap(self, generator: nn.Module, discriminator: nn.Module) -> None:
         """Behind each layer but the last."""
-        after_hidden_layers(generator, lambda: Dropout(self.share))
+        after_hidden_layers(generator, lambda: Dropout(self.share), "generator_dropout")
 
 
 class Dropout(nn.Module):

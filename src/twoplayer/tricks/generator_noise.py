@@ -19,7 +19,7 @@ class GeneratorNoise(Trick):
 
     def wrap(self, generator: nn.Module, discriminator: nn.Module) -> None:
         """Behind each layer but the last."""
-        after_hidden_layers(generator, lambda: Noise(self.sigma))
+        after_hidden_layers(generator, lambda: Noise(self.sigma), "generator_noise")
 
 
 class Noise(nn.Module):

@@ -4,22 +4,49 @@ from collections.abc import Callable
 
 from torch import nn
 
+from twoplayer.errors import ConfigurationError
+
 LAYERS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 
 
-def after_hidden_layers(player: nn.Module, make: Callable[[], nn.Module]) -> None:
-    """Put a new module behind every layer that has a weight matrix, but for the last."""
-    found = [place.rpartition(".") for place, child in player.named_modules() if isinstance(child, LAYERS)]  # in the order of the layers
-    for above, _, name in found[:-1]:
+def after_hidden_layers(player: nn.Module, make: Callable[[], nn.Module], trick: str) -> None:
+    """Put a new module behind every layer that has a weight matrix, but for those of `player.output`.
+
+    Raises ConfigurationError, in the name of `trick`, where the player has no `output`.
+    """
+    last = set(_output(player, trick).modules())
+    found = [place.rpartition(".") for place, child in player.named_modules() if isinstance(child, LAYERS) and child not in last]
+    for above, _, name in found:
         parent = player.get_submodule(above)
         parent.add_module(name, nn.Sequential(parent.get_submodule(name), make()))
 
 
-def before_output(discriminator: nn.Module, make: Callable[[int], nn.Module], num: int) -> None:
-    """Give D's last layer `num` more features, which `make(number of features)` adds to those it gets, (N, F) to (N, F + num)."""
-    output = discriminator.output
+def before_output(discriminator: nn.Module, make: Callable[[int], nn.Module], num: int, trick: str) -> None:
+    """Give D's last layer `num` more features, which `make(number of features)` adds to those it gets, (N, F) to (N, F + num).
+
+    Raises ConfigurationError, in the name of `trick`, where D's `output` is no linear layer.
+    """
+    output = _output(discriminator, trick)
     layers = list(output) if isinstance(output, nn.Sequential) else [output]
     last = layers[-1]
-    assert isinstance(last, nn.Linear)
+    if not isinstance(last, nn.Linear):
+        raise ConfigurationError(
+            f"trick={trick}: it adds features to a linear layer, but the output of {_name(discriminator)} is {type(last).__name__}; "
+            "leave the trick out, or choose another model"
+        )
     wider = nn.Linear(last.in_features + num, last.out_features, bias=last.bias is not None)
     discriminator.output = nn.Sequential(*layers[:-1], make(last.in_features), wider)
+
+
+def _output(player: nn.Module, trick: str) -> nn.Module:
+    output = getattr(player, "output", None)
+    if not isinstance(output, nn.Module):
+        raise ConfigurationError(
+            f"trick={trick}: {_name(player)} has no module `output`, its last layer, which this trick has to know; "
+            "leave the trick out, or choose another model"
+        )
+    return output
+
+
+def _name(player: nn.Module) -> str:
+    return f"model={type(player).__module__.rpartition('.')[2]}'s {type(player).__name__}"

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import torch
 from annotated_types import Ge
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from twoplayer.errors import ConfigurationError
@@ -26,7 +26,7 @@ class MinibatchDiscrimination(Trick):
 
     def build(self, generator: nn.Module, discriminator: nn.Module) -> None:
         """Before D's last layer."""
-        before_output(discriminator, lambda features: Closeness(features, self.num, self.size), self.num)
+        before_output(discriminator, lambda features: Closeness(features, self.num, self.size), self.num, "minibatch_discrimination")
 
 
 class Closeness(nn.Module):
@@ -46,7 +46,7 @@ class Closeness(nn.Module):
 
 def refuse_autoencoder(trick: str, config: DictConfig) -> None:
     """Refuse a trick that widens D's last layer where D is an autoencoder."""
-    if config.model.discriminator.get("autoencoder"):
+    if OmegaConf.select(config, "model.discriminator.autoencoder"):
         raise ConfigurationError(
             f"trick={trick}: it does not go with model.discriminator.autoencoder=true, which has no last layer; leave one out"
         )

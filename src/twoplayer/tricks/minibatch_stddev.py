@@ -19,7 +19,7 @@ class MinibatchStddev(Trick):
 
     def build(self, generator: nn.Module, discriminator: nn.Module) -> None:
         """Before D's last layer."""
-        before_output(discriminator, lambda features: Spread(), 1)
+        before_output(discriminator, lambda features: Spread(), 1, "minibatch_stddev")
 
 
 class Spread(nn.Module):
