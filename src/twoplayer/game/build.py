@@ -43,7 +43,7 @@ def build_from(config: DictConfig, device: torch.device) -> Game:
         raise ConfigurationError(f"init_from={path}: there is no checkpoint; name a run folder or a checkpoint file")
     game = build_game(config, device)
     try:
-        game.begin_from(found[1]["state_dict"])
+        game.load_players(found[1]["state_dict"])
     except RuntimeError as error:
         record = found[1].get("run")
         theirs = record.get("config") if isinstance(record, dict) else None

@@ -251,7 +251,7 @@ class Game(LightningModule):
         if checkpoint["per_rank"]:
             checkpoint["state_dict"] |= checkpoint["per_rank"][ranks.rank()]
 
-    def begin_from(self, state: Mapping[str, Tensor]) -> None:
+    def load_players(self, state: Mapping[str, Tensor]) -> None:
         """Before the first iteration: the players' weights are those of another game. Raises RuntimeError where they do not fit."""
         self.model.load_state_dict({name.removeprefix("model."): tensor for name, tensor in state.items() if name.startswith("model.")})
         self.tricks.ready(self.model.generator, self.model.discriminator)

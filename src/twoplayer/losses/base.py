@@ -18,6 +18,8 @@ class Loss(nn.Module):
     """A cost of one image depends on the other images of the batch: over several ranks the logits of all are compared."""
     soft_labels: ClassVar[bool] = True
     """Targets between 0 and 1 mean something."""
+    batchwise_penalties: ClassVar[bool] = False
+    """What a penalty sees of one image depends on the other images of the batch: over several ranks weights differ a little."""
     needs_bounded_slope: ClassVar[bool] = False
     """The costs are meaningful only while a trick bounds the discriminator's slope."""
 

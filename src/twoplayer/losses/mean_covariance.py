@@ -25,6 +25,7 @@ class MeanCovariance(SetLoss):
 
     compares = False
     batchwise = False
+    batchwise_penalties = False
 
     def __init__(
         self, *, num_outputs: Annotated[int, Ge(2)], num_directions: Annotated[int, Ge(1)], rate: Annotated[float, Gt(0), Le(1)]

@@ -18,6 +18,7 @@ class SetLoss(Loss):
     boundary = None
     compares = True
     batchwise = True
+    batchwise_penalties = True
     soft_labels = False
     needs_bounded_slope = True
 

@@ -13,7 +13,6 @@ from twoplayer.callbacks.summary import device_name
 from twoplayer.config.hardware import num_ranks
 from twoplayer.distributed import environment
 from twoplayer.game.game import Game
-from twoplayer.losses.base import Loss
 from twoplayer.paths import setting, shown
 from twoplayer.runs.plan import Plan
 from twoplayer.settings import tags
@@ -39,7 +38,7 @@ def introduce(config: DictConfig, plan: Plan, game: Game, device: torch.device) 
     elif config.resume == "auto":
         log.info("there is nothing to go on from in %s: beginning", shown(plan.folder))
     penalties = [name for name in game.tricks.chosen if name in game.tricks.due("discriminator", 0)]
-    if ranks_ > 1 and penalties and type(game.loss).critic is not Loss.critic and game.loss.batchwise:
+    if ranks_ > 1 and penalties and game.loss.batchwise_penalties:
         log.info(
             "%s over several ranks: each learns through the vectors of its own images alone, so weights differ a little from one rank's",
             ", ".join(penalties),
