@@ -13,7 +13,7 @@ from twoplayer.config.hardware import refuse_hardware
 from twoplayer.errors import ConfigurationError
 from twoplayer.game import engine
 from twoplayer.game.build import build_game
-from twoplayer.game.capture import WARM_UP, CannotCaptureError, CapturedUpdate, Graph, Result
+from twoplayer.game.capture import WARM_UP, CannotCaptureError, CapturedUpdate, Graph, Result, changed_tensors
 from twoplayer.game.engine import Captured
 from twoplayer.game.game import Game
 
@@ -59,12 +59,12 @@ def captured_game(monkeypatch: pytest.MonkeyPatch, stand_in: StandIn, *settings:
     monkeypatch.setattr(engine, "capture_cuda", stand_in.capture)
     monkeypatch.setattr("twoplayer.game.build.resolve_engine", lambda name: Captured())
     game = build_game(small(*TRICKS, *settings), CPU)
-    stand_in.state = game._state
+    stand_in.state = lambda: changed_tensors(game, game.player_optimizers.values())
     return game
 
 
 def state(game: Game) -> list[Tensor]:
-    return [tensor.detach().clone() for tensor in game._state()]
+    return [tensor.detach().clone() for tensor in changed_tensors(game, game.player_optimizers.values())]
 
 
 def test_a_captured_game_is_the_same_game(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -302,14 +302,16 @@ def test_a_gradient_that_is_not_finite_never_reaches_the_weights(player: str, tm
 
 def test_accuracy_is_taken_at_the_boundary_of_the_loss() -> None:
     game = build_game(small("loss=least_squares"), CPU)
-    judged = game._judgement(torch.tensor([0.6, 0.4]), torch.tensor([0.1, 0.45]))
+    judged = game.loss.judgement(torch.tensor([0.6, 0.4]), torch.tensor([0.1, 0.45]))
     assert {name: round(float(value), 3) for name, value in judged.items() if name.startswith("accuracy")} == {
         "accuracy/real": 0.5,
         "accuracy/fake": 1.0,
         "accuracy/pairs": 0.75,
         "accuracy": 0.75,
     }
-    without = build_game(small("loss=wasserstein", "trick=[wgan_gp]"), CPU)._judgement(torch.tensor([6.0, 4.0]), torch.tensor([5.0, 5.0]))
+    without = build_game(small("loss=wasserstein", "trick=[wgan_gp]"), CPU).loss.judgement(
+        torch.tensor([6.0, 4.0]), torch.tensor([5.0, 5.0])
+    )
     assert float(without["accuracy"]) == 0.5
     assert "accuracy/real" not in without
 
@@ -344,11 +346,12 @@ def test_the_step_asks_no_setting() -> None:
     methods = (
         "training_step",
         "iterate",
-        "_play",
+        "_turn",
         *(f"{player}_gradients" for player in PLAYERS),
         *(f"update_{player}" for player in PLAYERS),
         "_step",
         "judge",
+        "fake",
     )
     for name in methods:
         tree = ast.parse(textwrap.dedent(inspect.getsource(getattr(Game, name))))

@@ -13,6 +13,7 @@ from torch import Tensor
 from helpers.games import LOSS_SETTINGS, choices, composed, fit, small
 from twoplayer.errors import ConfigurationError
 from twoplayer.losses.base import Loss
+from twoplayer.losses.sets import SetLoss
 from twoplayer.models.base import Side
 from twoplayer.tricks.slopes import slopes
 
@@ -70,6 +71,12 @@ def side(logits: Tensor) -> Side:
 
 def loss_named(name: str) -> Loss:
     loss: Loss = instantiate(small(f"loss={name}", *LOSS_SETTINGS.get(name, [])).loss)
+    return loss
+
+
+def set_loss(name: str) -> SetLoss:
+    loss = loss_named(name)
+    assert isinstance(loss, SetLoss)
     return loss
 
 
@@ -162,7 +169,7 @@ def test_mmd_is_the_unbiased_estimate() -> None:
     pairs = [(i, j) for i in range(3) for j in range(3)]
     within = [mean([kernel(side[i], side[j]) for i, j in pairs if i != j]) for side in (real, fake)]
     expected = sum(within) - 2 * mean([kernel(real[i], fake[j]) for i, j in pairs])
-    loss = loss_named("mmd")
+    loss = set_loss("mmd")
     assert loss.generator(side(fake), side(real), torch.ones(3, 2)).item() == pytest.approx(expected, abs=1e-5)
     assert loss.discriminator(side(real), side(fake), torch.ones(3, 2), torch.zeros(3, 2)).item() == pytest.approx(-expected, abs=1e-5)
     witness = [mean([kernel(x, r) for r in real]) - mean([kernel(x, f) for f in fake]) for x in real]
@@ -230,7 +237,7 @@ def test_the_directions_of_mean_covariance_are_learned_and_score_what_they_have_
 
 @pytest.mark.parametrize("name", SETS)
 def test_a_slope_at_fakes_counts_each_fake_once(name: str) -> None:
-    loss, images = loss_named(name), torch.randn(5, 3, requires_grad=True)
+    loss, images = set_loss(name), torch.randn(5, 3, requires_grad=True)
     judge = torch.nn.Linear(3, 16, bias=False)
     fake, real = (Side(batch, torch.zeros(5), None, judge(batch), batch) for batch in (images, torch.randn(5, 3)))
     constants = fake._replace(logits=fake.logits.detach().clone(), images=images.detach())
@@ -239,7 +246,7 @@ def test_a_slope_at_fakes_counts_each_fake_once(name: str) -> None:
 
 
 def test_d_learns_through_the_anchors_of_its_witness_where_they_are_not_differentiated_by() -> None:
-    loss, judge = loss_named("mmd"), torch.nn.Linear(3, 16, bias=False)
+    loss, judge = set_loss("mmd"), torch.nn.Linear(3, 16, bias=False)
     real, fake = (Side(batch, torch.zeros(4), None, judge(batch), batch) for batch in (torch.randn(4, 3), torch.randn(4, 3)))
     loss.critic(torch.randn(4, 16), real, fake).sum().backward()
     assert judge.weight.grad is not None
@@ -313,7 +320,7 @@ def test_fisher_holds_its_constraint_within_the_first_tenth_of_a_short_run(tmp_p
         def on_train_batch_end(self, trainer: Any, game: Any, outputs: Any, batch: Any, batch_index: int) -> None:
             with torch.no_grad():
                 fakes = game.model.fake(batch, game.latents(len(batch[0]), "here"))
-                squares = [game.judge(shown)[0].square().mean() for shown in (game.model.real(batch, None), fakes)]
+                squares = [game.judge(shown).logits.square().mean() for shown in (game.model.real(batch, None), fakes)]
             self.seen.append(float(sum(squares)) / 2)
 
     moments = Moments()

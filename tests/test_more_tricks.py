@@ -14,11 +14,11 @@ from test_tricks import judged, linear_judge
 from twoplayer.errors import ConfigurationError
 from twoplayer.game.build import build_game
 from twoplayer.game.optimizers import optimistic_adam
-from twoplayer.models.base import Example, Side
+from twoplayer.models.base import Example, Judge, Side
 from twoplayer.tricks.ada import ADA
 from twoplayer.tricks.adaptive_steps import AdaptiveSteps
 from twoplayer.tricks.augmentations import brighten, cut_out, translate
-from twoplayer.tricks.base import Costs, Judge, Trick, Tricks, Turns
+from twoplayer.tricks.base import Costs, Trick, Tricks, Turns
 from twoplayer.tricks.consistency import Consistency
 from twoplayer.tricks.diff_augment import DiffAugment
 from twoplayer.tricks.dragan import DRAGAN
@@ -80,9 +80,9 @@ def test_a_slope_is_punished_as_the_paper_says(trick: Trick, expected: Any) -> N
 def test_dragan_looks_around_real_images() -> None:
     seen = []
 
-    def judge(shown: Example) -> tuple[Tensor, Tensor]:
+    def judge(shown: Example) -> Side:
         seen.append(shown.images.detach())
-        return shown.images.flatten(1).sum(1), shown.images
+        return Side(*shown, shown.images.flatten(1).sum(1), shown.images)
 
     images = 3 * torch.randn(400, 1, 4, 4)
     side = judged(images, judge)
@@ -99,9 +99,9 @@ def test_a_pack_is_one_point_between(trick: Trick) -> None:
     """All images of a pack have the same share of the way, as D judges them as one."""
     seen = []
 
-    def judge(shown: Example) -> tuple[Tensor, Tensor]:
+    def judge(shown: Example) -> Side:
         seen.append(shown.images.detach())
-        return shown.images.reshape(len(shown.images) // 2, -1).sum(1), shown.images
+        return Side(*shown, shown.images.reshape(len(shown.images) // 2, -1).sum(1), shown.images)
 
     with_ones, with_zeros = judged(torch.ones(200, 1, 16, 16), judge), judged(torch.zeros(200, 1, 16, 16), judge)
     noisy = judged(torch.randn(200, 1, 16, 16), judge)
@@ -140,9 +140,9 @@ def test_consistency_is_the_squared_change_of_what_d_says() -> None:
     trick = Consistency(real_weight=2.0, fake_weight=3.0, shift=0.25, every_updates=1)
     moved = []
 
-    def judge(shown: Example) -> tuple[Tensor, Tensor]:
+    def judge(shown: Example) -> Side:
         moved.append(shown.images)
-        return shown.images[:, 0, 0, 0], shown.images
+        return Side(*shown, shown.images[:, 0, 0, 0], shown.images)
 
     real, fake = judged(torch.randn(IMAGES), judge), judged(torch.randn(IMAGES), judge)
     penalty = float(trick.penalty(real, fake, judge))
@@ -155,7 +155,7 @@ def test_consistency_is_the_squared_change_of_what_d_says() -> None:
 def test_lecam_draws_each_side_to_the_mean_of_the_other() -> None:
     trick = LeCam(weight=0.5, decay=0.9, every_updates=1)
     real, fake = logits([1.0, 3.0]), logits([-1.0, 0.0])
-    judge: Judge = lambda shown: (shown.images, shown.images)  # noqa: E731
+    judge: Judge = lambda shown: Side(*shown, shown.images, shown.images)  # noqa: E731
     assert float(trick.penalty(real, fake, judge)) == 0  # there is no mean yet
     trick.after_discriminator(nn.Identity(), real, fake)
     assert [float(mean) for mean in trick.report().values()] == pytest.approx([2.0, -0.5])  # not a tenth of them
@@ -179,19 +179,19 @@ def test_latents_come_from_the_prior_that_was_chosen() -> None:
 
 
 def test_mixed_batches_share_their_statistics() -> None:
-    def judge(shown: Example) -> tuple[Tensor, Tensor]:
+    def judge(shown: Example) -> Side:
         values = shown.images.flatten(1).sum(1)
-        return values - values.mean(), shown.images
+        return Side(*shown, values - values.mean(), shown.images)
 
     real, fake = torch.randn(IMAGES), torch.randn(IMAGES)
-    (on_real, _), (on_fake, _) = MixedBatches().judge_both(judge, example(real), example(fake))
-    together, _ = judge(example(torch.cat([real, fake])))
-    assert torch.equal(torch.cat([on_real, on_fake]), together)
-    assert not torch.allclose(on_real, judge(example(real))[0])
+    real_side, fake_side = MixedBatches().judge_both(judge, example(real), example(fake))
+    together = judge(example(torch.cat([real, fake]))).logits
+    assert torch.equal(torch.cat([real_side.logits, fake_side.logits]), together)
+    assert not torch.allclose(real_side.logits, judge(example(real)).logits)
     for_generator = MixedBatches().judge_fakes(judge, example(real), example(fake))
     assert for_generator[0] is not None
     assert torch.equal(
-        torch.cat([for_generator[0][0], for_generator[1][0]]), together
+        torch.cat([for_generator[0].logits, for_generator[1].logits]), together
     )  # G is judged by the statistics that D was trained with
 
 
@@ -230,18 +230,18 @@ def test_flipped_labels_are_as_soft_as_those_of_the_other_side_whatever_is_liste
 def test_old_and_new_fakes_are_judged_in_batches_of_their_own() -> None:
     trick, batches = Replay(share=0.25, capacity=64, channels=1, image_size=2), []
 
-    def judge(shown: Example) -> tuple[Tensor, Tensor]:
+    def judge(shown: Example) -> Side:
         batches.append(len(shown.images))
         values = shown.images.flatten(1).sum(1)
-        return values - values.mean(), shown.images
+        return Side(*shown, values - values.mean(), shown.images)
 
     real, fakes = example(torch.randn(8, 1, 2, 2)), trick.replay(example(torch.randn(8, 1, 2, 2)))
-    (on_real, _), (on_fake, features) = trick.judge_both(judge, real, fakes)
+    real_side, fake_side = trick.judge_both(judge, real, fakes)
     assert batches == [8, 2, 6]
-    assert torch.equal(on_real, judge(real)[0])
-    assert torch.equal(features, fakes.images)
-    assert on_fake[:2].mean().abs() < 1e-6  # normalized by themselves
-    assert on_fake[2:].mean().abs() < 1e-6
+    assert torch.equal(real_side.logits, judge(real).logits)
+    assert torch.equal(fake_side.features, fakes.images)
+    assert fake_side.logits[:2].mean().abs() < 1e-6  # normalized by themselves
+    assert fake_side.logits[2:].mean().abs() < 1e-6
 
 
 def test_what_d_judges_is_decided_by_one_trick() -> None:
@@ -442,7 +442,7 @@ def test_packs_are_of_one_side_and_divide_the_batch() -> None:
 def test_feature_matching_is_the_distance_of_means(replace: bool) -> None:
     real, fake = features(torch.tensor([[1.0, 0.0], [3.0, 2.0]])), features(torch.tensor([[0.0, 0.0], [0.0, 2.0]]))
     trick = FeatureMatching(weight=0.5, replace=replace, every_updates=1)
-    judge: Judge = lambda shown: (shown.images, shown.images)  # noqa: E731
+    judge: Judge = lambda shown: Side(*shown, shown.images, shown.images)  # noqa: E731
     assert float(trick.generator_penalty(real, fake, judge)) == pytest.approx(0.5 * 4)
     assert float(trick.generator_cost(torch.tensor(7.0), real, fake)) == (0 if replace else 7)
     assert not replace or float(trick.generator_cost(torch.tensor(-math.inf), real, fake)) == 0
@@ -450,7 +450,7 @@ def test_feature_matching_is_the_distance_of_means(replace: bool) -> None:
 
 def test_pulling_away_is_the_mean_squared_cosine() -> None:
     fake = features(torch.tensor([[1.0, 0.0], [2.0, 2.0], [0.0, 3.0]]))
-    penalty = PullingAway(weight=1.0, every_updates=1).generator_penalty(None, fake, lambda shown: (shown.images, shown.images))
+    penalty = PullingAway(weight=1.0, every_updates=1).generator_penalty(None, fake, lambda shown: Side(*shown, shown.images, shown.images))
     assert float(penalty) == pytest.approx((0.5 + 0.5 + 0.0) / 3, rel=1e-5)
 
 

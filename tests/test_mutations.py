@@ -51,7 +51,7 @@ FAULTS = {
     ),
     "all-reduce removed": Fault(
         "game/game.py",
-        {"ranks.average_in_place([result.cost, *gradients, *self._statistics()])": "pass"},
+        {"ranks.average_in_place([result.cost, *gradients, *sharing.statistics(self.model)])": "pass"},
         "test_ranks.py::test_ranks_share_all_shared_state_and_draw_their_own_noise",
     ),
     "data position lost": Fault(

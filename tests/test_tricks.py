@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from helpers.games import fit, same, small, weights
-from twoplayer.models.base import Example, Side
-from twoplayer.tricks.base import Judge, Trick, Tricks, Turns
+from twoplayer.models.base import Example, Judge, Side
+from twoplayer.tricks.base import Trick, Tricks, Turns
 from twoplayer.tricks.discriminator_steps import DiscriminatorSteps
 from twoplayer.tricks.ema import EMA
 from twoplayer.tricks.generator_steps import GeneratorSteps
@@ -25,8 +25,8 @@ from twoplayer.tricks.wgan_gp import WGANGP
 def linear_judge(direction: Tensor) -> Judge:
     """A discriminator whose slope is `direction` everywhere."""
 
-    def judge(example: Example) -> tuple[Tensor, Tensor]:
-        return (example.images * direction).flatten(1).sum(1), example.images.flatten(1)
+    def judge(example: Example) -> Side:
+        return Side(*example, (example.images * direction).flatten(1).sum(1), example.images.flatten(1))
 
     return judge
 
@@ -34,7 +34,7 @@ def linear_judge(direction: Tensor) -> Judge:
 def judged(images: Tensor, judge: Judge) -> Side:
     images = images.clone().requires_grad_()
     example = Example(images, torch.zeros(len(images)), None)
-    return Side(*example, *judge(example))
+    return judge(example)
 
 
 def test_label_smoothing_is_one_sided() -> None:
@@ -96,9 +96,9 @@ def test_wgan_gp_wants_a_slope_of_one() -> None:
 def test_wgan_gp_looks_between_real_and_fake() -> None:
     seen = []
 
-    def judge(example: Example) -> tuple[Tensor, Tensor]:
+    def judge(example: Example) -> Side:
         seen.append(example.images.detach())
-        return example.images.flatten(1).sum(1), example.images
+        return Side(*example, example.images.flatten(1).sum(1), example.images)
 
     real, fake = judged(torch.ones(200, 1, 4, 4), judge), judged(torch.zeros(200, 1, 4, 4), judge)
     WGANGP(weight=1.0, every_updates=1).penalty(real, fake, judge)

@@ -1,11 +1,11 @@
 """Updates as CUDA graphs: hundreds of small kernels are launched at once, where launching them one by one takes longer than they do."""
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from twoplayer.errors import ConfigurationError
 from twoplayer.models.base import Batch
@@ -33,6 +33,14 @@ Capture = Callable[[Callable[[], Result]], tuple[Graph, Result]]
 
 class CannotCaptureError(ConfigurationError, RuntimeError):
     """An update that a graph cannot hold, with the cause."""
+
+
+def changed_tensors(game: nn.Module, optimizers: Iterable[torch.optim.Optimizer]) -> list[Tensor]:
+    """All tensors that an update may change: the state of the game and of its optimizers."""
+    of_optimizers = (
+        value for optimizer in optimizers for state in optimizer.state.values() for value in state.values() if isinstance(value, Tensor)
+    )
+    return [*(value for value in game.state_dict(keep_vars=True).values() if isinstance(value, Tensor)), *of_optimizers]
 
 
 def capture_cuda(function: Callable[[], Result]) -> tuple[Graph, Result]:
@@ -77,14 +85,14 @@ class CapturedUpdate:
         if kind.calls <= WARM_UP:
             return self._update(batch, latents, due)
         if kind.graph is None:
-            return self._begin(kind, batch, latents, due)
+            return self._first_replay(kind, batch, latents, due)
         for place, value in zip(kind.inputs, (*batch, latents), strict=True):
             place.copy_(value)
         kind.graph.replay()
         assert kind.result is not None
         return kind.result
 
-    def _begin(self, kind: _Kind, batch: Batch, latents: Tensor, due: tuple[str, ...]) -> Result:
+    def _first_replay(self, kind: _Kind, batch: Batch, latents: Tensor, due: tuple[str, ...]) -> Result:
         """Play one update both ways; the graph is kept if both arrive at the same."""
         state = self._state()
         random = _random_state(latents.device)

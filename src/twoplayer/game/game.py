@@ -1,7 +1,8 @@
 """The two-player game: the only LightningModule, with the training step that all losses, tricks and models share."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from functools import partial
+from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule
@@ -10,22 +11,17 @@ from torch.nn.utils import get_total_norm
 
 from twoplayer import randomness
 from twoplayer.distributed import ranks
+from twoplayer.game import optimizers as optimization
+from twoplayer.game import sharing
+from twoplayer.game.capture import changed_tensors
 from twoplayer.game.clock import Clock
 from twoplayer.game.engine import Eager, Precision, autocast
+from twoplayer.game.rounds import Round, detached
 from twoplayer.losses.base import Loss
 from twoplayer.models.base import Batch, Example, Model, Side
-from twoplayer.tricks.base import Player, Trick, Tricks, numbers
+from twoplayer.tricks.base import Player, Tricks
 
 OptimizerFactory = Callable[[Sequence[nn.Parameter]], torch.optim.Optimizer]
-
-
-class Round(NamedTuple):
-    """What one computation of gradients leaves: the adversarial cost of the player, the penalties by trick, and both sides as they were judged."""
-
-    cost: Tensor
-    penalties: dict[str, Tensor]
-    real: Side | None
-    fake: Side
 
 
 class Game(LightningModule):
@@ -64,14 +60,16 @@ class Game(LightningModule):
         self.register_buffer("finite", torch.tensor(True))
         self.finite: Tensor
         self.scalars: dict[str, Tensor] = {}
+        self.engine = engine
         self._gradients = {
             "discriminator": engine.gradients(self.discriminator_gradients),
             "generator": engine.gradients(self.generator_gradients),
         }
-        self.engine = engine
+        raw = self.player_optimizers.values()
+        state, baked = partial(changed_tensors, self, raw), partial(optimization.read_on_host, raw)
         self._update = {
-            player: engine.update(update, self._state, self._read_on_host)
-            for player, update in (("discriminator", self.update_discriminator), ("generator", self.update_generator))
+            "discriminator": engine.update(self.update_discriminator, state, baked),
+            "generator": engine.update(self.update_generator, state, baked),
         }
 
     def training_step(self, batch: Batch, batch_index: int) -> None:
@@ -88,13 +86,13 @@ class Game(LightningModule):
         discriminator_turns, generator_turns = clock.turns(self.tricks)
         with self.tricks.opponent("generator", clock.iteration):
             for turn in range(discriminator_turns):
-                self._play("discriminator", batch, turn)
+                self._turn("discriminator", batch, turn)
         with self.tricks.opponent("discriminator", clock.iteration):
             for turn in range(generator_turns):
-                self._play("generator", batch, turn)
+                self._turn("generator", batch, turn)
         clock.count_iteration()
 
-    def _play(self, player: Player, batch: Batch, turn: int) -> None:
+    def _turn(self, player: Player, batch: Batch, turn: int) -> None:
         """One update of one player."""
         latents = self.rank_latents(player, turn)
         due = self.tricks.due(player, self.clock.updates[player])
@@ -106,64 +104,52 @@ class Game(LightningModule):
         """Judge both sides and fill the discriminator's gradients; `due` names the penalties of this update."""
         with autocast(self.precision, self.device):
             with torch.no_grad():
-                real, fake = self.model.real(batch, latents), self.tricks.replay(self._floats(self.model.fake(batch, latents)))
-            real, fake = self._differentiable(real, "real", due), self._differentiable(fake, "fake", due)
-            from_real, from_fake = self.tricks.judge_both(self.judge, real, fake)
-            real_side, fake_side = Side(*real, *from_real), Side(*fake, *from_fake)
-            targets = self.tricks.targets(real_side.logits, fake_side.logits)
-            compared = self._compared(real_side), self._compared(fake_side)
-            cost = self.loss.discriminator(*compared, *map(self._gathered, targets))
-
-            def critic(logits: Tensor) -> Tensor:
-                return self.loss.critic(logits, *compared)
-
-            def judge(example: Example) -> tuple[Tensor, Tensor]:
-                logits, features = self.judge(example)
-                return critic(logits), features
-
-            penalties = self.tricks.penalties(
-                due, real_side._replace(logits=critic(real_side.logits)), fake_side._replace(logits=critic(fake_side.logits)), judge
+                real_example, fake_example = self.model.real(batch, latents), self.tricks.replay(self.fake(batch, latents))
+            real, fake = self.tricks.judge_both(
+                self.judge, self._differentiable(real_example, "real", due), self._differentiable(fake_example, "fake", due)
             )
+            targets = self.tricks.targets(real.logits, fake.logits)
+            compared = self._compared(real), self._compared(fake)
+            cost = self.loss.discriminator(*compared, *map(self._gathered, targets))
+            penalties = self.tricks.penalties(due, *self.loss.penalized(self.judge, real, fake, *compared))
         (cost + self.tricks.total(penalties)).backward(inputs=self.player_parameters["discriminator"])
-        return Round(cost.detach(), _all_detached(penalties), _detached(real_side), _detached(fake_side))
+        return detached(Round(cost, penalties, real, fake))
 
     def generator_gradients(self, batch: Batch, latents: Tensor, due: tuple[str, ...]) -> Round:
         """Judge fresh fakes, and the real side where the loss or a trick compares, and fill the generator's gradients."""
         with autocast(self.precision, self.device):
-            fake = self._floats(self.model.fake(batch, latents))
-            real = self.model.real(batch, latents) if self.loss.compares or self.tricks.needs_real else None
-            from_real, from_fake = self.tricks.judge_fakes(self.judge, real, fake)
-            fake_side = Side(*fake, *from_fake)
-            real_side = real and from_real and Side(*real, *from_real)
-            weights = self._gathered(self.tricks.weights(fake_side.logits))
-            cost = self.loss.generator(self._compared(fake_side), real_side and self._compared(real_side), weights)
-            minimized = self.tricks.generator_cost(cost, real_side, fake_side)
-            penalties = self.tricks.generator_penalties(due, real_side, fake_side, self.judge)
+            fake_example = self.fake(batch, latents)
+            real_example = self.model.real(batch, latents) if self.loss.compares or self.tricks.needs_real else None
+            real, fake = self.tricks.judge_fakes(self.judge, real_example, fake_example)
+            weights = self.tricks.weights(fake.logits)
+            cost = self.loss.generator(self._compared(fake), real and self._compared(real), self._gathered(weights))
+            minimized = self.tricks.generator_cost(cost, real, fake)
+            penalties = self.tricks.generator_penalties(due, real, fake, self.judge)
         (minimized + self.tricks.total(penalties)).backward(inputs=self.player_parameters["generator"])
-        return Round(cost.detach(), _all_detached(penalties), real_side and _detached(real_side), _detached(fake_side))
+        return detached(Round(cost, penalties, real, fake))
 
     def update_discriminator(self, batch: Batch, latents: Tensor, due: tuple[str, ...]) -> tuple[Tensor, dict[str, Tensor]]:
         """The whole update; returns the cost, averaged over ranks, and what there is to log."""
-        (cost, penalties, real, fake), norm = self._step("discriminator", batch, latents, due)
-        assert real is not None
-        self.tricks.after_discriminator(self.model.discriminator, real, fake)
-        self.loss.update(real, fake)
-        return cost, {**_scalars("discriminator", cost, penalties, norm), **self._judgement(real.logits, fake.logits)}
+        result, norm = self._step("discriminator", batch, latents, due)
+        assert result.real is not None
+        self.tricks.after_discriminator(self.model.discriminator, result.real, result.fake)
+        self.loss.update(result.real, result.fake)
+        return result.cost, {**result.scalars("discriminator", norm), **self.loss.judgement(result.real.logits, result.fake.logits)}
 
     def update_generator(self, batch: Batch, latents: Tensor, due: tuple[str, ...]) -> tuple[Tensor, dict[str, Tensor]]:
         """The whole update; returns the cost, averaged over ranks, and what there is to log."""
-        (cost, penalties, _, _), norm = self._step("generator", batch, latents, due)
+        result, norm = self._step("generator", batch, latents, due)
         self.tricks.after_generator(self.model.generator)
-        return cost, _scalars("generator", cost, penalties, norm)
+        return result.cost, result.scalars("generator", norm)
 
     def _step(self, player: Player, batch: Batch, latents: Tensor, due: tuple[str, ...]) -> tuple[Round, Tensor]:
         """Gradients, one all-reduce, the guard against non-finite ones, the tricks, the optimizer. Returns also the gradient's norm."""
         parameters, optimizer = self.player_parameters[player], self.player_optimizers[player]
         optimizer.zero_grad()
         result: Round = self._gradients[player](batch, latents, due)
-        gradients = [_gradient(parameter) for parameter in parameters]
+        gradients = optimization.gradients(parameters)
         if ranks.world_size() > 1:
-            ranks.average_in_place([result.cost, *gradients, *self._statistics()])
+            ranks.average_in_place([result.cost, *gradients, *sharing.statistics(self.model)])
         norm = get_total_norm(gradients)
         self.finite.logical_and_(norm.isfinite())
         spoiled = ~self.finite
@@ -173,10 +159,26 @@ class Game(LightningModule):
         optimizer.step()
         return result, norm
 
-    def judge(self, example: Example) -> tuple[Tensor, Tensor]:
-        """What the discriminator says of an example as it sees it, through the tricks' view: logits in float32, features."""
+    def judge(self, example: Example) -> Side:
+        """What the discriminator says of an example as it sees it, through the tricks' view; logits are in float32."""
         logits, features = self.model.judge(example._replace(images=self.tricks.view(example.images)))
-        return logits.float(), features
+        return Side(*example, logits.float(), features)
+
+    def fake(self, batch: Batch, latents: Tensor) -> Example:
+        """Fakes in float32, as real images are, whatever precision they were made in."""
+        example = self.model.fake(batch, latents)
+        return example._replace(images=example.images.float())
+
+    def _differentiable(self, example: Example, side: str, due: Sequence[str]) -> Example:
+        """An example whose images have a gradient where a penalty that is due differentiates by them."""
+        return example._replace(images=example.images.detach().requires_grad_(self.tricks.differentiated(side, due)))
+
+    def _compared(self, side: Side) -> Side:
+        """A side as the loss sees it: with the logits of all ranks, where the loss compares the images of a batch with each other."""
+        return side._replace(logits=self._gathered(side.logits))
+
+    def _gathered(self, values: Tensor) -> Tensor:
+        return ranks.concatenate(values) if self.loss.batchwise else values
 
     def rank_latents(self, player: Player, turn: int) -> Tensor:
         """This rank's slice of the latents of one update: those of the global batch, so that two ranks draw what one would."""
@@ -207,31 +209,20 @@ class Game(LightningModule):
     @property
     def numbers(self) -> dict[str, Tensor]:
         """The settings that a schedule may change, by the name they have in the configuration, as the tensors that their owners read."""
-        found = {
-            f"trick.{trick}.{name}": number
-            for trick, module in self.tricks.chosen.named_children()
-            for name, number in numbers(module).items()
-        }
-        for player, optimizer in self.player_optimizers.items():
-            for group in optimizer.param_groups:
-                betas = dict(zip(("beta1", "beta2"), group.get("betas", ()), strict=False))
-                found |= {f"optimizer.{player}.{name}": value for name, value in {"lr": group["lr"], **betas}.items()}
-        return found
+        return {**self.tricks.numbers(), **optimization.numbers(self.player_optimizers)}
+
+    def report(self) -> dict[str, Tensor]:
+        """What there is to log besides `scalars`."""
+        return {**{f"loss/{name}": value for name, value in self.loss.report().items()}, **self.tricks.report()}
+
+    def load_players(self, state: Mapping[str, Tensor]) -> None:
+        """Before the first iteration: take the players' weights from the state of another game. Raises RuntimeError where they do not fit."""
+        self.model.load_state_dict({name.removeprefix("model."): tensor for name, tensor in state.items() if name.startswith("model.")})
+        self.tricks.ready(self.model.generator, self.model.discriminator)
 
     def shared_state(self) -> Iterator[tuple[str, Tensor]]:
-        """All state that is the same on every rank, by name: parameters, and all buffers but those that a trick declares its rank's own."""
-        own = self.rank_state()
-        yield from (
-            (name, tensor) for name, tensor in self.state_dict(keep_vars=True).items() if isinstance(tensor, Tensor) and name not in own
-        )
-
-    def rank_state(self) -> dict[str, Tensor]:
-        """The buffers that tricks declare each rank's own, by name."""
-        return {
-            f"tricks.chosen.{name}.{buffer}": trick.get_buffer(buffer)
-            for name, trick in self.tricks.chosen.items()
-            for buffer in sorted(cast(Trick, trick).per_rank)
-        }
+        """All state that is the same on every rank, by name."""
+        return sharing.shared_state(self, self.tricks)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """The raw optimizers, so that Lightning saves them; the game steps them itself."""
@@ -243,101 +234,14 @@ class Game(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """What each rank has of its own is kept by rank; all ranks take part."""
-        own = [ranks.gather(tensor) for tensor in self.rank_state().values()]
-        checkpoint["per_rank"] = [dict(zip(self.rank_state(), tensors, strict=True)) for tensors in zip(*own, strict=True)]
+        sharing.save_rank_state(checkpoint, self.tricks)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Each rank gets its own back."""
-        if checkpoint["per_rank"]:
-            checkpoint["state_dict"] |= checkpoint["per_rank"][ranks.rank()]
-
-    def load_players(self, state: Mapping[str, Tensor]) -> None:
-        """Before the first iteration: the players' weights are those of another game. Raises RuntimeError where they do not fit."""
-        self.model.load_state_dict({name.removeprefix("model."): tensor for name, tensor in state.items() if name.startswith("model.")})
-        self.tricks.ready(self.model.generator, self.model.discriminator)
-
-    def report(self) -> dict[str, Tensor]:
-        """What there is to log besides `scalars`."""
-        return {**{f"loss/{name}": value for name, value in self.loss.report().items()}, **self.tricks.report()}
-
-    def _judgement(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
-        """How the discriminator fares: D(x) and D(G(z)), its accuracy at the loss's boundary, and how often it puts a real image above a fake."""
-        if real.ndim > 1:
-            return {}
-        scalars = {"output/real": self.loss.output(real).mean(), "output/fake": self.loss.output(fake).mean()}
-        ordered = (real[:, None] > fake).float().mean()
-        if self.loss.boundary is None:
-            return {**scalars, "accuracy/pairs": ordered, "accuracy": ordered}
-        on_real, on_fake = (real > self.loss.boundary).float().mean(), (fake < self.loss.boundary).float().mean()
-        return {
-            **scalars,
-            "accuracy/real": on_real,
-            "accuracy/fake": on_fake,
-            "accuracy/pairs": ordered,
-            "accuracy": (on_real + on_fake) / 2,
-        }
-
-    def _differentiable(self, example: Example, side: str, due: Sequence[str]) -> Example:
-        return example._replace(images=example.images.detach().requires_grad_(self.tricks.differentiated(side, due)))
-
-    def _compared(self, side: Side) -> Side:
-        """A side as the loss sees it: with the logits of all ranks, where the loss compares the images of a batch with each other."""
-        return side._replace(logits=self._gathered(side.logits))
-
-    def _gathered(self, values: Tensor) -> Tensor:
-        return ranks.concatenate(values) if self.loss.batchwise else values
-
-    def _floats(self, example: Example) -> Example:
-        """Fakes in float32, as real images are, whatever precision they were made in."""
-        return example._replace(images=example.images.float())
-
-    def _statistics(self) -> list[Tensor]:
-        """The players' own running statistics, which each rank has moved by its slice of the batch."""
-        return [buffer for buffer in self.model.buffers() if buffer.is_floating_point()]
-
-    def _state(self) -> list[Tensor]:
-        """All tensors that an update changes."""
-        of_optimizers = (
-            value
-            for optimizer in self.player_optimizers.values()
-            for state in optimizer.state.values()
-            for value in state.values()
-            if isinstance(value, Tensor)
-        )
-        return [*(value for value in self.state_dict(keep_vars=True).values() if isinstance(value, Tensor)), *of_optimizers]
-
-    def _read_on_host(self) -> tuple[float, ...]:
-        """The numbers that an update reads as Python numbers: Adam's betas, in its fused form."""
-        return tuple(
-            float(beta)
-            for optimizer in self.player_optimizers.values()
-            for group in optimizer.param_groups
-            for beta in group.get("betas", ())
-        )
+        sharing.load_rank_state(checkpoint)
 
     def _count_for_lightning(self) -> None:
         """Lightning counts the steps of optimizers that it wraps; ours are raw, and one iteration is one step to it."""
         progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
         progress.increment_ready()
         progress.increment_completed()
-
-
-def _gradient(parameter: nn.Parameter) -> Tensor:
-    """A parameter that had no part in the cost has a gradient of zero, on all ranks."""
-    if parameter.grad is None:
-        parameter.grad = torch.zeros_like(parameter)
-    return parameter.grad
-
-
-def _detached(side: Side) -> Side:
-    latents = None if side.latents is None else side.latents.detach()
-    return Side(side.images.detach(), side.labels, latents, side.logits.detach(), side.features.detach())
-
-
-def _all_detached(penalties: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: penalty.detach() for name, penalty in penalties.items()}
-
-
-def _scalars(player: Player, cost: Tensor, penalties: dict[str, Tensor], norm: Tensor) -> dict[str, Tensor]:
-    terms = {f"penalty/{name}": penalty for name, penalty in penalties.items()}
-    return {f"loss/{player}": cost, **terms, f"gradient_norm/{player}": norm}

@@ -1,13 +1,38 @@
 """The optimizers of the players, with the numbers that a schedule may change as tensors."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated
 
 import torch
 from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
 
+from twoplayer.tricks.base import Player
+
 Decay = Annotated[float, Ge(0), Lt(1)]
+
+
+def numbers(optimizers: Mapping[Player, torch.optim.Optimizer]) -> dict[str, Tensor]:
+    """The settings of each player's optimizer that a schedule may change, by their names in the configuration."""
+    found: dict[str, Tensor] = {}
+    for player, optimizer in optimizers.items():
+        for group in optimizer.param_groups:
+            betas = dict(zip(("beta1", "beta2"), group.get("betas", ()), strict=False))
+            found |= {f"optimizer.{player}.{name}": value for name, value in {"lr": group["lr"], **betas}.items()}
+    return found
+
+
+def read_on_host(optimizers: Iterable[torch.optim.Optimizer]) -> tuple[float, ...]:
+    """The numbers that a step reads as Python numbers: Adam's betas, in its fused form."""
+    return tuple(float(beta) for optimizer in optimizers for group in optimizer.param_groups for beta in group.get("betas", ()))
+
+
+def gradients(parameters: Sequence[nn.Parameter]) -> list[Tensor]:
+    """The gradient of each parameter. One that had no part in the cost gets a gradient of zero, on all ranks alike."""
+    for parameter in parameters:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    return [parameter.grad for parameter in parameters if parameter.grad is not None]
 
 
 def adam(

@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
-from twoplayer.models.base import Side
+from twoplayer.models.base import Judge, Side
 
 
 class Loss(nn.Module):
@@ -48,13 +48,35 @@ class Loss(nn.Module):
         """The generator's cost, a scalar. The weights, one per logit, sum to the number of logits; `real` is given where the loss compares."""
         return (weights * self.fool(fake.logits)).mean()
 
-    def critic(self, logits: Tensor, real: Side, fake: Side) -> Tensor:
-        """The value, one per logit, whose slope penalties bound."""
-        return logits
+    def penalized(self, judge: Judge, real: Side, fake: Side, all_real: Side, all_fake: Side) -> tuple[Side, Side, Judge]:
+        """What penalties of the discriminator see: both sides of this rank, and the judge of further examples.
+
+        `all_real` and `all_fake` are the sides that the cost is of: with the logits of all ranks where the loss is `batchwise`.
+        """
+        return real, fake, judge
 
     def output(self, logits: Tensor) -> Tensor:
         """What the literature calls D(x): a probability for the losses that give one, else the logit itself."""
         return logits
+
+    def judgement(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        """How the discriminator fares, to be logged, from the logits of both sides: the mean of D(x) and of D(G(z)), its accuracy at
+        the boundary, and how often it puts a real image above a fake. Nothing for vectors.
+        """
+        if real.ndim > 1:
+            return {}
+        scalars = {"output/real": self.output(real).mean(), "output/fake": self.output(fake).mean()}
+        ordered = (real[:, None] > fake).float().mean()
+        if self.boundary is None:
+            return {**scalars, "accuracy/pairs": ordered, "accuracy": ordered}
+        on_real, on_fake = (real > self.boundary).float().mean(), (fake < self.boundary).float().mean()
+        return {
+            **scalars,
+            "accuracy/real": on_real,
+            "accuracy/fake": on_fake,
+            "accuracy/pairs": ordered,
+            "accuracy": (on_real + on_fake) / 2,
+        }
 
     def update(self, real: Side, fake: Side) -> None:
         """Update what the loss keeps between iterations, in its buffers, from both sides of the discriminator's turn."""

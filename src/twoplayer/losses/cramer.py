@@ -21,9 +21,9 @@ class Cramer(SetLoss):
         across = (weights[:, 0] * distances(real.logits, fake.logits)).mean()
         return 2 * across - (weights[:, 0] * mean_of_others(weights[:, 0] * distances(fake.logits, fake.logits))).mean()
 
-    def critic(self, logits: Tensor, real: Side, fake: Side) -> Tensor:
+    def critic(self, vectors: Tensor, real: Side, fake: Side) -> Tensor:
         """The mean distance from the fakes, less the distance from zero."""
-        return distances(logits, anchors(fake)).mean(1) - _norms(logits)
+        return distances(vectors, anchors(fake)).mean(1) - _norms(vectors)
 
 
 def _norms(vectors: Tensor) -> Tensor:

@@ -56,9 +56,9 @@ class MeanCovariance(SetLoss):
         """The negative critic."""
         return -(weights[:, 0] * self._along(fake.logits)).mean()
 
-    def critic(self, logits: Tensor, real: Side, fake: Side) -> Tensor:
+    def critic(self, vectors: Tensor, real: Side, fake: Side) -> Tensor:
         """One number per vector; it does not depend on the batch."""
-        return self._along(logits)
+        return self._along(vectors)
 
     @torch.no_grad()
     def update(self, real: Side, fake: Side) -> None:

@@ -32,9 +32,9 @@ class MMD(SetLoss):
         assert real is not None
         return self._discrepancy(real.logits, fake.logits, weights[:, 0])
 
-    def critic(self, logits: Tensor, real: Side, fake: Side) -> Tensor:
+    def critic(self, vectors: Tensor, real: Side, fake: Side) -> Tensor:
         """The witness: how much nearer a vector is to the real ones than to the fakes."""
-        return self._similarity(logits, anchors(real)).mean(1) - self._similarity(logits, anchors(fake)).mean(1)
+        return self._similarity(vectors, anchors(real)).mean(1) - self._similarity(vectors, anchors(fake)).mean(1)
 
     def _discrepancy(self, real: Tensor, fake: Tensor, weights: Tensor) -> Tensor:
         among_fakes = weights[:, None] * weights * self._similarity(fake, fake)

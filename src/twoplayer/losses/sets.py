@@ -9,7 +9,7 @@ from torch import Tensor
 
 from twoplayer.errors import ConfigurationError
 from twoplayer.losses.base import Loss
-from twoplayer.models.base import Side
+from twoplayer.models.base import Judge, Side
 
 
 class SetLoss(Loss):
@@ -32,6 +32,18 @@ class SetLoss(Loss):
             raise ConfigurationError(
                 f"loss={config.loss._target_.split('.')[-2]}: it compares vectors, which an autoencoder does not give; set model.discriminator.autoencoder=false"
             )
+
+    def critic(self, vectors: Tensor, real: Side, fake: Side) -> Tensor:
+        """The scalar of each vector (N, d) whose slope penalties bound, (N), given the vectors of both sides."""
+        raise NotImplementedError
+
+    def penalized(self, judge: Judge, real: Side, fake: Side, all_real: Side, all_fake: Side) -> tuple[Side, Side, Judge]:
+        """The critic in the place of the logits."""
+
+        def criticized(side: Side) -> Side:
+            return side._replace(logits=self.critic(side.logits, all_real, all_fake))
+
+        return criticized(real), criticized(fake), lambda example: criticized(judge(example))
 
 
 def anchors(side: Side) -> Tensor:

@@ -1,5 +1,6 @@
 """The families of networks: what both players are made of, and what each side shows for judgement."""
 
+from collections.abc import Callable
 from typing import NamedTuple, cast
 
 from torch import Tensor, nn
@@ -26,6 +27,10 @@ class Side(NamedTuple):
     latents: Tensor | None
     logits: Tensor
     features: Tensor
+
+
+Judge = Callable[[Example], Side]
+"""What the discriminator says of an example, through the tricks' `view`."""
 
 
 class Model(nn.Module):

@@ -14,13 +14,9 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from twoplayer.errors import ConfigurationError
-from twoplayer.models.base import Example, Side
+from twoplayer.models.base import Example, Judge, Side
 
 Player = Literal["discriminator", "generator"]
-Judgement = tuple[Tensor, Tensor]
-"""Logits and features."""
-Judge = Callable[[Example], Judgement]
-"""What the discriminator says, through `view`, of an example."""
 
 
 class Turns(NamedTuple):
@@ -93,11 +89,11 @@ class Trick(nn.Module):
         """Soft labels, shaped like the logits: 1 and 0 at first."""
         return real, fake
 
-    def judge_both(self, judge: Judge, real: Example, fake: Example) -> tuple[Judgement, Judgement]:
+    def judge_both(self, judge: Judge, real: Example, fake: Example) -> tuple[Side, Side]:
         """How the discriminator judges both sides in its own update: in two batches. At most one chosen trick acts here."""
         return judge(real), judge(fake)
 
-    def judge_fakes(self, judge: Judge, real: Example | None, fake: Example) -> tuple[Judgement | None, Judgement]:
+    def judge_fakes(self, judge: Judge, real: Example | None, fake: Example) -> tuple[Side | None, Side]:
         """How the discriminator judges in the generator's update. `real` is None where nothing needs it. At most one chosen trick acts here."""
         return real and judge(real), judge(fake)
 
@@ -200,18 +196,18 @@ class Tricks(nn.Module):
             targets = act(*targets)
         return targets
 
-    def judge_both(self, judge: Judge, real: Example, fake: Example) -> tuple[Judgement, Judgement]:
+    def judge_both(self, judge: Judge, real: Example, fake: Example) -> tuple[Side, Side]:
         for act in self._acting["judge_both"].values():
-            both: tuple[Judgement, Judgement] = act(judge, real, fake)
-            return both
+            sides: tuple[Side, Side] = act(judge, real, fake)
+            return sides
         return judge(real), judge(fake)
 
-    def judge_fakes(self, judge: Judge, real: Example | None, fake: Example) -> tuple[Judgement | None, Judgement]:
+    def judge_fakes(self, judge: Judge, real: Example | None, fake: Example) -> tuple[Side | None, Side]:
         for act in self._acting["judge_fakes"].values():
-            both: tuple[Judgement | None, Judgement] = act(judge, real, fake)
-            return both
-        on_fake = judge(fake)
-        return real and judge(real), on_fake
+            sides: tuple[Side | None, Side] = act(judge, real, fake)
+            return sides
+        fake_side = judge(fake)
+        return real and judge(real), fake_side
 
     def due(self, player: Player, updates: int) -> tuple[str, ...]:
         """The tricks whose penalty is due in the player's update after so many others."""
@@ -256,6 +252,12 @@ class Tricks(nn.Module):
         for act in self._acting["sampler"].values():
             generator = act(generator)
         return generator
+
+    def numbers(self) -> dict[str, Tensor]:
+        """The settings of all tricks that a schedule may change, by their names in the configuration."""
+        return {
+            f"trick.{trick}.{name}": number for trick, module in self.chosen.named_children() for name, number in numbers(module).items()
+        }
 
     def report(self) -> dict[str, Tensor]:
         return {f"trick/{trick}/{name}": value for trick, act in self._acting["report"].items() for name, value in act().items()}

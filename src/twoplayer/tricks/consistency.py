@@ -8,9 +8,9 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from twoplayer.errors import ConfigurationError
-from twoplayer.models.base import Example, Side
+from twoplayer.models.base import Example, Judge, Side
 from twoplayer.tricks.augmentations import translate
-from twoplayer.tricks.base import Judge, Trick
+from twoplayer.tricks.base import Trick
 
 
 class Consistency(Trick):
@@ -46,5 +46,5 @@ class Consistency(Trick):
         return self.real_weight * self._change(real, judge) + self.fake_weight * self._change(fake, judge)
 
     def _change(self, side: Side, judge: Judge) -> Tensor:
-        moved, _ = judge(Example(translate(side.images.detach(), self.shift), side.labels, side.latents))
-        return (moved - side.logits).square().mean()
+        moved = judge(Example(translate(side.images.detach(), self.shift), side.labels, side.latents))
+        return (moved.logits - side.logits).square().mean()

@@ -6,8 +6,8 @@ import torch
 from annotated_types import Ge, Gt
 from torch import Tensor
 
-from twoplayer.models.base import Example, Side
-from twoplayer.tricks.base import Judge, Trick
+from twoplayer.models.base import Example, Judge, Side
+from twoplayer.tricks.base import Trick
 from twoplayer.tricks.slopes import one_per_logit, slopes
 
 
@@ -29,5 +29,5 @@ class DRAGAN(Trick):
         images = real.images.detach()
         share = one_per_logit(real)
         perturbed = (images + share * self.spread * images.std() * torch.rand_like(images)).requires_grad_()
-        logits, _ = judge(Example(perturbed, real.labels, None))
+        logits = judge(Example(perturbed, real.labels, None)).logits
         return self.weight * (torch.linalg.vector_norm(slopes(logits, perturbed), dim=1) - 1).square().mean()

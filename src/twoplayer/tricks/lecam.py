@@ -8,8 +8,8 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from twoplayer.distributed import ranks
-from twoplayer.models.base import Side
-from twoplayer.tricks.base import Judge, Trick, refuse_vectors
+from twoplayer.models.base import Judge, Side
+from twoplayer.tricks.base import Trick, refuse_vectors
 
 
 class LeCam(Trick):

@@ -2,8 +2,8 @@
 
 import torch
 
-from twoplayer.models.base import Example
-from twoplayer.tricks.base import Judge, Judgement, Trick
+from twoplayer.models.base import Example, Judge, Side
+from twoplayer.tricks.base import Trick
 
 
 class MixedBatches(Trick):
@@ -11,13 +11,13 @@ class MixedBatches(Trick):
 
     needs_real = True
 
-    def judge_both(self, judge: Judge, real: Example, fake: Example) -> tuple[Judgement, Judgement]:
+    def judge_both(self, judge: Judge, real: Example, fake: Example) -> tuple[Side, Side]:
         """One call; both sides share the statistics of its batch."""
-        logits, features = judge(Example(torch.cat([real.images, fake.images]), torch.cat([real.labels, fake.labels]), None))
-        half = len(logits) // 2
-        return (logits[:half], features[:half]), (logits[half:], features[half:])
+        both = judge(Example(torch.cat([real.images, fake.images]), torch.cat([real.labels, fake.labels]), None))
+        half = len(both.logits) // 2
+        return Side(*real, both.logits[:half], both.features[:half]), Side(*fake, both.logits[half:], both.features[half:])
 
-    def judge_fakes(self, judge: Judge, real: Example | None, fake: Example) -> tuple[Judgement | None, Judgement]:
+    def judge_fakes(self, judge: Judge, real: Example | None, fake: Example) -> tuple[Side | None, Side]:
         """The same call."""
         assert real is not None
         return self.judge_both(judge, real, fake)

@@ -7,8 +7,8 @@ from annotated_types import Ge, Gt
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from twoplayer.models.base import Side
-from twoplayer.tricks.base import Judge, Trick
+from twoplayer.models.base import Judge, Side
+from twoplayer.tricks.base import Trick
 
 
 class PullingAway(Trick):

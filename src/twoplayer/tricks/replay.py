@@ -8,8 +8,8 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from twoplayer.errors import ConfigurationError
-from twoplayer.models.base import Example
-from twoplayer.tricks.base import Judge, Judgement, Trick
+from twoplayer.models.base import Example, Judge, Side
+from twoplayer.tricks.base import Trick
 
 
 class Replay(Trick):
@@ -71,14 +71,14 @@ class Replay(Trick):
         first_labels = torch.where(some, old_labels, new_labels)
         return Example(torch.cat([first_images, fake.images[num:]]), torch.cat([first_labels, fake.labels[num:]]), None)
 
-    def judge_both(self, judge: Judge, real: Example, fake: Example) -> tuple[Judgement, Judgement]:
+    def judge_both(self, judge: Judge, real: Example, fake: Example) -> tuple[Side, Side]:
         """Three batches: real, old fakes, new fakes."""
-        on_real = judge(real)
+        real_side = judge(real)
         num = _num_old(self.share, self.capacity, len(fake.images))
         old, new = (Example(fake.images[part], fake.labels[part], None) for part in (slice(num), slice(num, None)))
         parts = [judge(part) for part in (old, new) if len(part.images)]
-        logits, features = (torch.cat(answers) for answers in zip(*parts, strict=True))
-        return on_real, (logits, features)
+        logits, features = torch.cat([part.logits for part in parts]), torch.cat([part.features for part in parts])
+        return real_side, Side(*fake, logits, features)
 
 
 def _num_old(share: float, capacity: int, num_fakes: int) -> int:

@@ -6,8 +6,8 @@ import torch
 from annotated_types import Ge, Gt
 from torch import Tensor
 
-from twoplayer.models.base import Side
-from twoplayer.tricks.base import Judge, Trick
+from twoplayer.models.base import Judge, Side
+from twoplayer.tricks.base import Trick
 from twoplayer.tricks.slopes import squared_slope
 
 

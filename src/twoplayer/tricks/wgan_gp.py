@@ -8,8 +8,8 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from twoplayer.errors import ConfigurationError
-from twoplayer.models.base import Example, Side
-from twoplayer.tricks.base import Judge, Trick
+from twoplayer.models.base import Example, Judge, Side
+from twoplayer.tricks.base import Trick
 from twoplayer.tricks.slopes import one_per_logit, slopes
 
 
@@ -36,5 +36,5 @@ class WGANGP(Trick):
         """The mean over pairs."""
         share = one_per_logit(real)
         images = torch.lerp(fake.images.detach(), real.images.detach(), share).requires_grad_()
-        logits, _ = judge(Example(images, real.labels, None))
+        logits = judge(Example(images, real.labels, None)).logits
         return self.weight * (torch.linalg.vector_norm(slopes(logits, images), dim=1) - 1).square().mean()
