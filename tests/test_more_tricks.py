@@ -14,7 +14,8 @@ from test_tricks import judged, linear_judge
 from twoplayer.errors import ConfigurationError
 from twoplayer.game.build import build_game
 from twoplayer.game.optimizers import optimistic_adam
-from twoplayer.models.base import Example, Judge, Side
+from twoplayer.losses.least_squares import LeastSquares
+from twoplayer.models.base import Example, Judge, Model, Side
 from twoplayer.tricks.ada import ADA
 from twoplayer.tricks.adaptive_steps import AdaptiveSteps
 from twoplayer.tricks.augmentations import brighten, cut_out, translate
@@ -404,7 +405,8 @@ def test_brightness_is_one_number_per_image() -> None:
 
 def test_ada_turns_up_while_d_is_right_too_often() -> None:
     settings = {"target": 0.6, "ramp_images": 10, "brightness": 0.2, "translation": 0.1, "cutout": 0.5}
-    trick = ADA(loss="twoplayer.losses.least_squares.LeastSquares", **settings)  # type: ignore[arg-type]
+    trick = ADA(**settings)  # type: ignore[arg-type]
+    trick.build(Model(nn.Identity(), nn.Identity()), LeastSquares(num_outputs=1))
     assert torch.equal(trick.view(torch.ones(IMAGES)), torch.ones(IMAGES))
     sure, unsure = logits([0.9, 0.8, 0.7, 0.6]), logits([0.9, 0.1, 0.7, 0.2])
     trick.after_discriminator(nn.Identity(), sure, sure)

@@ -49,7 +49,8 @@ class Game(LightningModule):
         self.automatic_optimization = False
         self.num_classes, self.seed, self.precision = num_classes, seed, precision
         self.model, self.loss, self.tricks, self.clock = model.to(memory_format=torch.channels_last), loss, tricks, Clock(batch_size)  # type: ignore[call-overload]
-        tricks.attach(model.generator, model.discriminator)
+        loss.build(model)
+        tricks.attach(model, loss)
         self.player_parameters: dict[Player, list[nn.Parameter]] = {
             "discriminator": list(model.discriminator.parameters()),
             "generator": list(model.generator.parameters()),

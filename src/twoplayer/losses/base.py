@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
-from twoplayer.models.base import Judge, Side
+from twoplayer.models.base import Judge, Model, Side
 
 
 class Loss(nn.Module):
@@ -25,6 +25,9 @@ class Loss(nn.Module):
 
     def __init__(self, *, num_outputs: Literal[1]) -> None:
         super().__init__()
+
+    def build(self, model: Model) -> None:
+        """Once, before training and before any trick has changed the model: make what depends on it."""
 
     def real(self, logits: Tensor) -> Tensor:
         """The discriminator's cost of calling a real image real."""

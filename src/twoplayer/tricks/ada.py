@@ -1,6 +1,6 @@
 """Adaptive discriminator augmentation (Karras et al., 2020, arXiv:2006.06676): as much augmentation as D's overfitting asks for."""
 
-from typing import Annotated
+from typing import Annotated, cast
 
 import torch
 from annotated_types import Gt, Lt
@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from twoplayer.distributed import ranks
 from twoplayer.errors import ConfigurationError
-from twoplayer.models.base import Side
+from twoplayer.losses.base import Loss
+from twoplayer.models.base import Model, Side
 from twoplayer.tricks.augmentations import brighten, cut_out, translate
 from twoplayer.tricks.base import Trick
 
@@ -23,7 +24,6 @@ class ADA(Trick):
     def __init__(
         self,
         *,
-        loss: str,
         target: Annotated[float, Gt(0), Lt(1)],
         ramp_images: Annotated[int, Gt(0)],
         brightness: Annotated[float, Gt(0)],
@@ -31,9 +31,7 @@ class ADA(Trick):
         cutout: Annotated[float, Gt(0), Lt(1)],
     ) -> None:
         super().__init__()
-        if not loss.startswith("twoplayer.losses."):  # it may come with a file of someone else, and naming a module runs it
-            raise ConfigurationError(f"trick.ada.loss={loss}: must be a loss of twoplayer")
-        self.boundary, self.target, self.ramp_images = get_class(loss).boundary, target, ramp_images
+        self.target, self.ramp_images = target, ramp_images
         self.brightness, self.translation, self.cutout = brightness, translation, cutout
         for name in ("probability", "sign"):
             self.register_buffer(name, torch.tensor(0.0))
@@ -48,6 +46,10 @@ class ADA(Trick):
             raise ConfigurationError(
                 f"trick=ada: with {loss.__name__} D's output has no boundary between real and fake that could steer it; use trick=[diff_augment], or another loss"
             )
+
+    def build(self, model: Model, loss: Loss) -> None:
+        """Take the boundary of the loss."""
+        self.boundary = cast(float, loss.boundary)  # `refuse` has seen that there is one
 
     def view(self, images: Tensor) -> Tensor:
         """Each change to some of the images."""

@@ -14,7 +14,8 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from twoplayer.errors import ConfigurationError
-from twoplayer.models.base import Example, Judge, Side
+from twoplayer.losses.base import Loss
+from twoplayer.models.base import Example, Judge, Model, Side
 
 Player = Literal["discriminator", "generator"]
 
@@ -51,8 +52,8 @@ class Trick(nn.Module):
     per_rank: ClassVar[frozenset[str]] = frozenset()
     """Its buffers that differ between ranks. All others are shared: equal on all ranks, and kept so by the trick itself."""
 
-    def build(self, generator: nn.Module, discriminator: nn.Module) -> None:
-        """First round, once: add modules to the players."""
+    def build(self, model: Model, loss: Loss) -> None:
+        """First round, once: add modules to the players, and take what is needed of the model and of the loss."""
 
     def wrap(self, generator: nn.Module, discriminator: nn.Module) -> None:
         """Second round: change modules that exist."""
@@ -148,11 +149,11 @@ class Tricks(nn.Module):
         self._every = {name: trick.every_updates for name, trick in chosen.items()}
         self._slopes = {name: trick.slopes for name, trick in chosen.items()}
 
-    def attach(self, generator: nn.Module, discriminator: nn.Module) -> None:
+    def attach(self, model: Model, loss: Loss) -> None:
         """The three rounds over all tricks, so that their order does not matter."""
-        for place in ("build", "wrap"):
-            self._notify(place, generator, discriminator)
-        self.ready(generator, discriminator)
+        self._notify("build", model, loss)
+        self._notify("wrap", model.generator, model.discriminator)
+        self.ready(model.generator, model.discriminator)
 
     def ready(self, generator: nn.Module, discriminator: nn.Module) -> None:
         """The last of the three rounds; once more where the players' weights are replaced before the first iteration."""

@@ -8,6 +8,8 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from twoplayer.errors import ConfigurationError
+from twoplayer.losses.base import Loss
+from twoplayer.models.base import Model
 from twoplayer.tricks.base import Trick
 from twoplayer.tricks.inserted import before_output
 
@@ -24,9 +26,9 @@ class MinibatchDiscrimination(Trick):
         """An autoencoder, which has no last layer to widen."""
         refuse_autoencoder("minibatch_discrimination", config)
 
-    def build(self, generator: nn.Module, discriminator: nn.Module) -> None:
+    def build(self, model: Model, loss: Loss) -> None:
         """Before D's last layer."""
-        before_output(discriminator, lambda features: Closeness(features, self.num, self.size), self.num, "minibatch_discrimination")
+        before_output(model.discriminator, lambda features: Closeness(features, self.num, self.size), self.num, "minibatch_discrimination")
 
 
 class Closeness(nn.Module):

@@ -4,6 +4,8 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
+from twoplayer.losses.base import Loss
+from twoplayer.models.base import Model
 from twoplayer.tricks.base import Trick
 from twoplayer.tricks.inserted import before_output
 from twoplayer.tricks.minibatch_discrimination import refuse_autoencoder
@@ -17,9 +19,9 @@ class MinibatchStddev(Trick):
         """An autoencoder, which has no last layer to widen."""
         refuse_autoencoder("minibatch_stddev", config)
 
-    def build(self, generator: nn.Module, discriminator: nn.Module) -> None:
+    def build(self, model: Model, loss: Loss) -> None:
         """Before D's last layer."""
-        before_output(discriminator, lambda features: Spread(), 1, "minibatch_stddev")
+        before_output(model.discriminator, lambda features: Spread(), 1, "minibatch_stddev")
 
 
 class Spread(nn.Module):
