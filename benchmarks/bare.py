@@ -15,7 +15,7 @@ class BareLoop:
     def __init__(self, generator: Generator, discriminator: Discriminator, images: Tensor, batch_size: int) -> None:
         self.generator = generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.discriminator = discriminator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average, self.loss = copy.deepcopy(self.generator).requires_grad_(False), NonSaturating(num_outputs=1)
+        self.average, self.loss = copy.deepcopy(self.generator).requires_grad_(False), NonSaturating()
         self.images, self.batch_size, self.seen, self.updates = images, batch_size, 0, 0
         self.generator_adam = torch.optim.Adam(self.generator.parameters(), 4e-3, (0.0, 0.99), fused=True)
         self.discriminator_adam = torch.optim.Adam(self.discriminator.parameters(), 2e-3, (0.0, 0.99), fused=True)

@@ -73,7 +73,8 @@ BAD = [
     ("trainer.accelerator=tpu", "trainer.accelerator=tpu: must be 'auto', 'cpu', 'gpu' or 'mps'"),
     ("callbacks.samples.every=0", "callbacks.samples.every=0: must be greater than 0"),
     ("metric.num_samples=1", "metric.num_samples=1: must be greater than or equal to 2"),
-    ("loss.num_outputs=2", "loss.num_outputs=2: must be 1"),
+    ("model.discriminator.num_outputs=2", "loss=non_saturating takes one number per image; set model.discriminator.num_outputs=1"),
+    ("+loss.num_outputs=2", "loss.num_outputs is not a setting"),
     ("+loss.margin=1", "loss.margin is not a setting"),
     ("+optimizer.generator.lrr=1", "optimizer.generator.lrr is not a setting; did you mean optimizer.generator.lr"),
     ("+sede=1", "sede is not a setting; did you mean seed"),
@@ -127,6 +128,15 @@ def test_a_trick_that_a_recipe_undoes_is_refused(recipe: str) -> None:
         composed(f"experiment={recipe}", "trick=[two_learning_rates]")
     rates = ["optimizer.generator.lr=1e-4", "optimizer.discriminator.lr=4e-4"]
     assert composed(f"experiment={recipe}", "trick=[two_learning_rates]", *rates).optimizer.discriminator.lr == 4e-4
+
+
+@pytest.mark.parametrize("loss", ["cramer", "mean_covariance", "mmd"])
+@pytest.mark.parametrize("model", choices("model"))
+def test_a_loss_of_vectors_sets_how_many_numbers_d_gives(loss: str, model: str) -> None:
+    assert composed(f"loss={loss}", f"model={model}").model.discriminator.num_outputs == 16
+    assert composed(f"loss={loss}", f"model={model}", "model.discriminator.num_outputs=8").model.discriminator.num_outputs == 8
+    with pytest.raises(ConfigurationError, match=rf"num_outputs=1: loss={loss} compares vectors; set 2 or more, such as model"):
+        composed(f"loss={loss}", f"model={model}", "model.discriminator.num_outputs=1")
 
 
 def test_batch_normalization_does_not_go_with_a_slope_per_image() -> None:

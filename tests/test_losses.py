@@ -70,7 +70,14 @@ def side(logits: Tensor) -> Side:
 
 
 def loss_named(name: str) -> Loss:
-    loss: Loss = instantiate(small(f"loss={name}", *LOSS_SETTINGS.get(name, [])).loss)
+    return built(f"loss={name}", *LOSS_SETTINGS.get(name, []))
+
+
+def built(*settings: str) -> Any:
+    """A loss that knows its model."""
+    config = small(*settings)
+    loss = instantiate(config.loss)
+    loss.build(instantiate(config.model))
     return loss
 
 
@@ -190,7 +197,7 @@ def test_cramer_is_the_energy_distance() -> None:
 
 def test_mean_covariance_is_the_papers_primal_form() -> None:
     real, fake = VECTORS
-    loss = instantiate(small("loss=mean_covariance", "loss.num_outputs=2", "loss.num_directions=1").loss)
+    loss = built("loss=mean_covariance", "model.discriminator.num_outputs=2", "loss.num_directions=1")
     v, u, w = loss.v.tolist(), loss.U[:, 0].tolist(), loss.V[:, 0].tolist()
 
     def critic(h: list[float]) -> float:
@@ -211,7 +218,7 @@ def test_mean_covariance_is_in_float32_under_autocast() -> None:
 
 
 def test_the_directions_of_mean_covariance_are_learned_and_score_what_they_have_not_seen() -> None:
-    loss = instantiate(small("loss=mean_covariance", "loss.num_outputs=6", "loss.num_directions=2").loss)
+    loss = built("loss=mean_covariance", "model.discriminator.num_outputs=6", "loss.num_directions=2")
     scale = torch.tensor([3.0, 1.0, 1.0, 1.0, 1.0, 0.2])  # of the real vectors; fakes have 1 everywhere
     generator = torch.Generator().manual_seed(0)
 

@@ -167,7 +167,9 @@ def test_lecam_draws_each_side_to_the_mean_of_the_other() -> None:
 
 
 def test_lecam_wants_one_output() -> None:
-    with pytest.raises(ConfigurationError, match=r"trick=lecam: with loss.num_outputs=16 D gives vectors"):
+    with pytest.raises(
+        ConfigurationError, match=r"trick=lecam: loss=mmd has D give vectors, and no output to draw to a mean; choose another loss"
+    ):
         composed("loss=mmd", "trick=[wgan_gp,lecam]")
 
 
@@ -406,7 +408,7 @@ def test_brightness_is_one_number_per_image() -> None:
 def test_ada_turns_up_while_d_is_right_too_often() -> None:
     settings = {"target": 0.6, "ramp_images": 10, "brightness": 0.2, "translation": 0.1, "cutout": 0.5}
     trick = ADA(**settings)  # type: ignore[arg-type]
-    trick.build(Model(nn.Identity(), nn.Identity()), LeastSquares(num_outputs=1))
+    trick.build(Model(nn.Identity(), nn.Identity()), LeastSquares())
     assert torch.equal(trick.view(torch.ones(IMAGES)), torch.ones(IMAGES))
     sure, unsure = logits([0.9, 0.8, 0.7, 0.6]), logits([0.9, 0.1, 0.7, 0.2])
     trick.after_discriminator(nn.Identity(), sure, sure)

@@ -1,9 +1,11 @@
 """What a loss is: the costs of both players, from what the discriminator says of both sides."""
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
+from twoplayer.errors import ConfigurationError
 from twoplayer.models.base import Judge, Model, Side
 
 
@@ -12,6 +14,8 @@ class Loss(nn.Module):
 
     boundary: ClassVar[float | None] = 0.0
     """The logit at which the discriminator is undecided; None where logits have no absolute meaning."""
+    of_vectors: ClassVar[bool] = False
+    """The discriminator gives a vector per image, logits (N, num_outputs), instead of one logit, (N)."""
     compares: ClassVar[bool] = False
     """The generator's cost needs the real side too."""
     batchwise: ClassVar[bool] = False
@@ -23,8 +27,18 @@ class Loss(nn.Module):
     needs_bounded_slope: ClassVar[bool] = False
     """The costs are meaningful only while a trick bounds the discriminator's slope."""
 
-    def __init__(self, *, num_outputs: Literal[1]) -> None:
-        super().__init__()
+    @classmethod
+    def refuse(cls, config: DictConfig) -> None:
+        """A discriminator of one output per image where the loss is of vectors, or of several where it is not."""
+        num_outputs, name = OmegaConf.select(config, "model.discriminator.num_outputs", default=1), config.loss._target_.split(".")[-2]
+        if cls.of_vectors and num_outputs == 1:
+            raise ConfigurationError(
+                f"model.discriminator.num_outputs=1: loss={name} compares vectors; set 2 or more, such as model.discriminator.num_outputs=16"
+            )
+        if not cls.of_vectors and num_outputs > 1:
+            raise ConfigurationError(
+                f"model.discriminator.num_outputs={num_outputs}: loss={name} takes one number per image; set model.discriminator.num_outputs=1"
+            )
 
     def build(self, model: Model) -> None:
         """Once, before training and before any trick has changed the model: make what depends on it."""

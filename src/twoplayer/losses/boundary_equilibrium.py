@@ -1,6 +1,6 @@
 """BEGAN (Berthelot, Schumm and Metz, 2017, arXiv:1703.10717): an autoencoder D, and a balance between both sides' energies."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
 from annotated_types import Gt, Le
@@ -16,8 +16,8 @@ class BoundaryEquilibrium(AutoencoderLoss):
     comes to `diversity` times that of real images. A lower diversity gives better looking and fewer kinds of images.
     """
 
-    def __init__(self, *, num_outputs: Literal[1], diversity: Annotated[float, Gt(0), Le(1)], gain: Annotated[float, Gt(0)]) -> None:
-        super().__init__(num_outputs=num_outputs)
+    def __init__(self, *, diversity: Annotated[float, Gt(0), Le(1)], gain: Annotated[float, Gt(0)]) -> None:
+        super().__init__()
         self.diversity, self.gain = diversity, gain
         self.register_buffer("balance", torch.tensor(0.0))
         self.register_buffer("convergence", torch.tensor(0.0))

@@ -1,6 +1,6 @@
 """EBGAN (Zhao, Mathieu and LeCun, 2017, arXiv:1609.03126): D is an autoencoder, and the error it makes on an image is the image's energy."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
 from annotated_types import Gt
@@ -18,9 +18,10 @@ class AutoencoderLoss(Loss):
     boundary = None
     soft_labels = False
 
-    @staticmethod
-    def refuse(config: DictConfig) -> None:
+    @classmethod
+    def refuse(cls, config: DictConfig) -> None:
         """A discriminator that is no autoencoder."""
+        super().refuse(config)
         autoencoder = OmegaConf.select(config, "model.discriminator.autoencoder")
         wants = f"loss={config.loss._target_.split('.')[-2]}: it judges by the error of an autoencoder"
         if autoencoder is None:
@@ -43,8 +44,8 @@ class AutoencoderLoss(Loss):
 class Energy(AutoencoderLoss):
     """D lowers the energy of real images, and raises that of fakes up to a margin."""
 
-    def __init__(self, *, num_outputs: Literal[1], margin: Annotated[float, Gt(0)]) -> None:
-        super().__init__(num_outputs=num_outputs)
+    def __init__(self, *, margin: Annotated[float, Gt(0)]) -> None:
+        super().__init__()
         self.register_buffer("margin", torch.tensor(margin))
         self.margin: Tensor
 

@@ -1,6 +1,6 @@
 """Fisher GAN (Mroueh and Sercu, 2017, arXiv:1705.09675): the critic's second moment is held at 1, by an augmented Lagrangian."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
 from annotated_types import Gt
@@ -18,8 +18,8 @@ class Fisher(Loss):
     soft_labels = False
     batchwise = True
 
-    def __init__(self, *, num_outputs: Literal[1], penalty: Annotated[float, Gt(0)]) -> None:
-        super().__init__(num_outputs=num_outputs)
+    def __init__(self, *, penalty: Annotated[float, Gt(0)]) -> None:
+        super().__init__()
         self.penalty = penalty
         self.register_buffer("multiplier", torch.tensor(0.0))
         self.multiplier: Tensor

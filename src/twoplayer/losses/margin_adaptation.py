@@ -1,6 +1,6 @@
 """MAGAN (Wang et al., 2017, arXiv:1704.03817): EBGAN whose margin follows the energy of real images down."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
 from annotated_types import Ge, Gt
@@ -22,12 +22,11 @@ class MarginAdaptation(Energy):
     def __init__(
         self,
         *,
-        num_outputs: Literal[1],
         margin: Annotated[float, Gt(0)],
         pretraining_images: Annotated[int, Ge(0)],
         every_images: Annotated[int, Gt(0)],
     ) -> None:
-        super().__init__(num_outputs=num_outputs, margin=0.0 if pretraining_images else margin)
+        super().__init__(margin=0.0 if pretraining_images else margin)
         self.every_images, self.pretraining_images = every_images, pretraining_images
         for name in ("real_sum", "fake_sum", "summed", "images_seen"):
             self.register_buffer(name, torch.tensor(0.0))

@@ -10,7 +10,7 @@ from torch import Tensor
 from twoplayer.distributed import ranks
 from twoplayer.errors import ConfigurationError
 from twoplayer.losses.sets import SetLoss
-from twoplayer.models.base import Side
+from twoplayer.models.base import Model, Side
 
 
 class MeanCovariance(SetLoss):
@@ -27,26 +27,28 @@ class MeanCovariance(SetLoss):
     batchwise = False
     batchwise_penalties = False
 
-    def __init__(
-        self, *, num_outputs: Annotated[int, Ge(2)], num_directions: Annotated[int, Ge(1)], rate: Annotated[float, Gt(0), Le(1)]
-    ) -> None:
-        super().__init__(num_outputs=num_outputs)
-        self.rate = rate
-        self.register_buffer("v", _normalized(torch.randn(num_outputs)))
-        self.register_buffer("U", _orthonormal(torch.randn(num_outputs, num_directions)))
-        self.register_buffer("V", _orthonormal(torch.randn(num_outputs, num_directions)))
+    def __init__(self, *, num_directions: Annotated[int, Ge(1)], rate: Annotated[float, Gt(0), Le(1)]) -> None:
+        super().__init__()
+        self.num_directions, self.rate = num_directions, rate
         self.v: Tensor
         self.U: Tensor
         self.V: Tensor
 
-    @staticmethod
-    def refuse(config: DictConfig) -> None:
+    @classmethod
+    def refuse(cls, config: DictConfig) -> None:
         """More directions than dimensions."""
-        SetLoss.refuse(config)
-        if config.loss.num_directions > config.loss.num_outputs:
+        super().refuse(config)
+        if config.loss.num_directions > config.model.discriminator.num_outputs:
             raise ConfigurationError(
-                f"loss.num_directions={config.loss.num_directions}: must be at most loss.num_outputs={config.loss.num_outputs}"
+                f"loss.num_directions={config.loss.num_directions}: must be at most "
+                f"model.discriminator.num_outputs={config.model.discriminator.num_outputs}"
             )
+
+    def build(self, model: Model) -> None:
+        """Directions at random, of as many dimensions as D's vectors."""
+        self.register_buffer("v", _normalized(torch.randn(model.num_outputs)))
+        self.register_buffer("U", _orthonormal(torch.randn(model.num_outputs, self.num_directions)))
+        self.register_buffer("V", _orthonormal(torch.randn(model.num_outputs, self.num_directions)))
 
     def discriminator(self, real: Side, fake: Side, real_target: Tensor, fake_target: Tensor) -> Tensor:
         """The critic's mean on fakes less its mean on real images."""

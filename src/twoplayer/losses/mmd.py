@@ -5,7 +5,7 @@ With a D that has nothing to learn it is GMMN (Li, Swersky and Zemel, 2015, arXi
 from typing import Annotated, Literal
 
 import torch
-from annotated_types import Ge, Gt, MinLen
+from annotated_types import Gt, MinLen
 from torch import Tensor
 
 from twoplayer.losses.sets import SetLoss, anchors
@@ -17,10 +17,8 @@ Kernel = Literal["gaussian", "rational_quadratic"]
 class MMD(SetLoss):
     """The unbiased estimate of the squared discrepancy, with the sum of one kernel at several scales."""
 
-    def __init__(
-        self, *, num_outputs: Annotated[int, Ge(2)], kernel: Kernel, scales: Annotated[list[Annotated[float, Gt(0)]], MinLen(1)]
-    ) -> None:
-        super().__init__(num_outputs=num_outputs)
+    def __init__(self, *, kernel: Kernel, scales: Annotated[list[Annotated[float, Gt(0)]], MinLen(1)]) -> None:
+        super().__init__()
         self.kernel, self.scales = kernel, list(scales)
 
     def discriminator(self, real: Side, fake: Side, real_target: Tensor, fake_target: Tensor) -> Tensor:

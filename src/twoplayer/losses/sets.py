@@ -1,9 +1,6 @@
 """What the losses have in common that compare sets of vectors, one for each image."""
 
-from typing import Annotated
-
 import torch
-from annotated_types import Ge
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
@@ -16,18 +13,17 @@ class SetLoss(Loss):
     """D gives a vector per image; a distance of the two sets of vectors is what D raises and G lowers."""
 
     boundary = None
+    of_vectors = True
     compares = True
     batchwise = True
     batchwise_penalties = True
     soft_labels = False
     needs_bounded_slope = True
 
-    def __init__(self, *, num_outputs: Annotated[int, Ge(2)]) -> None:
-        super().__init__(num_outputs=1)
-
-    @staticmethod
-    def refuse(config: DictConfig) -> None:
+    @classmethod
+    def refuse(cls, config: DictConfig) -> None:
         """An autoencoder, which gives an energy and no vector."""
+        super().refuse(config)
         if OmegaConf.select(config, "model.discriminator.autoencoder"):
             raise ConfigurationError(
                 f"loss={config.loss._target_.split('.')[-2]}: it compares vectors, which an autoencoder does not give; set model.discriminator.autoencoder=false"

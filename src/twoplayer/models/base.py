@@ -45,10 +45,12 @@ class Model(nn.Module):
 
     A discriminator is called as `discriminator(images, labels)` and returns logits, (N), or (N, num_outputs) where the loss asks for
     vectors, and features (N, ...). A larger logit always means more real. It has
+    - `num_outputs`, how many numbers it gives for an image: 1, or the size of the vectors that some losses compare;
     - `output`, its last layer: `nn.Linear`, from features (N, F), which tricks can widen; or a `Decoder`, where it is an autoencoder.
 
     Both ignore labels that they have no use for. Sizes come from the configuration: the yaml of a model refers to `${data.channels}`,
-    `${data.image_size}`, and for the number of D's outputs to `${loss.num_outputs}`.
+    `${data.image_size}`. A loss of
+    vectors sets `model.discriminator.num_outputs`.
 
     Some tricks and losses use settings of the discriminator that a model may have or not: `normalization` ("batch", "none", ...),
     `autoencoder` (true, false) and `channels`. They are refused with a model that lacks what they need.
@@ -63,6 +65,11 @@ class Model(nn.Module):
     def latent_size(self) -> int:
         """The dimension of the prior."""
         return cast(int, self.generator.latent_size)
+
+    @property
+    def num_outputs(self) -> int:
+        """What the discriminator says of an image: so many numbers."""
+        return cast(int, self.discriminator.num_outputs)
 
     def real(self, batch: Batch, latents: Tensor) -> Example:
         """The example shown as real."""

@@ -97,6 +97,7 @@ class Discriminator(nn.Module):
         num_outputs: Size,
     ) -> None:
         super().__init__()
+        self.num_outputs = num_outputs
         layers: list[nn.Module] = []
         maps, size = channels, image_size
         while size > 4:

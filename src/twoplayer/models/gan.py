@@ -73,6 +73,7 @@ class Discriminator(nn.Module):
         num_outputs: Size,
     ) -> None:
         super().__init__()
+        self.num_outputs = num_outputs
         self.hidden = _hidden([math.prod((channels, image_size, image_size)), *widths], "leaky_relu", normalization, dropout)
         self.output: nn.Module = nn.Linear(widths[-1], num_outputs)
         if autoencoder:

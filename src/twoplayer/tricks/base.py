@@ -280,9 +280,9 @@ def numbers(trick: nn.Module) -> dict[str, Tensor]:
 
 def refuse_vectors(trick: str, config: DictConfig, why: str) -> None:
     """Refuse a trick that needs one output of D per image with a loss for which D gives vectors."""
-    if config.loss.num_outputs > 1:
+    if get_class(config.loss._target_).of_vectors:
         raise ConfigurationError(
-            f"trick={trick}: with loss.num_outputs={config.loss.num_outputs} D gives vectors, {why}; choose another loss"
+            f"trick={trick}: loss={config.loss._target_.split('.')[-2]} has D give vectors, {why}; choose another loss"
         )
 
 
