@@ -78,7 +78,7 @@ def test_the_code_generator_is_the_real_one(monkeypatch: pytest.MonkeyPatch) -> 
         return function
 
     monkeypatch.setattr(torch, "compile", compiled)
-    Compiled().gradients(lambda: None)
+    Compiled().executable_gradients(lambda: None)
     assert asked == [{"fullgraph": True, "dynamic": False, "options": {"fallback_random": True}}]  # no other backend than the default
 
 

@@ -18,20 +18,20 @@ Precision = Literal["auto", "fp32", "bf16"]
 Gradients = Callable[..., Any]
 
 
-class Eager:
-    """Operator by operator, as it is written.
+class Engine:
+    """How updates are executed.
 
     An engine wraps two layers: the function that computes a player's gradients, which does nothing but device work, and
-    the whole update around it (zero the gradients, compute, reduce, step).
+    the whole update around it (zero the gradients, compute, reduce, step). By default both run as they are written.
     """
 
-    name: ClassVar[str] = "eager"
+    name: ClassVar[str]
 
-    def gradients(self, function: Gradients) -> Gradients:
+    def executable_gradients(self, function: Gradients) -> Gradients:
         """The executable form of a gradient function."""
         return function
 
-    def update(self, function: Update, state: Callable[[], Sequence[Tensor]], baked: Callable[[], Hashable]) -> Update:
+    def executable_update(self, function: Update, state: Callable[[], Sequence[Tensor]], baked: Callable[[], Hashable]) -> Update:
         """The executable form of a whole update, which changes `state()` and reads `baked()` on the host."""
         return function
 
@@ -46,7 +46,13 @@ class Eager:
         return None
 
 
-class Compiled(Eager):
+class Eager(Engine):
+    """Operator by operator."""
+
+    name = "eager"
+
+
+class Compiled(Engine):
     """The gradient functions as one generated kernel sequence each, forward, penalties and backward together.
 
     Randomness is drawn as the eager engine draws it, so both play the same game up to rounding.
@@ -54,7 +60,7 @@ class Compiled(Eager):
 
     name = "compiled"
 
-    def gradients(self, function: Gradients) -> Gradients:
+    def executable_gradients(self, function: Gradients) -> Gradients:
         """Compiled at its first call, and once more for each combination of penalties that are due together."""
         torch._dynamo.config.trace_autograd_ops = True  # backward() is part of the function
         torch._dynamo.config.recompile_limit = 64
@@ -73,12 +79,12 @@ class Compiled(Eager):
         return None
 
 
-class Captured(Eager):
+class Captured(Engine):
     """The updates as CUDA graphs."""
 
     name = "captured"
 
-    def update(self, function: Update, state: Callable[[], Sequence[Tensor]], baked: Callable[[], Hashable]) -> Update:
+    def executable_update(self, function: Update, state: Callable[[], Sequence[Tensor]], baked: Callable[[], Hashable]) -> Update:
         """Captured after some updates, if a replay does the same."""
         return CapturedUpdate(function, state, baked, capture=capture_cuda)
 
@@ -94,10 +100,10 @@ class Captured(Eager):
         return None if device.type == "cuda" else "a CUDA GPU"
 
 
-ENGINES: Mapping[EngineName, type[Eager]] = {"eager": Eager, "compiled": Compiled, "captured": Captured}
+ENGINES: Mapping[EngineName, type[Engine]] = {"eager": Eager, "compiled": Compiled, "captured": Captured}
 
 
-def resolve_engine(name: EngineName) -> Eager:
+def resolve_engine(name: EngineName) -> Engine:
     """`auto` is eager: compiling takes longer than it saves in a run of some minutes, and captured has never been run on a real GPU."""
     return ENGINES["eager" if name == "auto" else name]()
 

@@ -15,7 +15,7 @@ from twoplayer.game import optimizers as optimization
 from twoplayer.game import sharing
 from twoplayer.game.capture import changed_tensors
 from twoplayer.game.clock import Clock
-from twoplayer.game.engine import Eager, Precision, autocast
+from twoplayer.game.engine import Engine, Precision, autocast
 from twoplayer.game.rounds import Round, detached
 from twoplayer.losses.base import Loss
 from twoplayer.models.base import Batch, Example, Model, Side
@@ -38,7 +38,7 @@ class Game(LightningModule):
         loss: Loss,
         tricks: Tricks,
         optimizers: Mapping[Player, OptimizerFactory],
-        engine: Eager,
+        engine: Engine,
         *,
         batch_size: int,
         num_classes: int,
@@ -63,14 +63,14 @@ class Game(LightningModule):
         self.scalars: dict[str, Tensor] = {}
         self.engine = engine
         self._gradients = {
-            "discriminator": engine.gradients(self.discriminator_gradients),
-            "generator": engine.gradients(self.generator_gradients),
+            "discriminator": engine.executable_gradients(self.discriminator_gradients),
+            "generator": engine.executable_gradients(self.generator_gradients),
         }
         raw = self.player_optimizers.values()
         state, baked = partial(changed_tensors, self, raw), partial(optimization.read_on_host, raw)
         self._update = {
-            "discriminator": engine.update(self.update_discriminator, state, baked),
-            "generator": engine.update(self.update_generator, state, baked),
+            "discriminator": engine.executable_update(self.update_discriminator, state, baked),
+            "generator": engine.executable_update(self.update_generator, state, baked),
         }
 
     def training_step(self, batch: Batch, batch_index: int) -> None:
@@ -148,7 +148,7 @@ class Game(LightningModule):
         parameters, optimizer = self.player_parameters[player], self.player_optimizers[player]
         optimizer.zero_grad()
         result: Round = self._gradients[player](batch, latents, due)
-        gradients = optimization.gradients(parameters)
+        gradients = optimization.gradients_of(parameters)
         if ranks.world_size() > 1:
             ranks.average_in_place([result.cost, *gradients, *sharing.statistics(self.model)])
         norm = get_total_norm(gradients)

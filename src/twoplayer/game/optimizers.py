@@ -27,7 +27,7 @@ def read_on_host(optimizers: Iterable[torch.optim.Optimizer]) -> tuple[float, ..
     return tuple(float(beta) for optimizer in optimizers for group in optimizer.param_groups for beta in group.get("betas", ()))
 
 
-def gradients(parameters: Sequence[nn.Parameter]) -> list[Tensor]:
+def gradients_of(parameters: Sequence[nn.Parameter]) -> list[Tensor]:
     """The gradient of each parameter. One that had no part in the cost gets a gradient of zero, on all ranks alike."""
     for parameter in parameters:
         if parameter.grad is None:
