@@ -13,12 +13,14 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from pytorch_lightning import Callback
 
-from helpers.games import CPU, LOSS_SETTINGS, SMALL, TOGETHER, WIDTHS, choices, composed, fit, same, small, weights
+from helpers.games import CPU, LOSS_SETTINGS, SMALL, TOGETHER, WIDTHS, choices, composed, fit, play, same, small, weights
 from twoplayer.callbacks.scalars import Scalars
 from twoplayer.errors import ConfigurationError, NumericsError
 from twoplayer.game.build import build_game
 from twoplayer.game.game import Game
+from twoplayer.losses.wasserstein import Wasserstein
 from twoplayer.models.base import Model
+from twoplayer.models.gan import GAN
 from twoplayer.models.layers import Decoder
 from twoplayer.tricks.inserted import after_hidden_layers, before_output
 
@@ -314,6 +316,22 @@ def test_accuracy_is_taken_at_the_boundary_of_the_loss() -> None:
     )
     assert float(without["accuracy"]) == 0.5
     assert "accuracy/real" not in without
+
+
+def test_a_critic_whose_slope_nothing_bounds_is_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def warned(name: str, tricks: str = "[]") -> bool:
+        caplog.clear()
+        play(tmp_path / name, "loss=wasserstein", f"trick={tricks}", "budget.images=16")
+        return "without anything that bounds D's slope" in caplog.text
+
+    assert warned("nothing")
+    assert not warned("trick", "[spectral_norm]")
+    for part in (GAN, Wasserstein):
+        with monkeypatch.context() as patch:
+            patch.setattr(part, "bounds_slope", True)
+            assert not warned(part.__name__)
 
 
 def test_numbers_are_the_tensors_that_their_owners_read(tmp_path: Path) -> None:

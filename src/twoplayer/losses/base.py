@@ -25,7 +25,9 @@ class Loss(nn.Module):
     batchwise_penalties: ClassVar[bool] = False
     """What a penalty sees of one image depends on the other images of the batch: over several ranks weights differ a little."""
     needs_bounded_slope: ClassVar[bool] = False
-    """The costs are meaningful only while a trick bounds the discriminator's slope."""
+    """The costs are meaningful only while something bounds the discriminator's slope."""
+    bounds_slope: ClassVar[bool] = False
+    """It keeps the discriminator's slope bounded itself."""
 
     @classmethod
     def refuse(cls, config: DictConfig) -> None:

@@ -1,7 +1,7 @@
 """The families of networks: what both players are made of, and what each side shows for judgement."""
 
 from collections.abc import Callable
-from typing import NamedTuple, cast
+from typing import ClassVar, NamedTuple, cast
 
 from torch import Tensor, nn
 
@@ -55,6 +55,9 @@ class Model(nn.Module):
     Some tricks and losses use settings of the discriminator that a model may have or not: `normalization` ("batch", "none", ...),
     `autoencoder` (true, false) and `channels`. They are refused with a model that lacks what they need.
     """
+
+    bounds_slope: ClassVar[bool] = False
+    """The discriminator's slope is bounded by its layers, as a Wasserstein critic needs."""
 
     def __init__(self, generator: nn.Module, discriminator: nn.Module) -> None:
         super().__init__()

@@ -43,7 +43,7 @@ def introduce(config: DictConfig, plan: Plan, game: Game, device: torch.device) 
             "%s over several ranks: each learns through the vectors of its own images alone, so weights differ a little from one rank's",
             ", ".join(penalties),
         )
-    if game.loss.needs_bounded_slope and not game.tricks.bounds_slope:
+    if game.loss.needs_bounded_slope and not any(part.bounds_slope for part in (game.model, game.loss, game.tricks)):
         log.warning(
             "loss=%s without anything that bounds D's slope does not approximate a distance and may run away: add trick=[wgan_gp]", loss
         )
