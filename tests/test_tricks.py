@@ -1,15 +1,20 @@
 """The mathematics of each trick against an independent computation."""
 
 import math
+import re
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import torch
+from hydra.utils import instantiate
 from torch import Tensor, nn
 
 from helpers.games import fit, same, small, weights
+from twoplayer.game.engine import Eager
+from twoplayer.game.game import Game
 from twoplayer.models.base import Example, Judge, Side
+from twoplayer.tricks import base as tricks_base
 from twoplayer.tricks.base import Trick, Tricks, Turns
 from twoplayer.tricks.discriminator_steps import DiscriminatorSteps
 from twoplayer.tricks.ema import EMA
@@ -205,6 +210,38 @@ def test_every_place_changes_nothing_by_default() -> None:
     assert tricks.turns(0, None) == Turns(1, 1)
     assert tricks.report() == {}
     assert all(not acting for acting in tricks._acting.values())
+
+
+def test_the_loop_on_top_of_the_tricks_names_every_place_in_the_order_of_the_calls() -> None:
+    places = [name for name, method in vars(Trick).items() if callable(method) and not name.startswith("_")]
+    called: list[str] = []
+
+    def spy(place: str) -> Any:
+        def act(self: Trick, *arguments: Any) -> Any:
+            called.append(place)
+            return torch.zeros(()) if place.endswith("penalty") else getattr(Trick, place)(self, *arguments)
+
+        return act
+
+    config = small()
+    game = Game(
+        instantiate(config.model),
+        instantiate(config.loss),
+        Tricks({"spy": type("Spy", (Trick,), {place: spy(place) for place in places})()}),
+        {player: instantiate(config.optimizer[player]) for player in ("discriminator", "generator")},
+        Eager(),
+        batch_size=4,
+        num_classes=4,
+        seed=0,
+        precision="fp32",
+    )
+    game.iterate((torch.zeros(4, 1, 16, 16), torch.zeros(4, dtype=torch.long)))
+    game.sample(torch.zeros(1, 8), torch.zeros(1))
+    game.report()
+    loop = (tricks_base.__doc__ or "").partition("The loop")[2]
+    named = re.findall(rf"\b({'|'.join(places)})\(", loop)
+    assert list(dict.fromkeys(named)) == list(dict.fromkeys(called))
+    assert set(named) == set(places)
 
 
 def test_a_trick_may_be_called_replay() -> None:

@@ -2,6 +2,41 @@
 
 A trick overrides the places where it acts; each takes a value and returns one of the same type, and by default changes
 nothing. All work on things of any sample shape (N, ...), so 2-D points are data as well as images.
+
+The loop of game/game.py, with every place in the order in which they are called; `Trick` below says what each is for:
+
+    build(model, loss), wrap(G, D), ready(G, D)                              # once, three rounds over all tricks
+
+    for iteration, batch in enumerate(batches):
+        begin(images_seen, numbers)
+        num_discriminator, num_generator = turns(iteration, (1, 1), costs)
+
+        with opponent("generator", iteration):
+            for _ in range(num_discriminator):
+                z = latents(noise)
+                fake = replay(model.fake(batch, z))
+                real, fake = judge_both(judge, model.real(batch, z), fake)   # judge(x): what D says of view(x)
+                cost = loss.discriminator(real, fake, *targets(1, 0))
+                cost += every * penalty(real, fake, judge)                   # if it is due
+                cost.backward()
+                gradients("discriminator", D.parameters)
+                optimizer.step()
+                after_discriminator(D, real, fake)
+
+        with opponent("discriminator", iteration):
+            for _ in range(num_generator):
+                z = latents(noise)
+                real, fake = judge_fakes(judge, model.real(batch, z), model.fake(batch, z))
+                cost = loss.generator(fake, real, weights(fake.logits))
+                cost = generator_cost(cost, real, fake)
+                cost += every * generator_penalty(real, fake, judge)         # if it is due
+                cost.backward()
+                gradients("generator", G.parameters)
+                optimizer.step()
+                after_generator(G)
+
+    sampler(G)                                                               # what is sampled and scored
+    report()                                                                 # now and then, beside the costs
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
