@@ -110,9 +110,9 @@ class Game(LightningModule):
                 self.judge, self._differentiable(real_example, "real", due), self._differentiable(fake_example, "fake", due)
             )
             targets = self.tricks.targets(real.logits, fake.logits)
-            compared = self._compared(real), self._compared(fake)
-            cost = self.loss.discriminator(*compared, *map(self._gathered, targets))
-            penalties = self.tricks.penalties(due, *self.loss.penalized(self.judge, real, fake, *compared))
+            all_real, all_fake = self.loss.gather_side(real), self.loss.gather_side(fake)
+            cost = self.loss.discriminator(all_real, all_fake, *map(self.loss.gather, targets))
+            penalties = self.tricks.penalties(due, *self.loss.penalized(self.judge, real, fake, all_real, all_fake))
         (cost + self.tricks.total(penalties)).backward(inputs=self.player_parameters["discriminator"])
         return detached(Round(cost, penalties, real, fake))
 
@@ -123,7 +123,7 @@ class Game(LightningModule):
             real_example = self.model.real(batch, latents) if self.loss.compares or self.tricks.needs_real else None
             real, fake = self.tricks.judge_fakes(self.judge, real_example, fake_example)
             weights = self.tricks.weights(fake.logits)
-            cost = self.loss.generator(self._compared(fake), real and self._compared(real), self._gathered(weights))
+            cost = self.loss.generator(self.loss.gather_side(fake), real and self.loss.gather_side(real), self.loss.gather(weights))
             minimized = self.tricks.generator_cost(cost, real, fake)
             penalties = self.tricks.generator_penalties(due, real, fake, self.judge)
         (minimized + self.tricks.total(penalties)).backward(inputs=self.player_parameters["generator"])
@@ -173,13 +173,6 @@ class Game(LightningModule):
     def _differentiable(self, example: Example, side: str, due: Sequence[str]) -> Example:
         """An example whose images have a gradient where a penalty that is due differentiates by them."""
         return example._replace(images=example.images.detach().requires_grad_(self.tricks.differentiated(side, due)))
-
-    def _compared(self, side: Side) -> Side:
-        """A side as the loss sees it: with the logits of all ranks, where the loss compares the images of a batch with each other."""
-        return side._replace(logits=self._gathered(side.logits))
-
-    def _gathered(self, values: Tensor) -> Tensor:
-        return ranks.concatenate(values) if self.loss.batchwise else values
 
     def rank_latents(self, player: Player, turn: int) -> Tensor:
         """This rank's slice of the latents of one update: those of the global batch, so that two ranks draw what one would."""

@@ -5,6 +5,7 @@ from typing import ClassVar
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
+from twoplayer.distributed import ranks
 from twoplayer.errors import ConfigurationError
 from twoplayer.models.base import Judge, Model, Side
 
@@ -66,6 +67,14 @@ class Loss(nn.Module):
     def generator(self, fake: Side, real: Side | None, weights: Tensor) -> Tensor:
         """The generator's cost, a scalar. The weights, one per logit, sum to the number of logits; `real` is given where the loss compares."""
         return (weights * self.fool(fake.logits)).mean()
+
+    def gather(self, values: Tensor) -> Tensor:
+        """One value per logit (N, ...): those of all ranks, in order, where the loss is `batchwise`, else as they are."""
+        return ranks.concatenate(values) if self.batchwise else values
+
+    def gather_side(self, side: Side) -> Side:
+        """A side as the costs take it: its logits are gathered."""
+        return side._replace(logits=self.gather(side.logits))
 
     def penalized(self, judge: Judge, real: Side, fake: Side, all_real: Side, all_fake: Side) -> tuple[Side, Side, Judge]:
         """What penalties of the discriminator see: both sides of this rank, and the judge of further examples.
