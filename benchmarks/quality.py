@@ -18,7 +18,9 @@ from torch import Tensor
 from conventional import BATCH, LATENTS, Script
 from twoplayer import CONF, randomness
 from twoplayer.data.base import ImageData
-from twoplayer.metrics.fd import FrechetDistance
+from twoplayer.metrics.base import Sampler
+from twoplayer.metrics.fd import FD
+from twoplayer.metrics.scoring import Scoring
 
 FOLDER = CONF.parent / "outputs" / "benchmarks"
 EPOCH = 60_000
@@ -45,11 +47,14 @@ class Curve:
             file.write(json.dumps(self.points[-1]) + "\n")
 
 
-def prepared(data: ImageData) -> FrechetDistance:
+def prepared(data: ImageData) -> Scoring:
     """The score, with its reference."""
-    metric = FrechetDistance(num_samples=10_000)
-    metric.prepare(data, torch.device("cpu"))
-    return metric
+    return Scoring({"fd": FD(num_samples=10_000)}, data, torch.device("cpu"))
+
+
+def score(scoring: Scoring, sampler: Sampler) -> float:
+    """`fd_validation`."""
+    return scoring.score(sampler, ["validation"])["validation"]["fd"]
 
 
 def of_script(seed: int, data: ImageData) -> list[Point]:
@@ -61,7 +66,7 @@ def of_script(seed: int, data: ImageData) -> list[Point]:
     left = [moment for moment in SCRIPT_MOMENTS if moment > script.seen]
     if not left:
         return curve.points
-    metric = prepared(data)
+    scoring = prepared(data)
 
     def sample(num: int, chunk: int) -> Tensor:
         generator = randomness.generator("cpu", seed, "metric", chunk)
@@ -72,7 +77,7 @@ def of_script(seed: int, data: ImageData) -> list[Point]:
     for _ in script.train():
         if script.seen >= left[0]:
             seconds += time.perf_counter() - started
-            curve.add(script.seen, seconds, metric.score(sample, ["validation"])["validation"])
+            curve.add(script.seen, seconds, score(scoring, sample))
             torch.save(script.state(), state)
             print(f"conventional script, seed {seed}: {curve.points[-1]}", flush=True)
             left.pop(0)
@@ -89,12 +94,12 @@ class Moments(Callback):
         self.seed = seed
         self.seconds = 0.0
         self.started = 0.0
-        self.metric: FrechetDistance
+        self.scoring: Scoring
         self.curve: Curve
 
     def on_train_start(self, trainer: Any, game: Any) -> None:
         """The reference first."""
-        self.metric, self.curve = prepared(trainer.datamodule), Curve(f"ours_{self.seed}")
+        self.scoring, self.curve = prepared(trainer.datamodule), Curve(f"ours_{self.seed}")
 
     def on_train_batch_start(self, *others: Any) -> None:
         """The clock runs from the first iteration on."""
@@ -104,11 +109,11 @@ class Moments(Callback):
         """At a moment, the score."""
         if any(game.clock.crossed_once(moment) for moment in OUR_MOMENTS):
             self.seconds += time.perf_counter() - self.started
-            self.curve.add(game.clock.images_seen, self.seconds, self.metric.score(_sampler(game), ["validation"])["validation"])
+            self.curve.add(game.clock.images_seen, self.seconds, score(self.scoring, _sampler(game)))
             self.started = time.perf_counter()
 
 
-def _sampler(game: Any) -> Callable[[int, int], Tensor]:
+def _sampler(game: Any) -> Sampler:
     return lambda num, chunk: game.sample(game.latents(num, "metric", chunk), torch.arange(num) % game.num_classes)
 
 
@@ -119,9 +124,10 @@ def of_ours(seed: int, play: Callable[..., Any]) -> tuple[list[Point], dict[str,
         (FOLDER / f"{name}.jsonl").unlink(missing_ok=True)
         folder = FOLDER / f"{name}_{int(time.time())}"
         moments = f"+callbacks.moments={{_target_:quality.Moments,seed:{seed}}}"
-        summary = play(folder, f"seed={seed}", "callbacks.scores.every=1000000000", f"budget.images={BUDGET}", moments)
-        file.write_text(json.dumps({key: summary[key] for key in ("fd", "fd_floor", "fd_validation")}))
-        print(f"twoplayer, seed {seed}: {Curve(name).points[-1]}, fd {summary['fd']:.2f}", flush=True)
+        summary = play(folder, f"seed={seed}", "callbacks.scores.every_images=1000000000", f"budget.images={BUDGET}", moments)
+        ended = summary["scores"]["fd"]
+        file.write_text(json.dumps({"fd": ended["value"], "fd_floor": ended["floor"], "fd_validation": ended["validation"]}))
+        print(f"twoplayer, seed {seed}: {Curve(name).points[-1]}, fd {ended['value']:.2f}", flush=True)
     return Curve(name).points, json.loads(file.read_text())
 
 
@@ -184,6 +190,6 @@ def time_to_quality(play: Callable[..., Any], data: ImageData, plot: Path) -> di
     """The whole comparison; writes the plot."""
     ours, scores = zip(*(of_ours(seed, play) for seed in OUR_SEEDS), strict=True)
     script = [of_script(seed, data) for seed in SCRIPT_SEEDS]
-    draw(script, list(ours), prepared(data).floor(), plot)
+    draw(script, list(ours), prepared(data).floors["fd"], plot)
     ended = {f"fd of the default recipe, seed {seed}": score["fd"] for seed, score in zip(OUR_SEEDS, scores, strict=True)}
     return {**compare(script, list(ours)), **ended, "fd_floor": scores[0]["fd_floor"], "curves": {"script": script, "ours": ours}}

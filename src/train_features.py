@@ -53,7 +53,7 @@ def main() -> None:
         classes=None,
     )
     randomness.restart(arguments.seed, "features")
-    classifier = features.Classifier()
+    classifier = features.Classifier(data.num_classes)
     num_iterations = arguments.epochs * features.NUM_TRAINING // arguments.batch_size
     optimizer = torch.optim.AdamW(classifier.parameters(), lr=2e-3, weight_decay=1e-2, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=4e-3, total_steps=num_iterations)

@@ -249,8 +249,7 @@ def test_a_run_leaves_what_it_promises(tmp_path: Path) -> None:
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["status"] == "finished"
     assert (summary["images_seen"], summary["iterations"], summary["seed"], summary["world_size"]) == (64, 4, 0, 1)
-    assert summary["fd"] is None
-    assert summary["fd_reason"] == "metric=none"
+    assert summary["scores"] == {}
     assert summary["segments"] == [{"resumed_from": 0, "trained": 64}]
     assert summary["num_parameters"]["generator"] == sum((8 * 16 + 16, 16 * 32 + 32, 32 * 256 + 256))
     assert summary["images_per_second"] == pytest.approx(64 / summary["seconds"])

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -9,6 +10,11 @@ from PIL import Image
 from helpers.games import play
 from twoplayer.commands.compare import write_table
 from twoplayer.errors import ConfigurationError
+
+
+def fd(value: float | None, **others: Any) -> dict[str, Any]:
+    """What a run records of a score."""
+    return {"value": value, "better": "lower", "floor": 4.0, **others}
 
 
 @pytest.fixture
@@ -20,7 +26,7 @@ def sweep(tmp_path: Path) -> Path:
         (folder / ".hydra").mkdir()
         (folder / ".hydra" / "overrides.yaml").write_text(f"- loss={name}\n- data.batch_size=16\n- sweep=x\n")
         summary = json.loads((folder / "summary.json").read_text())
-        (folder / "summary.json").write_text(json.dumps(summary | {"fd": score, "fd_floor": 4.0, "images_per_second": 10 * score}))
+        (folder / "summary.json").write_text(json.dumps(summary | {"scores": {"fd": fd(score)}, "images_per_second": 10 * score}))
     return tmp_path / "sweep"
 
 
@@ -66,7 +72,7 @@ def test_a_picture_of_few_samples_is_theirs_alone(tmp_path: Path) -> None:
 
 def test_a_run_without_a_score_says_how_it_ended(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = sweep / "hinge" / "summary.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"fd": None, "status": "failed"}))
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"scores": {"fd": fd(None)}, "status": "failed"}))
     capsys.readouterr()
     write_table(runs=str(sweep), baseline=None, into=None, name="runs")
     assert "| `loss=hinge` | failed |  |  |" in capsys.readouterr().out

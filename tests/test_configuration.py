@@ -17,7 +17,7 @@ GROUPS = ["data", "model", "loss", "trick", "metric", "callbacks", "logger", "tr
 
 @pytest.mark.parametrize(("group", "name"), [(group, name) for group in GROUPS for name in choices(group)])
 def test_every_choice_is_valid(group: str, name: str) -> None:
-    value = f"[{name}]" if group == "trick" else name
+    value = f"[{name}]" if group in ("trick", "metric") else name
     overrides = ["loss=wasserstein"] if name == "wgan_gp" else LOSS_SETTINGS.get(name, [])
     composed(f"{group}={value}", *overrides) if name != "wandb_online" else None
 
@@ -39,12 +39,12 @@ def test_yaml_file_and_class_share_their_name(path: Path) -> None:
     content = yaml.safe_load(text) or {}
     group = path.parent.name
     node = content.get("trick", {}).get(path.stem, content) if group == "trick" else content.get(group, content)
-    if path.parent.name in ("data", "model", "loss", "trick") and "_target_" in node:
+    if path.parent.name in ("data", "model", "loss", "trick", "metric") and "_target_" in node:
         module, name = node["_target_"].rsplit(".", 1)
         assert module.rsplit(".", 1)[1] == path.stem
         assert name.lower() == path.stem.replace("_", "")
         parameters = inspect.signature(get_object(node["_target_"])).parameters.values()
-        if path.parent.name == "trick":
+        if path.parent.name in ("trick", "metric"):
             assert all(parameter.default is parameter.empty for parameter in parameters), "the yaml is the one place for values"
 
 
@@ -72,9 +72,9 @@ BAD = [
     ("trainer.devices=none", "trainer.devices=none: must be a whole number"),
     ("trainer.accelerator=tpu", "trainer.accelerator=tpu: must be 'auto', 'cpu', 'gpu' or 'mps'"),
     ("callbacks.samples.every=0", "callbacks.samples.every=0: must be greater than 0"),
-    ("metric.num_samples=1", "metric.num_samples=1: must be greater than or equal to 2"),
     ("model.discriminator.num_outputs=2", "loss=non_saturating takes one number per image; set model.discriminator.num_outputs=1"),
     ("+loss.num_outputs=2", "loss.num_outputs is not a setting"),
+    ("metric.fd.num_samples=1", "metric.fd.num_samples=1: must be greater than or equal to 2"),
     ("+loss.margin=1", "loss.margin is not a setting"),
     ("+optimizer.generator.lrr=1", "optimizer.generator.lrr is not a setting; did you mean optimizer.generator.lr"),
     ("+sede=1", "sede is not a setting; did you mean seed"),

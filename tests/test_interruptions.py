@@ -229,8 +229,12 @@ def test_a_weight_beyond_what_a_float_holds_is_not_saved(tmp_path: Path) -> None
 LOOKING = {
     "nothing logged": ["~callbacks.scalars", "metric=none", "~callbacks.samples"],
     "every iteration logged": ["callbacks.scalars.every=1", "metric=none", "callbacks.samples.every=16"],
-    "every third iteration logged, and scores": ["callbacks.scalars.every=3", "metric.num_samples=64", "callbacks.scores.every=48"],
-    "every iteration logged, and scores": ["callbacks.scalars.every=1", "metric.num_samples=64", "callbacks.scores.every=32"],
+    "every third iteration logged, and scores": [
+        "callbacks.scalars.every=3",
+        "metric.fd.num_samples=64",
+        "callbacks.scores.every_images=48",
+    ],
+    "every iteration logged, and scores": ["callbacks.scalars.every=1", "metric.fd.num_samples=64", "callbacks.scores.every_images=32"],
 }
 
 

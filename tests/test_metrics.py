@@ -8,12 +8,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate, pad
 
+from helpers.games import CPU
 from twoplayer.data.base import Split, to_unit_range
 from twoplayer.data.fashion_mnist import FashionMNIST
 from twoplayer.data.mnist import MNIST
 from twoplayer.errors import DataError
 from twoplayer.metrics import features
-from twoplayer.metrics.fd import FrechetDistance
+from twoplayer.metrics.base import CHUNK
+from twoplayer.metrics.fd import FD
+from twoplayer.metrics.scoring import Scoring
 
 NUM = 2000
 
@@ -30,15 +33,15 @@ def mnist() -> MNIST:
 
 
 @pytest.fixture(scope="module")
-def distance(mnist: MNIST) -> FrechetDistance:
-    metric = FrechetDistance(num_samples=NUM)
-    assert metric.prepare(mnist, torch.device("cpu")) is None
-    return metric
+def distance(mnist: MNIST) -> Scoring:
+    scoring = Scoring({"fd": FD(num_samples=NUM)}, mnist, CPU)
+    assert not scoring.reasons
+    return scoring
 
 
-def score(distance: FrechetDistance, images: Tensor) -> float:
-    chunks = images.split(500)
-    return distance.score(lambda num, index: chunks[index][:num], ["test"])["test"]
+def score(scoring: Scoring, images: Tensor, name: str = "fd") -> float:
+    chunks = images.split(CHUNK)
+    return scoring.score(lambda num, index: chunks[index][:num], ["test"])["test"][name]
 
 
 @pytest.mark.parametrize(("kind", "name", "wanted"), [(MNIST, "mnist", 0.99), (FashionMNIST, "fashion_mnist", 0.90)])
@@ -64,7 +67,7 @@ def test_altered_weights_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         features.load_features("mnist")
 
 
-def test_the_distance_is_that_of_the_formula(distance: FrechetDistance, mnist: MNIST) -> None:
+def test_the_distance_is_that_of_the_formula(distance: Scoring, mnist: MNIST) -> None:
     extract = features.load_features("mnist")
     fakes = to_unit_range(mnist.splits.train.images[:NUM]) * 0.8
     one = extract(fakes).double().numpy()
@@ -77,17 +80,17 @@ def test_the_distance_is_that_of_the_formula(distance: FrechetDistance, mnist: M
     assert score(distance, fakes) == pytest.approx(float(expected), rel=1e-3)
 
 
-def test_scores_do_not_remember_earlier_samples(distance: FrechetDistance, mnist: MNIST) -> None:
+def test_scores_do_not_remember_earlier_samples(distance: Scoring, mnist: MNIST) -> None:
     real = to_unit_range(mnist.splits.train.images[:NUM])
     first = score(distance, real)
     score(distance, torch.zeros_like(real))
     assert score(distance, real) == first
 
 
-def test_the_floor_is_far_below_anything_wrong(distance: FrechetDistance, mnist: MNIST) -> None:
+def test_the_floor_is_far_below_anything_wrong(distance: Scoring, mnist: MNIST) -> None:
     real = to_unit_range(mnist.splits.train.images[:NUM])
-    assert distance.floor() < score(distance, real) * 3
-    assert score(distance, torch.zeros_like(real)) > 500 * distance.floor()
+    assert distance.floors["fd"] < score(distance, real) * 3
+    assert score(distance, torch.zeros_like(real)) > 500 * distance.floors["fd"]
 
 
 def repeated(images: Tensor, labels: Tensor, dose: int) -> Tensor:
@@ -126,7 +129,7 @@ def smaller(images: Tensor, labels: Tensor, dose: int) -> Tensor:
 
 
 @pytest.mark.parametrize("fault", [repeated, one_class_missing, blur, noise, shift, checkerboard, smaller])
-def test_the_score_climbs_the_ladder(fault: Callable[[Tensor, Tensor, int], Tensor], distance: FrechetDistance, mnist: MNIST) -> None:
+def test_the_score_climbs_the_ladder(fault: Callable[[Tensor, Tensor, int], Tensor], distance: Scoring, mnist: MNIST) -> None:
     split: Split = mnist.splits.train
     images, labels = to_unit_range(split.images[: 3 * NUM]), split.labels[: 3 * NUM]
     clean = score(distance, images[:NUM])

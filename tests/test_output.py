@@ -14,7 +14,7 @@ from helpers.games import PROJECT, SMALL, WIDTHS
 from twoplayer.paths import setting, shown
 
 TINY = ["model=gan", *SMALL, *WIDTHS["gan"], "budget.images=64"]
-SCORED = [*TINY, "+metric._target_=helpers.synthetic.Brightness", "callbacks.scalars.every=1"]
+SCORED = [*TINY, "+metric.brightness._target_=helpers.synthetic.Brightness", "callbacks.scalars.every=1"]
 
 
 def without_torch(*arguments: str, folder: Path) -> str:
@@ -52,10 +52,10 @@ def test_each_phase_is_told_and_the_end_says_what_comes_next(tmp_path: Path) -> 
         r"model gan .*",
         r"on cpu.*",
         r"scoring the untrained generator \.\.\.",
-        *[r" +\d+ of 64 images .* images/s .* s left  fd_validation [\d,.]+ \([\d,.]+ x floor\)  loss D .*"] * 3,
+        *[r" +\d+ of 64 images .* images/s .* s left  brightness_validation [\d,.]+ \([\d,.]+ x floor\)  loss D .*"] * 3,
         r" +64 of 64 images .*",
         r"scoring \.\.\.",
-        r"fd, on the test split .* x its floor of .*, untrained .*",
+        r"brightness, on the test split .* x its floor of .*, untrained .*",
         r"images seen             64   .* s, .* images/s",
         r"progress                a b/mine/samples/progress.png",
         r"run                     a b/mine",
@@ -81,7 +81,7 @@ def test_a_bar_ends_before_the_scores_of_the_end(tmp_path: Path) -> None:
     assert finished.code == 0, finished.errors
     bar, _, rest = finished.output.rpartition("scoring ...")
     assert "64 of 64 images" in bar
-    assert "fd_validation" in bar
+    assert "brightness_validation" in bar
     assert "━" not in rest
     assert "of 64 images" not in (tmp_path / "here" / "train.log").read_text()
 

@@ -356,14 +356,14 @@ def test_a_run_that_goes_on_keeps_its_scores_until_it_has_new_ones(tmp_path: Pat
     fail = "+callbacks.fail={_target_:helpers.rank_callbacks.Fail}"
     play(tmp_path / "run", "budget.images=64", fail)
     file = tmp_path / "run" / "summary.json"
-    scores = {"fd": 12.5, "fd_validation": 13.5, "fd_floor": 4.0, "fd_untrained": 900.0}
-    file.write_text(json.dumps({**json.loads(file.read_text()), **scores}))
+    scores = {"fd": {"value": 12.5, "validation": 13.5, "floor": 4.0, "untrained": 900.0}}
+    file.write_text(json.dumps({**json.loads(file.read_text()), "scores": scores}))
     monkeypatch.setenv("FAIL_ON_LOSS", "NonSaturating")
     with pytest.raises(RuntimeError, match="fails on purpose"):
         play(tmp_path / "run", "budget.images=96", "resume=auto", fail)
     summary = json.loads(file.read_text())
     assert summary["status"] == "failed"
-    assert {name: summary[name] for name in scores} == scores
+    assert summary["scores"] == scores
 
 
 def test_a_file_that_lies_in_no_run_needs_a_folder(tmp_path: Path) -> None:

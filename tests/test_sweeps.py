@@ -20,13 +20,15 @@ def returned(output: str) -> list[float | None]:
 
 
 def test_another_sweeper_is_told_the_final_validation_score(tmp_path: Path) -> None:
-    finished = commands.run("train.py", *OTHER, "+metric._target_=helpers.synthetic.Brightness", RATES, folder=tmp_path)
+    finished = commands.run("train.py", *OTHER, "+metric.brightness._target_=helpers.synthetic.Brightness", RATES, folder=tmp_path)
     assert finished.code == 0, finished.errors
     summaries = [json.loads((tmp_path / "here" / f"{job}_gan_non_saturating_plain_s0" / "summary.json").read_text()) for job in range(3)]
-    assert returned(finished.output) == [summary["fd_validation"] for summary in summaries]
+    assert returned(finished.output) == [summary["scores"]["brightness"]["validation"] for summary in summaries]
     assert len(set(returned(finished.output))) == 3
     assert [line for line in finished.output.splitlines() if line.startswith("job ")][1].startswith("job 2: model=gan")
-    again = commands.run("train.py", *OTHER, "+metric._target_=helpers.synthetic.Brightness", RATES, "resume=auto", folder=tmp_path)
+    again = commands.run(
+        "train.py", *OTHER, "+metric.brightness._target_=helpers.synthetic.Brightness", RATES, "resume=auto", folder=tmp_path
+    )
     assert returned(again.output) == returned(finished.output)  # of runs that were at their end
 
 

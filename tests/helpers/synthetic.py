@@ -1,13 +1,12 @@
 """Small made-up images, for tests that are not about MNIST."""
 
-from collections.abc import Sequence
 from typing import Annotated, Any
 
 import torch
 from annotated_types import Ge
 
 from twoplayer.data.base import ImageData, Split, Splits
-from twoplayer.metrics.base import Metric, Reference, Sampler
+from twoplayer.metrics.base import Images, Metric
 
 NUM_IMAGES = 192
 
@@ -47,21 +46,13 @@ class Shapes(ImageData):
 class Brightness(Metric):
     """How far the mean of some samples is from that of real images: a score that takes no time."""
 
-    name = "fd"
-
-    def prepare(self, data: ImageData, device: torch.device) -> None:
-        """The means of both splits."""
-        self.means = {"validation": data.splits.validation.images.float().mean(), "test": data.splits.test.images.float().mean()}
+    numbers = {"brightness": "lower"}
 
     def protocol(self) -> dict[str, Any]:
         """Nothing to choose."""
         return {}
 
-    def floor(self) -> float:
-        """Between the splits."""
-        return float((self.means["validation"] - self.means["test"]).abs())
-
-    def score(self, sample: Sampler, references: Sequence[Reference]) -> dict[Reference, float]:
-        """Of 16 samples."""
-        mean = (sample(16, 0).float().mean().cpu() + 1) * 127.5
-        return {reference: float((mean - self.means[reference]).abs()) for reference in references}
+    def compare(self, generated: Images, real: Images) -> dict[str, float]:
+        """The means of 16 samples, and of all real images, in steps of a uint8 image."""
+        one, other = (images.sampler(images.num or 16, 0).float().mean() for images in (generated, real))
+        return {"brightness": float((one - other).abs().cpu()) * 127.5}

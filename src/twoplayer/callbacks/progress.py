@@ -16,6 +16,7 @@ from rich.text import Text
 from twoplayer.callbacks.scores import Scores
 from twoplayer.callbacks.stopwatch import Stopwatch
 from twoplayer.game.game import Game
+from twoplayer.metrics import recorded
 
 log = logging.getLogger(__name__)
 
@@ -106,13 +107,14 @@ def _stopwatch(trainer: Trainer) -> Stopwatch:
 
 
 def _score(trainer: Trainer) -> list[str]:
-    """The newest validation score beside its floor, once there is one."""
-    metric = next((callback.metric for callback in trainer.callbacks if isinstance(callback, Scores)), None)  # type: ignore[attr-defined]
-    name = f"{metric.name}_validation" if metric else ""
-    if metric is None or name not in trainer.callback_metrics:
-        return []
-    score = float(trainer.callback_metrics[name])
-    return [f"{name} {score:,.1f} ({score / metric.floor():,.1f} x floor)"]
+    """The newest validation score of the leading number beside its floor, once there is one."""
+    summaries = [{"scores": callback.recorded} for callback in trainer.callbacks if isinstance(callback, Scores)]  # type: ignore[attr-defined]
+    for score in [score for summary in summaries for score in recorded.read(summary)][:1]:
+        name = f"{score.name}_validation"
+        if name in trainer.callback_metrics:
+            value = float(trainer.callback_metrics[name])
+            return [" ".join([name, recorded.digits(value), *([f"({score.times_floor(value)})"] if score.floor else [])])]
+    return []
 
 
 class _Images(ProgressColumn):

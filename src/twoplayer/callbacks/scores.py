@@ -1,6 +1,7 @@
-"""Scores the generator: before training, every so many images, and at the end, each beside its floor."""
+"""Scores the generator: before training, every so many images, and at the end, each number beside its floor."""
 
 import logging
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import torch
@@ -10,82 +11,105 @@ from torch import Tensor
 
 from twoplayer.game.game import Game
 from twoplayer.loggers.base import log_scalars, summarize
-from twoplayer.metrics.base import Metric, Reference
+from twoplayer.metrics import recorded
+from twoplayer.metrics.base import Better, Metric, Reference
+from twoplayer.metrics.scoring import Scoring
 
 log = logging.getLogger(__name__)
 
 
 class Scores(Callback):
-    """`<metric>_validation` is for curves and choices; `<metric>`, against the test split, is computed once, at the end."""
+    """`<number>_validation` is for curves and choices; the score itself, against the test split, is computed once, at the end.
 
-    def __init__(self, *, every: Annotated[int, Gt(0)]) -> None:
-        self.every = every
-        self.metric: Metric | None = None
-        self._untrained: float | None = None
-        self._best: float | None = None
+    `recorded` is what `summary.json` holds of the scores; see `twoplayer.metrics.recorded`.
+    """
+
+    def __init__(self, *, every_images: Annotated[int, Gt(0)]) -> None:
+        self.every_images = every_images
+        self.recorded: dict[str, dict[str, Any]] = {}
         self.best_at: int | None = None
+        self._metrics: dict[str, Metric] = {}
+        self._better: dict[str, Better] = {}
+        self._scoring: Scoring | None = None
+        self._best: dict[str, float] = {}
+        self._untrained: dict[str, float] = {}
+
+    def choose(self, metrics: dict[str, Metric], last: Mapping[str, dict[str, Any]]) -> None:
+        """Score by these metrics. `last` is what a run that goes on has recorded: it stands until there is something new."""
+        self._metrics, self.recorded = metrics, {name: dict(entry) for name, entry in last.items()}
+        self._better = {name: better for metric in metrics.values() for name, better in metric.numbers.items()}
 
     def on_train_start(self, trainer: Trainer, game: Game) -> None:  # type: ignore[override]
-        """The floor, and the score of the untrained generator."""
-        if self.metric is None:
-            summarize(trainer, {"fd_reason": "metric=none"})
-            return
-        name = self.metric.name
-        if trainer.is_global_zero:
-            log.info("scoring the untrained generator ..." if game.clock.iteration == 0 else "preparing the score ...")
-        reason = self.metric.prepare(trainer.datamodule, game.device)  # type: ignore[attr-defined]
-        if reason is not None:
-            log.info("%s is not computed: %s", name, reason)
-            summarize(trainer, {f"{name}_reason": reason})
-            self.metric = None
-            return
-        weights = "raw" if game.tricks.sampler(game.model.generator) is game.model.generator else "averaged"
-        summarize(trainer, {f"{name}_floor": self.metric.floor(), f"{name}_protocol": {**self.metric.protocol(), "weights": weights}})
-        if game.clock.iteration == 0:
-            scores = self._score(game, "validation", "test")
-            self._untrained = scores["test"]
-            self._log(trainer, game, scores["validation"])
-        summarize(trainer, {f"{name}_untrained": self._untrained})
+        """The floors, and the scores of the untrained generator."""
+        if self._metrics:
+            self._prepare(trainer, game)
+        summarize(trainer, {"scores": self.recorded})
 
     def on_train_batch_end(self, trainer: Trainer, game: Game, outputs: Any, batch: Any, batch_index: int) -> None:  # type: ignore[override]
         """The curve; the last point is left to the end."""
-        if self.metric is not None and game.clock.crossed(self.every) and not trainer.should_stop:
+        if self._scoring is not None and game.clock.crossed(self.every_images) and not trainer.should_stop:
             self._log(trainer, game, self._score(game, "validation")["validation"])
 
     def on_train_end(self, trainer: Trainer, game: Game) -> None:  # type: ignore[override]
         """The last point of the curve, and the score."""
-        if self.metric is not None:
-            if trainer.is_global_zero:
-                log.info("scoring ...")
-            scores = self._score(game, "validation", "test")
-            self._log(trainer, game, scores["validation"])
-            summarize(
-                trainer,
-                {
-                    self.metric.name: scores["test"],
-                    f"{self.metric.name}_validation": scores["validation"],
-                    f"{self.metric.name}_validation_best": self._best,
-                },
-            )
+        if self._scoring is None:
+            return
+        if trainer.is_global_zero:
+            log.info("scoring ...")
+        scores = self._score(game, "validation", "test")
+        self._log(trainer, game, scores["validation"])
+        for name, value in scores["test"].items():
+            self.recorded[name] |= {"value": value, "validation": scores["validation"][name], "best_validation": self._best[name]}
+        summarize(trainer, {"scores": self.recorded})
 
     def state_dict(self) -> dict[str, Any]:
-        """The best validation score so far, and when it was."""
-        return {"best": self._best, "best_at": self.best_at, "untrained": self._untrained}
+        """The best validation scores so far, when the leading one was, and the scores of the untrained generator."""
+        return {"best": dict(self._best), "best_at": self.best_at, "untrained": dict(self._untrained)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue from a checkpoint."""
         self._best, self.best_at, self._untrained = state_dict["best"], state_dict["best_at"], state_dict["untrained"]
 
-    def _score(self, game: Game, *references: Reference) -> dict[Reference, float]:
+    def _prepare(self, trainer: Trainer, game: Game) -> None:
+        if trainer.is_global_zero:
+            log.info("scoring the untrained generator ..." if game.clock.iteration == 0 else "preparing the scores ...")
+        scoring = Scoring(self._metrics, trainer.datamodule, game.device)  # type: ignore[attr-defined]
+        for name, reason in scoring.reasons.items():
+            log.info("%s is not computed: %s", name, reason)
+        if scoring.metrics:
+            self._scoring = scoring
+            if game.clock.iteration == 0:
+                scores = self._score(game, "validation", "test")
+                self._untrained = scores["test"]
+                self._log(trainer, game, scores["validation"])
+        weights = "raw" if game.tricks.sampler(game.model.generator) is game.model.generator else "averaged"
+        last, self.recorded = self.recorded, {}
+        for metric_name, metric in self._metrics.items():
+            for name, better in metric.numbers.items():
+                facts = (
+                    {"reason": scoring.reasons[metric_name]}
+                    if metric_name in scoring.reasons
+                    else {
+                        "floor": scoring.floors[name],
+                        "untrained": self._untrained.get(name),
+                        "protocol": {**metric.protocol(), "weights": weights},
+                    }
+                )
+                self.recorded[name] = {"value": None, "validation": None, **last.get(name, {}), "better": better, **facts}
+
+    def _score(self, game: Game, *references: Reference) -> dict[Reference, dict[str, float]]:
         def sample(num: int, chunk: int) -> Tensor:
             labels = torch.arange(num, device=game.device) % game.num_classes
             return game.sample(game.latents(num, "metric", chunk), labels)
 
-        assert self.metric is not None
-        return self.metric.score(sample, references)
+        assert self._scoring is not None
+        return self._scoring.score(sample, references)
 
-    def _log(self, trainer: Trainer, game: Game, score: float) -> None:
-        assert self.metric is not None
-        if self._best is None or score < self._best:
-            self._best, self.best_at = score, game.clock.images_seen
-        log_scalars(trainer, {f"{self.metric.name}_validation": score}, game.clock.images_seen)
+    def _log(self, trainer: Trainer, game: Game, scores: Mapping[str, float]) -> None:
+        for name, value in scores.items():
+            better = self._better[name]
+            if name not in self._best or recorded.cost(value, better) < recorded.cost(self._best[name], better):
+                self._best[name] = value
+                if name == next(iter(self._better)):  # the leading number
+                    self.best_at = game.clock.images_seen
+        log_scalars(trainer, {f"{name}_validation": value for name, value in scores.items()}, game.clock.images_seen)

@@ -12,7 +12,6 @@ from twoplayer.game.game import Game
 from twoplayer.loggers.base import summarize
 from twoplayer.signals import Interruption
 
-SCORES = ("fd", "fd_validation", "fd_floor", "fd_untrained")
 PACKAGES = ("twoplayer", "torch", "pytorch-lightning", "torchmetrics", "hydra-core", "wandb")
 
 

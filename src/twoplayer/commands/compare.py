@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from twoplayer.errors import ConfigurationError
+from twoplayer.metrics import recorded
 from twoplayer.runs.plan import FREE
 from twoplayer.storage.run_folder import read_summary
 
@@ -26,25 +27,28 @@ class Run(NamedTuple):
 def write_table(
     *, runs: str | Annotated[list[str], MinLen(1)], baseline: str | None, into: str | None, name: Annotated[str, MinLen(1)]
 ) -> None:
-    """The table of these runs, the best `fd` first. A row is named by what was asked of its run and not of all. With a baseline each has its
+    """The table of these runs, the best by the leading score first. A row is named by what was asked of its run and not of all. With a baseline each has its
     speed beside that of the baseline, which compares runs that had the machine to themselves.
 
-    Raises ConfigurationError where there are no runs, no such baseline, or no place for the table in the file.
+    Raises ConfigurationError where there are no runs, no such baseline, or no place for the table in the file, and where scores were taken
+    by different protocols.
     """
     found = find([runs] if isinstance(runs, str) else list(runs))
     titles = name_rows(found)
     if baseline is not None and baseline not in titles:
         raise ConfigurationError(f"baseline={baseline}: there is no such row; there are {', '.join(titles)}")
     reference = None if baseline is None else found[titles.index(baseline)]
+    names = score_names(found)
+    refuse_protocols(found, titles)
     pictures = draw(found, titles, Path(into).parent / "docs" / name) if into else [None] * len(found)
     rows = [
-        row(run, title, reference, os.path.relpath(picture, Path(into).parent) if into and picture else None)
+        row(run, title, names, reference, os.path.relpath(picture, Path(into).parent) if into and picture else None)
         for run, title, picture in zip(found, titles, pictures, strict=True)
     ]
-    order = sorted(range(len(found)), key=lambda index: found[index].summary.get("fd") or float("inf"))
-    columns = ["", "`fd`", "times its floor", *(["speed"] if reference else []), ""]
+    order = sorted(range(len(found)), key=lambda index: _cost(found[index], names))
+    columns = ["", *headers(found, names), *(["speed"] if reference else []), ""]
     table = "\n".join(
-        [_line(columns), _line(["---"] * len(columns)), *(rows[index] for index in order), "", circumstances(found, reference)]
+        [_line(columns), _line(["---"] * len(columns)), *(rows[index] for index in order), "", circumstances(found, names, reference)]
     )
     if into is None:
         print(table)
@@ -75,32 +79,76 @@ def name_rows(runs: Sequence[Run]) -> list[str]:
     return [" ".join(override for override in run.overrides if override not in common) or "as it is" for run in runs]
 
 
-def row(run: Run, title: str, reference: Run | None, picture: str | None) -> str:
-    """One line of the table."""
-    summary = run.summary
-    score, floor, speed = (summary.get(key) for key in ("fd", "fd_floor", "images_per_second"))
+def score_names(runs: Sequence[Run]) -> list[str]:
+    """The names of all scores, the leading one of the first run that has any first."""
+    return list(dict.fromkeys(score.name for run in runs for score in recorded.read(run.summary)))
+
+
+def refuse_protocols(runs: Sequence[Run], titles: Sequence[str]) -> None:
+    """Raise ConfigurationError where scores of one name do not compare. Of averaged weights and of raw ones they do."""
+    first: dict[str, tuple[str, Mapping[str, Any]]] = {}
+    for run, title in zip(runs, titles, strict=True):
+        for score in recorded.read(run.summary):
+            if not score.protocol:
+                continue
+            other, others = first.setdefault(score.name, (title, score.protocol))
+            for key in others:
+                if key != "weights" and score.protocol.get(key) != others[key]:
+                    raise ConfigurationError(
+                        f"runs: the {score.name} of {title} does not compare with that of {other}: {key} is {score.protocol.get(key)}, "
+                        f"and {others[key]} there; name runs that were scored alike"
+                    )
+
+
+def headers(runs: Sequence[Run], names: Sequence[str]) -> list[str]:
+    """Of the columns of scores: the leading one has its floor beside it."""
+    limits = [score.limit for run in runs for score in recorded.read(run.summary) if score.name in names[:1]]
+    first = [f"`{names[0]}`", f"times its {limits[0]}"] if names else ["status"]
+    return [*first, *(f"`{name}`" for name in names[1:])]
+
+
+def row(run: Run, title: str, names: Sequence[str], reference: Run | None, picture: str | None) -> str:
+    """One line of the table. A run without the leading score says how it ended."""
+    found = {score.name: (score, score.value) for score in recorded.read(run.summary) if score.value is not None}
+    cells = [recorded.digits(found[name][1]) if name in found else "" for name in names] or [""]
+    cells[0] = cells[0] or str(run.summary.get("status", "unknown"))
+    if names:
+        cells.insert(1, found[names[0]][0].ratio(found[names[0]][1]) if names[0] in found else "")
+    speed = run.summary.get("images_per_second")
     of_reference = reference and reference.summary.get("images_per_second")
     return _line(
         [
             f"`{title}`",
-            f"{score:,.1f}" if score is not None else summary.get("status", "unknown"),
-            f"{score / floor:,.1f}" if score is not None and floor else "",
+            *cells,
             *([f"{speed / of_reference:.2f}" if speed and of_reference else ""] if reference else []),
             f'<img src="{picture}" width="230">' if picture else "",
         ]
     )
 
 
-def circumstances(runs: Sequence[Run], reference: Run | None) -> str:
-    """What holds for all rows: images, seeds, the machine."""
-    images, seeds, devices, precisions, floors = (
+def circumstances(runs: Sequence[Run], names: Sequence[str], reference: Run | None) -> str:
+    """What holds for all rows: images, seeds, the machine, the scores of real images."""
+    images, seeds, devices, precisions = (
         sorted({str(run.summary.get(key)) if key != "images_seen" else f"{run.summary.get(key) or 0:,}" for run in runs})
-        for key in ("images_seen", "seed", "device", "precision", "fd_floor")
+        for key in ("images_seen", "seed", "device", "precision")
     )
-    floor = f"; the floor is {float(floors[0]):.2f}" if len(floors) == 1 and floors[0] != "None" else ""
+    floors = ""
+    for name in names:
+        found = {(score.limit, score.floor) for run in runs for score in recorded.read(run.summary) if score.name == name and score.floor}
+        if len(found) == 1:
+            ((limit, value),) = found
+            floors += f"; the {limit} {f'of {name} ' if len(names) > 1 else ''}is {recorded.digits(value)}"
     speed = reference and reference.summary.get("images_per_second")
     base = f"; a speed of 1 is {speed:,.0f} images a second" if speed else ""
-    return f"{' or '.join(images)} images, seed {', '.join(seeds)}, {' and '.join(devices)}, {' and '.join(precisions)}{base}{floor}."
+    return f"{' or '.join(images)} images, seed {', '.join(seeds)}, {' and '.join(devices)}, {' and '.join(precisions)}{base}{floors}."
+
+
+def _cost(run: Run, names: Sequence[str]) -> float:
+    """By the leading score, where less is better; a run without it is last."""
+    for score in recorded.read(run.summary):
+        if score.name in names[:1] and score.value is not None:
+            return recorded.cost(score.value, score.better)
+    return float("inf")
 
 
 def draw(runs: Sequence[Run], titles: Sequence[str], folder: Path) -> list[Path | None]:

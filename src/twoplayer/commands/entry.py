@@ -30,17 +30,17 @@ def run(main: Callable[[], Any]) -> None:
 
 
 def job(config: DictConfig) -> float | None:
-    """Train. Returns the final score on the validation split, which a sweeper can minimize; None where there are no scores.
+    """Train. Returns what a sweeper can minimize: the leading score on the validation split, turned so that less is better, or None.
 
     An error ends a single run at once. In a multirun it is reported when it happens, and Hydra
     goes on with the next job.
     """
+    from twoplayer.metrics.recorded import objective
     from twoplayer.runs.train import train
     from twoplayer.signals import Interruption, received
 
     try:
-        summary = train(config, preflight.plan_of(config))
-        score: float | None = summary.get("fd_validation")  # only the first rank has a summary
+        score = objective(train(config, preflight.plan_of(config)))  # only the first rank has a summary
     except Exception as error:
         code = report(error, config.debug)
         if HydraConfig.get().mode == RunMode.MULTIRUN and not (isinstance(error, Interruption) or received()):

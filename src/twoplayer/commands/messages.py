@@ -72,8 +72,8 @@ def _unknown_setting(name: str) -> str:
     config = compose_config(Path(sys.argv[0]).stem, *words)
     group, _, choice = name.partition(".")
     choice = choice.partition(".")[0]
-    if group == "trick" and choice not in config.trick and (CONF / group / f"{choice}.yaml").exists():
-        return f"{name}: this trick is not chosen; choose it with 'trick=[{choice}]'"
+    if group in ("trick", "metric") and choice not in config[group] and (CONF / group / f"{choice}.yaml").exists():
+        return f"{name}: this {group} is not chosen; choose it with '{group}=[{choice}]'"
     parent, prefix = config, ""
     while "." in name.removeprefix(prefix) and isinstance(inner := parent.get(name.removeprefix(prefix).partition(".")[0]), DictConfig):
         prefix += name.removeprefix(prefix).partition(".")[0] + "."

@@ -224,7 +224,7 @@ def _check_kind(path: str, target: Any) -> None:
         ("model", 1): Model,
         ("loss", 1): Loss,
         ("trick", 2): Trick,
-        ("metric", 1): Metric,
+        ("metric", 2): Metric,
         ("callbacks", 2): Callback,
         ("logger", 2): RunLogger,
     }

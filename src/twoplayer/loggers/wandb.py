@@ -3,7 +3,7 @@
 import logging
 import netrc
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlparse
@@ -29,6 +29,7 @@ class WeightsAndBiases(RunLogger):
         self.settings: dict[str, Any] = {"project": project, "entity": entity, "mode": mode}
         self.run: Any = None
         self._id: str | None = None
+        self._facts: set[str] = set()
 
     @staticmethod
     def refuse(config: DictConfig) -> None:
@@ -98,8 +99,10 @@ class WeightsAndBiases(RunLogger):
 
     @rank_zero_only
     def summarize(self, values: dict[str, Any]) -> None:
-        """What stands beside the run in a table of runs."""
-        self._tell(lambda run: run.summary.update({name: value for name, value in values.items() if not isinstance(value, dict | list)}))
+        """What stands beside the run in a table of runs: plain values, and the numbers of each score (`fd`, `fd_floor`, ...)."""
+        facts = {name: value for name, value in values.items() if not isinstance(value, dict | list)}
+        self._facts |= facts.keys()
+        self._tell(lambda run: run.summary.update({**facts, **_columns(values.get("scores") or {}, self._facts)}))
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
@@ -116,6 +119,16 @@ class WeightsAndBiases(RunLogger):
         except Exception as error:
             self.run = None
             log.warning("W&B has ended (%s); the run goes on without it, and metrics.csv and samples/ hold everything", error)
+
+
+def _columns(scores: Mapping[str, Mapping[str, Any]], taken: Collection[str]) -> dict[str, float]:
+    """The numbers of scores by flat names. A score that has the name of another fact of the run, as `precision` has, is `<name>_value`."""
+    return {
+        f"{name}_{part}" if part != "value" or name in taken else name: number
+        for name, entry in scores.items()
+        for part, number in entry.items()
+        if isinstance(number, int | float)
+    }
 
 
 def _has_key() -> bool:

@@ -14,7 +14,7 @@ from safetensors.torch import load
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from twoplayer.errors import DataError
+from twoplayer.errors import ConfigurationError, DataError, unknown
 
 NUM_FEATURES = 128
 NUM_TRAINING = 50_000
@@ -27,9 +27,9 @@ CHECKSUMS = {
 
 
 class Classifier(nn.Module):
-    """A small convolutional network for ten classes of gray 28 x 28 images."""
+    """A small convolutional network for classes of gray 28 x 28 images."""
 
-    def __init__(self) -> None:
+    def __init__(self, num_classes: int) -> None:
         super().__init__()
 
         def block(inputs: int, outputs: int, kernel: int, stride: int) -> list[nn.Module]:
@@ -39,10 +39,10 @@ class Classifier(nn.Module):
             *block(1, 32, 5, 2), *block(32, 64, 3, 1), nn.MaxPool2d(2), *block(64, 64, 3, 1), *block(64, 64, 3, 2), nn.Flatten()
         )
         self.features = nn.Linear(64 * 4 * 4, NUM_FEATURES)
-        self.logits = nn.Sequential(nn.ReLU(), nn.Dropout(0.3), nn.Linear(NUM_FEATURES, 10))
+        self.logits = nn.Sequential(nn.ReLU(), nn.Dropout(0.3), nn.Linear(NUM_FEATURES, num_classes))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (N, 10) of images (N, 1, 28, 28) in [-1, 1]."""
+        """Logits (N, num_classes) of images (N, 1, 28, 28) in [-1, 1]."""
         return cast(Tensor, self.logits(self.features(self.convolutions(images))))
 
 
@@ -74,12 +74,18 @@ class FeatureExtractor(nn.Module):
 
 
 def load_features(name: str) -> FeatureExtractor:
-    """The extractor called `name`. Raises DataError where its file is not the one that the scores were defined by."""
+    """The extractor called `name`, `data.classifier` in the configuration.
+
+    Raises ConfigurationError where there is none, DataError where its file is not the one that the scores were defined by.
+    """
+    if name not in CHECKSUMS:
+        raise ConfigurationError(f"data.classifier={name}: {unknown(name, CHECKSUMS, kind='feature network')}")
     content = resources.files(__package__).joinpath(f"{name}.safetensors").read_bytes()
     if hashlib.sha256(content).hexdigest() != CHECKSUMS[name]:
         raise DataError(
             f"twoplayer/metrics/{name}.safetensors is not the file that scores are defined by (wrong sha256): restore it from the repository"
         )
-    classifier = Classifier()
-    classifier.load_state_dict(load(content))
+    weights = load(content)
+    classifier = Classifier(num_classes=len(weights["logits.2.weight"]))
+    classifier.load_state_dict(weights)
     return FeatureExtractor(classifier)

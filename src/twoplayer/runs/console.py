@@ -13,6 +13,7 @@ from twoplayer.callbacks.summary import device_name
 from twoplayer.config.hardware import num_ranks
 from twoplayer.distributed import environment
 from twoplayer.game.game import Game
+from twoplayer.metrics import recorded
 from twoplayer.paths import setting, shown
 from twoplayer.runs.plan import Plan
 from twoplayer.settings import tags
@@ -51,11 +52,8 @@ def introduce(config: DictConfig, plan: Plan, game: Game, device: torch.device) 
 
 def conclude(config: DictConfig, plan: Plan, summary: dict[str, Any]) -> None:
     """The score beside its floor, the time, the speed; where to look; and what to do next, which a multirun says once, at its end."""
-    if summary["fd"] is not None:
-        floor = (
-            f"{summary['fd'] / summary['fd_floor']:.1f} x its floor of {summary['fd_floor']:.2f}, untrained {summary['fd_untrained']:,.0f}"
-        )
-        log.info("fd, on the test split   %.2f   %s", summary["fd"], floor)
+    for line in recorded.lines(summary):
+        log.info("%s", line)
     duration = f"{summary['seconds']:,.0f} s, {summary['images_per_second']:,.0f} images/s"
     log.info("images seen             %s   %s", f"{summary['images_seen']:,}", duration)
     picture = plan.folder / samples.FOLDER / samples.PROGRESS

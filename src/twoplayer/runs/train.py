@@ -17,7 +17,7 @@ from twoplayer.callbacks.checkpoints import Checkpoints
 from twoplayer.callbacks.pace import Pace
 from twoplayer.callbacks.scores import Scores
 from twoplayer.callbacks.stopwatch import Stopwatch
-from twoplayer.callbacks.summary import SCORES, Summary, ending
+from twoplayer.callbacks.summary import Summary, ending
 from twoplayer.config.hardware import accelerator_of, device_of, num_ranks
 from twoplayer.config.schema import Budget, Checkpoint
 from twoplayer.distributed import environment, launcher
@@ -122,14 +122,14 @@ def _callbacks(config: DictConfig, plan: Plan, history: History | None, trial: T
     """In the order of their work: what others read comes first. A resumed run keeps its last scores until it has new ones."""
     last = read_summary(plan.folder) if history else {}
     speeds = {number: config.data.batch_size / seconds for number, seconds in trial.seconds.items()} if trial else {}
-    facts = {"name": config.name, "seed": config.seed, **{name: last.get(name) for name in SCORES}}
+    facts = {"name": config.name, "seed": config.seed}
     if speeds:
         facts["threads_tried"] = speeds
     stopwatch = Stopwatch(Budget(**config.budget))
     chosen: list[Callback] = [instantiate(node) for node in config.callbacks.values()]
     for callback in chosen:
-        if isinstance(callback, Scores) and config.metric:
-            callback.metric = instantiate(config.metric)
+        if isinstance(callback, Scores):
+            callback.choose({str(name): instantiate(node) for name, node in config.metric.items()}, last.get("scores") or {})
     return [
         stopwatch,
         *chosen,

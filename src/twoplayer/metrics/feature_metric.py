@@ -1,0 +1,57 @@
+"""Metrics of features: each image is looked at once, by one of the ranks, for all metrics together."""
+
+from typing import Annotated, Any
+
+import torch
+from annotated_types import Ge
+from torch import Tensor
+
+from twoplayer.data.base import ImageData
+from twoplayer.distributed import ranks
+from twoplayer.errors import DataError
+from twoplayer.metrics.base import Images, Metric
+from twoplayer.metrics.features import CHECKSUMS, NUM_FEATURES, SIZE, FeatureExtractor, load_features
+
+
+class FeatureMetric(Metric):
+    """Compares the features of `num_samples` samples with those of all real images of a split. A subclass writes `compare`."""
+
+    def __init__(self, *, num_samples: Annotated[int, Ge(2)]) -> None:
+        self.num_samples = num_samples
+        self._classifier = ""
+        self._extract: FeatureExtractor
+
+    def prepare(self, data: ImageData, device: torch.device) -> str | None:
+        """Load the classifier of these data, where there is one."""
+        if data.classifier is None:
+            return f"there are no features for {type(data).__name__}"
+        self._classifier = data.classifier
+        self._extract = load_features(data.classifier).to(device)
+        return None
+
+    def protocol(self) -> dict[str, Any]:
+        """Features, their resize rule, and the number of samples."""
+        return {
+            "num_samples": self.num_samples,
+            "features": f"{self._classifier} classifier, penultimate layer before its activation, {NUM_FEATURES}",
+            "features_sha256": CHECKSUMS[self._classifier],
+            "resize": f"to {SIZE} x {SIZE}, bilinear, antialiased",
+        }
+
+    def features(self, images: Images) -> Tensor:
+        """The features (N, 128) of samples, or of all images of a real split; the same tensor on every rank.
+
+        Raises DataError where real images have features that cannot tell them apart.
+        """
+        num = self.num_samples if images.num is None else images.num
+        features = images.keep((self._classifier, num), lambda: self._over_ranks(images, num))
+        if images.num is not None and (not features.isfinite().all() or (features == features[0]).all()):
+            raise DataError(f"the {self._classifier} classifier gives features that are not finite, or the same for all real images")
+        return features
+
+    def _over_ranks(self, images: Images, num: int) -> Tensor:
+        """Each rank has zeros in the place of the others' chunks, so that the sum over ranks is exact."""
+        own = torch.zeros(num, NUM_FEATURES, device=next(self._extract.parameters()).device)
+        for place, chunk in images.chunks(num, ranks.rank(), ranks.world_size()):
+            own[place] = self._extract(chunk)
+        return torch.stack(ranks.gather(own)).sum(0)
