@@ -71,7 +71,7 @@ BAD = [
     ("data.classes=[1,-2]", "data.classes[1]=-2: must be greater than or equal to 0"),
     ("trainer.devices=none", "trainer.devices=none: must be a whole number"),
     ("trainer.accelerator=tpu", "trainer.accelerator=tpu: must be 'auto', 'cpu', 'gpu' or 'mps'"),
-    ("callbacks.samples.every=0", "callbacks.samples.every=0: must be greater than 0"),
+    ("callbacks.samples.every_images=0", "callbacks.samples.every_images=0: must be greater than 0"),
     ("model.discriminator.num_outputs=2", "loss=non_saturating takes one number per image; set model.discriminator.num_outputs=1"),
     ("+loss.num_outputs=2", "loss.num_outputs is not a setting"),
     ("metric.fd.num_samples=1", "metric.fd.num_samples=1: must be greater than or equal to 2"),

@@ -170,10 +170,10 @@ def test_damage_without_a_digest_in_the_name_is_seen_too(tmp_path: Path) -> None
 
 def test_a_run_goes_on_from_the_generation_before(tmp_path: Path) -> None:
     play(tmp_path / "whole", "budget.images=96", "trick=[ema]")
-    play(tmp_path / "run", "budget.images=64", "checkpoint.images=32", "trick=[ema]")
+    play(tmp_path / "run", "budget.images=64", "checkpoint.every_images=32", "trick=[ema]")
     newest = checkpoints.generations(tmp_path / "run")[0].path
     newest.write_bytes(newest.read_bytes()[:-1])
-    summary = play(tmp_path / "run", "budget.images=96", "checkpoint.images=32", "trick=[ema]", "resume=auto")
+    summary = play(tmp_path / "run", "budget.images=96", "checkpoint.every_images=32", "trick=[ema]", "resume=auto")
     assert summary["segments"][-1] == {"resumed_from": 32, "trained": 64}
     assert state_sha256(tmp_path / "run") == state_sha256(tmp_path / "whole")
     assert newest.with_name(newest.name + ".broken").exists()  # set aside, not lost
@@ -217,7 +217,7 @@ def test_memory_that_is_not_there_costs_one_line(tmp_path: Path, record: Record)
 
 
 def test_a_disk_that_fills_up_costs_one_line_and_the_run_goes_on(tmp_path: Path, record: Record) -> None:
-    settings = ["model=gan", *SMALL, *WIDTHS["gan"], "checkpoint.images=32", "budget.images=320", "resume=auto", "run=run"]
+    settings = ["model=gan", *SMALL, *WIDTHS["gan"], "checkpoint.every_images=32", "budget.images=320", "resume=auto", "run=run"]
     full = "+callbacks.full={_target_:helpers.interruption_callbacks.FullDisk,iteration:7}"
     finished = commands.run("train.py", *settings, full, folder=tmp_path)
     assert finished.code == 5

@@ -75,14 +75,14 @@ def test_kills_lose_nothing(kills: int, whole: str, tmp_path: Path, record: Reco
         folder.mkdir()
         for _ in range(5):
             before = saved_moment(folder)
-            running = begin(folder, "checkpoint.images=160")
+            running = begin(folder, "checkpoint.every_images=160")
             wait_for_progress(running, folder, before)
             time.sleep(draw.uniform(0, 0.15))
             assert running.process.is_alive(), running.err.read_text()
             running.send(signal.SIGKILL)
             running.finish()
             assert saved_moment(folder) > before
-        finished = begin(folder, "checkpoint.images=160").finish()
+        finished = begin(folder, "checkpoint.every_images=160").finish()
         assert finished.code == 0, finished.errors
         segments = json.loads((folder / "run" / "summary.json").read_text())["segments"]
         assert len(segments) == 6
@@ -210,7 +210,14 @@ def test_a_folder_takes_one_run_at_a_time(tmp_path: Path) -> None:
 def test_not_finite_numbers_reach_neither_weights_nor_disk(what: str, player: str, tmp_path: Path, record: Record) -> None:
     spoil = f"+callbacks.spoil={{_target_:helpers.interruption_callbacks.Spoil,what:{what},player:{player},iteration:9}}"
     with pytest.raises(NumericsError) as error:
-        play(tmp_path / "run", "trick=[ema]", "checkpoint.images=16", "callbacks.scalars.every=1000", "budget.images=1600", spoil)
+        play(
+            tmp_path / "run",
+            "trick=[ema]",
+            "checkpoint.every_images=16",
+            "callbacks.scalars.every_iterations=1000",
+            "budget.images=1600",
+            spoil,
+        )
     assert error.value.exit_code == 4
     _, checkpoint = checkpoints.newest(tmp_path / "run") or pytest.fail("nothing saved")
     assert checkpoint["run"]["images_seen"] == 9 * 16  # the last before it; nothing of later is on the disk
@@ -222,19 +229,23 @@ def test_not_finite_numbers_reach_neither_weights_nor_disk(what: str, player: st
 def test_a_weight_beyond_what_a_float_holds_is_not_saved(tmp_path: Path) -> None:
     overflow = "+callbacks.overflow={_target_:helpers.interruption_callbacks.Overflow,iteration:3}"
     with pytest.raises(NumericsError, match=r"model.generator.* is not finite at 48 images seen"):
-        play(tmp_path / "run", "checkpoint.images=16", "budget.images=1600", overflow)
+        play(tmp_path / "run", "checkpoint.every_images=16", "budget.images=1600", overflow)
     assert saved_moment(tmp_path) == 32
 
 
 LOOKING = {
     "nothing logged": ["~callbacks.scalars", "metric=none", "~callbacks.samples"],
-    "every iteration logged": ["callbacks.scalars.every=1", "metric=none", "callbacks.samples.every=16"],
+    "every iteration logged": ["callbacks.scalars.every_iterations=1", "metric=none", "callbacks.samples.every_images=16"],
     "every third iteration logged, and scores": [
-        "callbacks.scalars.every=3",
+        "callbacks.scalars.every_iterations=3",
         "metric.fd.num_samples=64",
         "callbacks.scores.every_images=48",
     ],
-    "every iteration logged, and scores": ["callbacks.scalars.every=1", "metric.fd.num_samples=64", "callbacks.scores.every_images=32"],
+    "every iteration logged, and scores": [
+        "callbacks.scalars.every_iterations=1",
+        "metric.fd.num_samples=64",
+        "callbacks.scores.every_images=32",
+    ],
 }
 
 

@@ -27,8 +27,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "logger=wandb",
         "trick=[ema]",
         "budget.images=160",
-        "callbacks.scalars.every=5",
-        "callbacks.samples.every=80",
+        "callbacks.scalars.every_iterations=5",
+        "callbacks.samples.every_images=80",
     ]
     finished = commands.run("train.py", *settings, "run=here", folder=folder)
     assert finished.code == 0, finished.errors
@@ -109,7 +109,15 @@ def history(offline: Path) -> list[dict[str, Any]]:
 
 
 def test_a_run_that_goes_on_is_the_same_wandb_run_and_its_last_folder_is_whole(tmp_path: Path) -> None:
-    settings = ["model=gan", *SMALL, *WIDTHS["gan"], "logger=wandb", "callbacks.scalars.every=5", "callbacks.samples.every=80", "run=run"]
+    settings = [
+        "model=gan",
+        *SMALL,
+        *WIDTHS["gan"],
+        "logger=wandb",
+        "callbacks.scalars.every_iterations=5",
+        "callbacks.samples.every_images=80",
+        "run=run",
+    ]
     for images in (160, 320):
         finished = commands.run("train.py", *settings, f"budget.images={images}", "resume=auto", folder=tmp_path)
         assert finished.code == 0, finished.errors
@@ -124,7 +132,15 @@ def test_a_run_that_goes_on_is_the_same_wandb_run_and_its_last_folder_is_whole(t
 def test_tensorboard_forgets_what_will_be_logged_again(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    settings = ["model=gan", *SMALL, *WIDTHS["gan"], "logger=tensorboard", "callbacks.scalars.every=5", "checkpoint.images=80", "run=run"]
+    settings = [
+        "model=gan",
+        *SMALL,
+        *WIDTHS["gan"],
+        "logger=tensorboard",
+        "callbacks.scalars.every_iterations=5",
+        "checkpoint.every_images=80",
+        "run=run",
+    ]
     for images in (160, 320):
         if images == 320:  # as if it had been killed before the last save
             for path in (tmp_path / "run" / "checkpoints").glob("00000160*"):
@@ -136,7 +152,7 @@ def test_tensorboard_forgets_what_will_be_logged_again(tmp_path: Path) -> None:
 
 def test_a_run_goes_on_without_wandb(tmp_path: Path) -> None:
     end = "+callbacks.end={_target_:helpers.interruption_callbacks.EndWandb,iteration:4}"
-    settings = ["model=gan", *SMALL, *WIDTHS["gan"], "logger=wandb", "callbacks.scalars.every=1", "budget.images=160", "run=run"]
+    settings = ["model=gan", *SMALL, *WIDTHS["gan"], "logger=wandb", "callbacks.scalars.every_iterations=1", "budget.images=160", "run=run"]
     finished = commands.run("train.py", *settings, end, folder=tmp_path, timeout=100)
     assert finished.code == 0, finished.errors
     assert "W&B has ended" in finished.output

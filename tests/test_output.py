@@ -14,7 +14,7 @@ from helpers.games import PROJECT, SMALL, WIDTHS
 from twoplayer.paths import setting, shown
 
 TINY = ["model=gan", *SMALL, *WIDTHS["gan"], "budget.images=64"]
-SCORED = [*TINY, "+metric.brightness._target_=helpers.synthetic.Brightness", "callbacks.scalars.every=1"]
+SCORED = [*TINY, "+metric.brightness._target_=helpers.synthetic.Brightness", "callbacks.scalars.every_iterations=1"]
 
 
 def without_torch(*arguments: str, folder: Path) -> str:
@@ -87,7 +87,7 @@ def test_a_bar_ends_before_the_scores_of_the_end(tmp_path: Path) -> None:
 
 
 def test_an_error_is_in_the_log_of_its_run(tmp_path: Path) -> None:
-    wrong = ["optimizer@optimizer.discriminator=sgd", "optimizer.discriminator.lr=1e30", "callbacks.scalars.every=2"]
+    wrong = ["optimizer@optimizer.discriminator=sgd", "optimizer.discriminator.lr=1e30", "callbacks.scalars.every_iterations=2"]
     finished = commands.run("train.py", *TINY, *wrong, "run=here", folder=tmp_path)
     assert finished.code == 4
     assert finished.errors.strip() in (tmp_path / "here" / "train.log").read_text()

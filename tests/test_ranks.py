@@ -44,7 +44,7 @@ RUNS = {
         loss: ("gan", "model.discriminator.dropout=0.0", f"loss={loss}", *SGD)
         for loss in ("relativistic_average", "fisher", "mmd", "cramer")
     },
-    "undisturbed": ("gan", "trick=[ema]", "budget.images=3200", "checkpoint.images=64"),
+    "undisturbed": ("gan", "trick=[ema]", "budget.images=3200", "checkpoint.every_images=64"),
 }
 
 
@@ -194,7 +194,7 @@ def test_a_rank_that_is_killed_or_signalled_takes_the_run_down_and_it_resumes(
         "trainer.devices=2",
         "trick=[ema]",
         "budget.images=3200",
-        "checkpoint.images=64",
+        "checkpoint.every_images=64",
         "resume=auto",
     ]
     slow = "+callbacks.slow={_target_:helpers.interruption_callbacks.Slow,seconds:0.01}"

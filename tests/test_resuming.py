@@ -86,7 +86,7 @@ def test_two_resumes_are_as_good_as_one(tmp_path: Path) -> None:
 
 
 def test_what_is_logged_has_no_hole_and_no_double(tmp_path: Path) -> None:
-    often = ["callbacks.scalars.every=3", "callbacks.samples.every=64", "callbacks.samples.first=32"]
+    often = ["callbacks.scalars.every_iterations=3", "callbacks.samples.every_images=64", "callbacks.samples.first_images=32"]
     play(tmp_path / "whole", *EVERYTHING, *often, f"budget.images={END * BATCH}")
     # As a killed process leaves it: a checkpoint, and rows and grids from after it, the last row cut short.
     play(tmp_path / "parts", *EVERYTHING, *often, f"budget.images={11 * BATCH}")
@@ -149,7 +149,7 @@ def test_nothing_there_means_from_zero_in_that_folder(tmp_path: Path) -> None:
         ("data.batch_size=32", "data.batch_size is 32, was 16"),
         ("trick=[ema]", "trick.ema"),
         ("optimizer.generator.lr=0.1", "optimizer.generator.lr is 0.1"),
-        ("callbacks.scalars.every=7", "callbacks.scalars.every is 7"),
+        ("callbacks.scalars.every_iterations=7", "callbacks.scalars.every_iterations is 7"),
         ("data.num_images=100", "data.num_images is 100, was None"),
     ],
 )
@@ -188,7 +188,7 @@ def test_what_is_free_to_change(tmp_path: Path) -> None:
     free = [
         "budget.images=64",
         "budget.seconds=1000",
-        "checkpoint.seconds=7",
+        "checkpoint.every_seconds=7",
         "logger=csv",
         "debug=true",
         "callbacks.progress.seconds_between_lines=3",
@@ -216,11 +216,11 @@ def test_a_file_continues_its_own_run_only_if_nothing_newer_would_be_lost(tmp_pa
 
 
 def test_the_newest_two_and_the_best_are_kept(tmp_path: Path) -> None:
-    play(tmp_path / "run", "budget.images=160", "checkpoint.images=32")
+    play(tmp_path / "run", "budget.images=160", "checkpoint.every_images=32")
     assert [path.name[:8] for path in sorted((tmp_path / "run" / "checkpoints").iterdir())] == ["00000128", "00000160"]
     first = next((tmp_path / "run" / "checkpoints").glob("00000128*"))
     checkpoints.keep(tmp_path / "run", first)
-    play(tmp_path / "run", "budget.images=256", "checkpoint.images=32", "resume=auto")
+    play(tmp_path / "run", "budget.images=256", "checkpoint.every_images=32", "resume=auto")
     names = [path.name.rpartition("-")[0] for path in sorted((tmp_path / "run" / "checkpoints").iterdir())]
     assert names == ["00000224", "00000256", "best-00000128"]
 
@@ -280,13 +280,13 @@ def test_differences_name_the_settings() -> None:
 
 
 def test_a_killed_segment_is_told_of(tmp_path: Path) -> None:
-    play(tmp_path / "run", "budget.images=160", "checkpoint.images=48")
+    play(tmp_path / "run", "budget.images=160", "checkpoint.every_images=48")
     last = next((tmp_path / "run" / "checkpoints").glob("00000160*"))
     last.unlink()  # as if it had been killed before the end
     summary_file = tmp_path / "run" / "summary.json"
     summary = json.loads(summary_file.read_text())
     summary_file.write_text(json.dumps({**summary, "status": "running"}))
-    segments = play(tmp_path / "run", "budget.images=160", "checkpoint.images=48", "resume=auto")["segments"]
+    segments = play(tmp_path / "run", "budget.images=160", "checkpoint.every_images=48", "resume=auto")["segments"]
     assert segments == [{"resumed_from": 0, "trained": 144}, {"resumed_from": 144, "trained": 16}]
 
 

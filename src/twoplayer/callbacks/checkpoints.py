@@ -45,10 +45,10 @@ class Checkpoints(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, game: Game, outputs: Any, batch: Any, batch_index: int) -> None:  # type: ignore[override]
         """What all callbacks before this one have to say of this iteration is part of what is saved."""
-        late = self.schedule.seconds is not None and time.perf_counter() - self._saved_at >= self.schedule.seconds
+        late = self.schedule.every_seconds is not None and time.perf_counter() - self._saved_at >= self.schedule.every_seconds
         number, overdue = self._vote.cast(signals.received(), late, wait=trainer.should_stop)
         overdue = overdue and game.clock.iteration > self._saved_iteration + 1  # asked before that save, answered after it
-        due = self.schedule.images is not None and game.clock.crossed(self.schedule.images)
+        due = self.schedule.every_images is not None and game.clock.crossed(self.schedule.every_images)
         if due or overdue or number or trainer.should_stop or self._is_best(trainer, game):
             self._save(trainer, game)
         if number:

@@ -21,15 +21,20 @@ MAX_ROWS = 9
 
 
 class Samples(Callback):
-    """A grid of `num` samples in `samples/`, named by images seen: every so many images, more often at first (at `first` images and
+    """A grid of `num` samples in `samples/`, named by images seen: every so many images, more often at first (at `first_images` and
     at each doubling), and at the end. From these, an animation and a strip of log-spaced moments. Beside them `real.png`, a grid of the first
     images that are trained on.
     """
 
     def __init__(
-        self, *, num: Annotated[int, Ge(1)], columns: Annotated[int, Ge(1)], first: Annotated[int, Gt(0)], every: Annotated[int, Gt(0)]
+        self,
+        *,
+        num: Annotated[int, Ge(1)],
+        columns: Annotated[int, Ge(1)],
+        first_images: Annotated[int, Gt(0)],
+        every_images: Annotated[int, Gt(0)],
     ) -> None:
-        self.num, self.columns, self.first, self.every = num, columns, first, every
+        self.num, self.columns, self.first_images, self.every_images = num, columns, first_images, every_images
 
     def on_train_start(self, trainer: Trainer, game: Game) -> None:  # type: ignore[override]
         """Real images, and the untrained generator."""
@@ -43,7 +48,7 @@ class Samples(Callback):
         """The moments between; the last is left to the end."""
         if trainer.should_stop:
             return
-        if game.clock.crossed(self.every) or any(game.clock.crossed_once(moment) for moment in self._early()):
+        if game.clock.crossed(self.every_images) or any(game.clock.crossed_once(moment) for moment in self._early()):
             self._save(trainer, game)
 
     def on_train_end(self, trainer: Trainer, game: Game) -> None:  # type: ignore[override]
@@ -56,7 +61,7 @@ class Samples(Callback):
 
     def _early(self) -> list[int]:
         moments: list[int] = []
-        while (moment := self.first * 2 ** len(moments)) < self.every:
+        while (moment := self.first_images * 2 ** len(moments)) < self.every_images:
             moments.append(moment)
         return moments
 

@@ -17,8 +17,8 @@ from twoplayer.loggers.base import log_scalars
 class Scalars(Callback):
     """Every so many iterations. Until then the scalars stay on the device, so that nothing waits for it."""
 
-    def __init__(self, *, every: Annotated[int, Ge(1)]) -> None:
-        self.every = every
+    def __init__(self, *, every_iterations: Annotated[int, Ge(1)]) -> None:
+        self.every_iterations = every_iterations
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
         self._since: tuple[float, int] | None = None
@@ -33,7 +33,7 @@ class Scalars(Callback):
             # A copy: where updates are captured, the next one leaves its scalars in the same place.
             self._sums[name] = self._sums[name] + value if name in self._sums else value.clone()
             self._counts[name] = self._counts.get(name, 0) + 1
-        if game.clock.iteration % self.every == 0:
+        if game.clock.iteration % self.every_iterations == 0:
             self._log(trainer, game)
             self._sums, self._counts, self._since = {}, {}, (time.perf_counter(), game.clock.images_seen)
 

@@ -7,9 +7,11 @@ from typing import Any
 
 from twoplayer.commands import terminal
 from twoplayer.commands.messages import report
+from twoplayer.distributed import environment
 
 
 def main() -> None:
+    environment.end_with_parent()
     terminal.outlive()
     plan: dict[str, Any] = json.load(sys.stdin)
     try:

@@ -20,8 +20,8 @@ class Budget:
 class Checkpoint:
     """How often a run is saved, besides at its end: at whichever comes first."""
 
-    images: Annotated[int, Gt(0)] | None
-    seconds: Annotated[float, Gt(0)] | None
+    every_images: Annotated[int, Gt(0)] | None
+    every_seconds: Annotated[float, Gt(0)] | None
 
 
 @dataclass

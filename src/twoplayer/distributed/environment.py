@@ -1,6 +1,9 @@
 """What has started this process: a user, a rank of ours, torchrun or SLURM; told by the environment, before anything large is imported."""
 
+import ctypes
 import os
+import signal
+import sys
 
 RANK_VARIABLES = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PL_GLOBAL_SEED", "PL_SEED_WORKERS")
 """What a data parallel job leaves in the environment of the process that has started its ranks."""
@@ -27,3 +30,20 @@ def world_size() -> int:
 def by_others() -> bool:
     """Whether torchrun or SLURM has started this process as one of several."""
     return world_size() > 1
+
+
+PARENT = "TWOPLAYER_PARENT"
+"""The process that has started this rank."""
+
+
+def end_with_parent() -> None:
+    """Have the system kill this rank when the process that has started it dies, however it dies (Linux).
+
+    Without this a rank that waits for another one would stay for minutes. Only the first rank
+    writes, so nothing is cut short. Must be called in the first moments of the process.
+    """
+    if sys.platform == "linux" and PARENT in os.environ:
+        set_parent_death_signal = 1  # prctl.h
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+        if os.getppid() != int(os.environ[PARENT]):  # it has died before that
+            os._exit(128 + signal.SIGKILL)

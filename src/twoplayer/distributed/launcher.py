@@ -3,6 +3,13 @@
 Lightning's DDP wrapper reduces gradients behind `loss.backward()`, which does not fit two players
 with `backward(inputs=...)`: it would not reduce at all, and say nothing. So the module stays
 unwrapped, and the game reduces what it has to.
+
+torchrun's agent does not start these ranks, though the ranks can be started by it. It runs every
+rank in a child, so that `train` could not be rank 0 in its caller and return a summary; it leaves
+its signal handlers in the caller, ends a run that `nohup` protects, sends the survivors of a dead
+rank the SIGTERM that also asks for a save, kills a rank that is still in its iteration after 30 s,
+and its ranks outlive it after `kill -9`. (torch 2.15; `start_processes` of
+torch.distributed.elastic can leave rank 0 to its caller, and then saves no more than the `Popen`.)
 """
 
 import contextlib
@@ -68,7 +75,12 @@ class GameStrategy(SelfLaunchedStrategy):
 
 def _start_rank(number: int, plan: bytes) -> subprocess.Popen[bytes]:
     """Another process with this one's import path, so that it can import what this one can."""
-    variables = {"LOCAL_RANK": str(number), "RANK": str(number), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    variables = {
+        "LOCAL_RANK": str(number),
+        "RANK": str(number),
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        environment.PARENT: str(os.getpid()),
+    }
     child = subprocess.Popen([sys.executable, "-m", RANK_MODULE], env=os.environ | variables, stdin=subprocess.PIPE)
     assert child.stdin is not None
     with contextlib.suppress(BrokenPipeError), child.stdin:  # a child that has died is noticed by the watch
