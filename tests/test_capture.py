@@ -68,7 +68,7 @@ def state(game: Game) -> list[Tensor]:
 
 
 def test_a_captured_game_is_the_same_game(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    scalars = [Scalars(every=10) for _ in range(2)]
+    scalars = [Scalars(every_iterations=10) for _ in range(2)]
     written = fit(small(*TRICKS), tmp_path / "written", 13, scalars[0])
     stand_in = StandIn()
     game = captured_game(monkeypatch, stand_in)

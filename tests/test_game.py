@@ -297,7 +297,7 @@ def test_a_gradient_that_is_not_finite_never_reaches_the_weights(player: str, tm
     config = small()
     game = build_game(config, CPU)
     with pytest.raises(NumericsError, match="not finite"):
-        fit(config, tmp_path, 20, Poison(), Scalars(every=5), game=game)
+        fit(config, tmp_path, 20, Poison(), Scalars(every_iterations=5), game=game)
     assert game.clock.iteration == 5
     assert all(parameter.isfinite().all() for parameter in game.parameters())
 

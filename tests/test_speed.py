@@ -52,6 +52,6 @@ def test_an_iteration_costs_no_more_operators_than_it_did_and_waits_for_nothing(
 ) -> None:
     config = composed(f"model={model}", f"trick={tricks}", f"data.root={data_root}", "data.batch_size=4", "metric=none", "precision=fp32")
     between = Between(3, 7)
-    fit(config, tmp_path, 8, Scalars(every=100), between, game=build_game(config, CPU))
+    fit(config, tmp_path, 8, Scalars(every_iterations=100), between, game=build_game(config, CPU))
     assert {name: between.count.operators[name] for name in WAITS if between.count.operators[name]} == {}
     assert between.count.operators.total() / 4 <= most
