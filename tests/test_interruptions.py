@@ -152,7 +152,7 @@ def test_a_terminal_that_closes_fails_no_run(ignored: bool, tmp_path: Path) -> N
 def test_a_pipe_that_nobody_reads_fails_no_command(options: list[str]) -> None:
     ends, writes = os.pipe()
     os.close(ends)
-    script = "from twoplayer import terminal; terminal.outlive()\nfor _ in range(3): print('lost' * 9999, flush=True)"
+    script = "from twoplayer.commands import terminal; terminal.outlive()\nfor _ in range(3): print('lost' * 9999, flush=True)"
     assert subprocess.run([sys.executable, *options, "-c", script], stdout=writes, check=False).returncode == 0
     os.close(writes)
 

@@ -1,6 +1,7 @@
 """The IDX format of MNIST: a four-byte magic number, the sizes, then the bytes."""
 
 import gzip
+import math
 import zlib
 from pathlib import Path
 
@@ -29,7 +30,10 @@ def parse_idx(content: bytes, name: Path | str) -> Tensor:
     num_dimensions = content[3]
     header = 4 + 4 * num_dimensions
     shape = tuple(int.from_bytes(content[4 + 4 * i : 8 + 4 * i], "big") for i in range(num_dimensions))
-    expected = header + int(np.prod(shape))
+    expected = header + math.prod(shape)
     if len(content) < header or len(content) != expected:
         raise DataError(f"{name} holds {len(content):,} bytes, but its header {shape} asks for {expected:,}: it is truncated or altered")
-    return torch.from_numpy(np.frombuffer(content, np.uint8, offset=header).reshape(shape).copy())
+    try:
+        return torch.from_numpy(np.frombuffer(content, np.uint8, offset=header).reshape(shape).copy())
+    except ValueError as error:  # an empty array of huge sizes, or of more dimensions than there may be
+        raise DataError(f"{name} has the header {shape}, of which there is no array: {error}") from error
