@@ -1,7 +1,8 @@
-"""Write requirements.lock from pyproject.toml, or check that it is that: `uv run python .ci/lock.py [--check]`.
+"""Write requirements.lock from pyproject.toml, or check it: `uv run python .ci/lock.py [--check]`.
 
-The lock holds versions and hashes, and no address of an index: it is as good behind a mirror as in front of it. Versions in it stay while
-pyproject.toml allows them, whatever an index has added since; delete the file to take the newest.
+The lock holds versions and hashes, and no address of an index, so it works behind a mirror too.
+Versions in it stay while pyproject.toml allows them, whatever an index has added since; delete the
+file to take the newest.
 """
 
 import shutil
@@ -18,6 +19,8 @@ COMMAND = [
     "compile",
     "--quiet",
     "--universal",
+    "--python-version",
+    "3.11",
     "--generate-hashes",
     "--no-annotate",
     "--no-header",

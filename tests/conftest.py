@@ -1,14 +1,51 @@
 """Fixtures of all tests."""
 
 import json
+import multiprocessing.process
 import os
+import subprocess
 from datetime import date
+from typing import NoReturn
 
 import pytest
 import torch
 
 from helpers.games import PROJECT, SEED, Record
 from twoplayer.distributed.environment import RANK_VARIABLES
+
+SECONDS = {"unit": 120, "process": 600, "gpu": 600, "slow": 3600}
+"""How long a test of each tier may take before it counts as hanging."""
+
+STARTS = [
+    (subprocess.Popen, "__init__"),
+    (multiprocessing.process.BaseProcess, "start"),
+    *((os, name) for name in ("fork", "forkpty", "posix_spawn", "posix_spawnp", "system") if hasattr(os, name)),
+]
+"""Whatever starts a process from Python."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` chooses
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test without the mark of another tier is of the unit tier."""
+    for item in items:
+        tier = next((name for name in ("slow", "gpu", "process") if item.get_closest_marker(name)), "unit")
+        if tier == "unit":
+            item.add_marker(pytest.mark.unit)
+        if not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(SECONDS[tier]))
+
+
+def refuse_process(*arguments: object, **settings: object) -> NoReturn:
+    """Stands in for all of `STARTS` in the unit tier."""
+    pytest.fail("a test of the unit tier has started a process: mark it with @pytest.mark.process")
+
+
+@pytest.fixture(autouse=True)
+def _no_process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The unit tier starts no process, and so no second rank."""
+    if request.node.get_closest_marker("unit"):
+        for owner, name in STARTS:
+            monkeypatch.setattr(owner, name, refuse_process)
 
 
 @pytest.fixture(autouse=True)

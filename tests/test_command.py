@@ -15,6 +15,8 @@ from helpers.games import PROJECT, SMALL, WIDTHS, Record
 from twoplayer.commands.words import refuse_words
 from twoplayer.errors import ConfigurationError
 
+pytestmark = pytest.mark.process
+
 TINY = ["model=gan", *SMALL, *WIDTHS["gan"], "budget.images=64"]
 
 ONE = {

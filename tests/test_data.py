@@ -68,6 +68,7 @@ def test_subsets(data_root: str) -> None:
         mnist(data_root, classes=[11]).prepare_data()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("layout", ["plain", "packed", "torchvision", "dotted"])
 def test_an_existing_copy_is_used_as_it_is(layout: str, data_root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mnist(data_root).prepare_data()

@@ -55,6 +55,7 @@ def other_file_system() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("kills", [20, pytest.param(200, marks=pytest.mark.slow)])
 def test_a_kill_during_a_save_leaves_nothing_unreadable(kills: int, tmp_path: Path, other_file_system: Path, record: Record) -> None:
     draw, unreadable, during = random.Random(SEED), 0, 0
@@ -207,6 +208,7 @@ def test_other_errors_are_not_mistaken_for_it() -> None:
     assert out_of_resources(FileNotFoundError(errno.ENOENT, "No such file", "x")) is None
 
 
+@pytest.mark.process
 def test_memory_that_is_not_there_costs_one_line(tmp_path: Path, record: Record) -> None:
     huge = [*SMALL, *WIDTHS["gan"], "model=gan", "model.generator.widths=[2000000000,2000000]", "run=run"]
     finished = commands.run("train.py", *huge, folder=tmp_path)
@@ -216,6 +218,7 @@ def test_memory_that_is_not_there_costs_one_line(tmp_path: Path, record: Record)
     record("P14", "a model larger than the memory", 1, 1)
 
 
+@pytest.mark.process
 def test_a_disk_that_fills_up_costs_one_line_and_the_run_goes_on(tmp_path: Path, record: Record) -> None:
     settings = ["model=gan", *SMALL, *WIDTHS["gan"], "checkpoint.every_images=32", "budget.images=320", "resume=auto", "run=run"]
     full = "+callbacks.full={_target_:helpers.interruption_callbacks.FullDisk,iteration:7}"

@@ -28,6 +28,7 @@ def iterate(game: Game, iterations: int) -> dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in game.state_dict().items() if isinstance(tensor, torch.Tensor)}
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("model", "tricks"),
     [
@@ -55,6 +56,7 @@ IN_THE_STEP = [
 UNDER_BATCH_NORM = [name for name in IN_THE_STEP if name != "consistency"]  # which does not go with replay then
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("tricks", [UNDER_BATCH_NORM, [*IN_THE_STEP, "spectral_norm"]], ids=["together", "with spectral_norm"])
 def test_all_tricks_are_traced_whole_and_play_the_same_game(tricks: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Each gradient function is one graph, with no break, whatever acts in it; what is traced is run operator by operator, which takes seconds

@@ -89,6 +89,7 @@ def test_every_model_trains_with_every_loss(model: str, loss: str, tmp_path: Pat
     assert all(value.isfinite() for value in game.scalars.values())
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("trick", choices("trick"))
 def test_every_trick_trains_alone(trick: str, tmp_path: Path) -> None:
     loss = next(loss for loss in ("non_saturating", "wasserstein") if compatible(loss, trick))
@@ -97,6 +98,7 @@ def test_every_trick_trains_alone(trick: str, tmp_path: Path) -> None:
     assert bool(game.finite)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("trick", choices("trick"))
 @pytest.mark.parametrize("model", [*choices("model"), "minimal"])
 def test_every_trick_trains_every_model_or_is_refused_in_words(model: str, trick: str, tmp_path: Path) -> None:
@@ -187,6 +189,7 @@ def test_a_player_without_what_a_trick_needs_is_refused_in_words() -> None:
         before_output(Bare(torch.nn.Conv2d(1, 1, 1)), lambda features: torch.nn.Identity(), 1, "minibatch_stddev")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("loss", choices("loss"))
 def test_all_tricks_train_together(loss: str, tmp_path: Path) -> None:
     game = fit(with_all_tricks(f"loss={loss}", *LOSS_SETTINGS.get(loss, [])), tmp_path, 12)

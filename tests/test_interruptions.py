@@ -20,6 +20,8 @@ from helpers.games import PROJECT, SEED, SMALL, TOGETHER, WIDTHS, Record, play, 
 from twoplayer.errors import NumericsError
 from twoplayer.storage import checkpoints
 
+pytestmark = pytest.mark.process
+
 TRICKS = f"trick=[{','.join(name for name in TOGETHER if name != 'two_learning_rates')}]"
 IMAGES = 3200  # 200 iterations
 SETTINGS = [

@@ -15,6 +15,8 @@ from helpers import commands
 from helpers.games import SMALL, WIDTHS
 from twoplayer.loggers.run_folder import RunFolder
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:

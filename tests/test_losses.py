@@ -319,6 +319,7 @@ def test_the_multiplier_of_fisher_moves_towards_its_constraint() -> None:
     assert loss.discriminator(real, fake, ones, ones).item() == pytest.approx(-2 + 1.5 * excess + 0.5 / 2 * excess**2)
 
 
+@pytest.mark.process
 def test_fisher_holds_its_constraint_within_the_first_tenth_of_a_short_run(tmp_path: Path, data_root: str) -> None:
     class Moments(Callback):
         def __init__(self) -> None:

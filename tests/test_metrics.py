@@ -18,6 +18,8 @@ from twoplayer.metrics.base import CHUNK
 from twoplayer.metrics.fd import FD
 from twoplayer.metrics.scoring import Scoring
 
+pytestmark = pytest.mark.process
+
 NUM = 2000
 
 

@@ -13,6 +13,8 @@ from helpers import commands
 from helpers.games import PROJECT, SMALL, WIDTHS
 from twoplayer.paths import setting, shown
 
+pytestmark = pytest.mark.process
+
 TINY = ["model=gan", *SMALL, *WIDTHS["gan"], "budget.images=64"]
 SCORED = [*TINY, "+metric.brightness._target_=helpers.synthetic.Brightness", "callbacks.scalars.every_iterations=1"]
 

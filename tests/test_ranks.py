@@ -19,6 +19,8 @@ from twoplayer import CONF
 from twoplayer.losses.base import Loss
 from twoplayer.storage import checkpoints
 
+pytestmark = pytest.mark.process
+
 DUMP = "+callbacks.dump={_target_:helpers.rank_callbacks.Dump}"
 TRICKS = ",".join(TOGETHER)
 

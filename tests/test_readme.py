@@ -18,6 +18,7 @@ COMMANDS = sorted(
 )
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_of_the_documents_is_valid(command: str) -> None:
     overrides = [word for word in shlex.split(command, comments=True)[2:] if not word.startswith("-") and "<" not in word]
@@ -26,6 +27,7 @@ def test_a_command_of_the_documents_is_valid(command: str) -> None:
             composed(*job)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", choices("search"))
 def test_every_job_of_a_search_is_valid(name: str) -> None:
     parameters = OmegaConf.load(CONF / "search" / f"{name}.yaml").hydra.sweeper.params

@@ -17,6 +17,8 @@ from twoplayer.errors import ConfigurationError, DataError
 from twoplayer.runs.plan import differences, plan_run
 from twoplayer.storage import checkpoints, lock
 
+pytestmark = pytest.mark.process
+
 BATCH = 16
 END = 30  # iterations: two and a half epochs of the made-up data
 SHORT = [

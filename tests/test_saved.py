@@ -27,6 +27,8 @@ from twoplayer.runs.saved import great_circles
 from twoplayer.storage import checkpoints
 from twoplayer.storage.checkpoints import DurableCheckpoints
 
+pytestmark = pytest.mark.process
+
 
 def saved(folder: Path, *overrides: str) -> Game:
     """A small run; returns the game that its newest checkpoint holds, put together by hand."""

@@ -45,6 +45,7 @@ def attempt(action: Any) -> bool:
     return False
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("place", ["whole file", "pickle", "state", "config", "callbacks"])
 def test_a_hostile_checkpoint_runs_nothing(place: str, run: Path, tmp_path: Path, record: Record) -> None:
     canary = tmp_path / "canary"
@@ -81,6 +82,7 @@ TARGETS = [
 ]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("part", ["loss", "model.generator", "optimizer.generator"])
 def test_a_hostile_configuration_builds_nothing(part: str, target: str, run: Path, tmp_path: Path, record: Record) -> None:
@@ -129,6 +131,7 @@ def test_a_hostile_archive_writes_nowhere_else(tmp_path: Path, monkeypatch: pyte
     assert not Path("/tmp/twoplayer-escaped").exists()
 
 
+@pytest.mark.process
 def test_no_secret_is_in_what_a_run_leaves(tmp_path: Path, record: Record) -> None:
     secret = "planted0" * 5
     settings = ["model=gan", *SMALL, *WIDTHS["gan"], "logger=wandb", "budget.images=64", "run=run"]

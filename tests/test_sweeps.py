@@ -8,6 +8,8 @@ import pytest
 from helpers import commands
 from helpers.games import SMALL, WIDTHS
 
+pytestmark = pytest.mark.process
+
 TINY = ["model=gan", *SMALL, *WIDTHS["gan"], "budget.images=64"]
 OTHER = ["-m", "hydra/sweeper=three_points", *TINY, "sweep=here"]
 RATES = "optimizer.generator.lr=interval(1e-4,1e-2)"

@@ -52,6 +52,7 @@ def test_a_trial_takes_a_second_and_leaves_hopeless_numbers_out() -> None:
     assert asked[1] * 0.05 == pytest.approx(threads.TRIAL_SECONDS - 0.4, abs=0.11)
 
 
+@pytest.mark.process
 def test_the_number_that_was_chosen_is_recorded_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(2)
