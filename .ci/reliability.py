@@ -1,69 +1,74 @@
-"""Write RELIABILITY.md from what the tests have recorded in outputs/reliability/: `uv run python .ci/reliability.py`."""
+"""Write RELIABILITY.md from the tests' records in outputs/reliability/.
+
+`uv run python .ci/reliability.py`
+"""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 PROJECT = Path(__file__).parents[1]
 RECORDS = PROJECT / "outputs" / "reliability"
 PROMISES = {
-    "P1": "A run that goes on ends with the weights, bit for bit, of one that was never interrupted: every loss and trick, from any iteration, on one rank and on two.",
+    "P1": "A resumed run ends with bit-identical weights: every loss and trick, from any iteration, on one rank and on two.",
     "P2": "`kill -9` costs at most what came after the last save.",
-    "P3": "Logging, scores and samples never change the weights, however often.",
-    "P4": "A save is all or nothing, whatever happens during it.",
-    "P5": "What has become of a file since it was saved is noticed, and the one before it is used.",
-    "P6": "A signal has the run saved at the end of its iteration and ends it with 128 + its number; a second one ends it at once.",
-    "P7": "Numbers that are not finite reach neither the weights nor the disk.",
-    "P8": "A wrong configuration costs one line and exit code 2, and nothing is made.",
-    "P9": "Broken data cost one line that names the file, and exit code 3.",
-    "P10": "The same seed is the same run on the same machine.",
+    "P3": "Logging, scores and samples never change the weights.",
+    "P4": "A save is all or nothing.",
+    "P5": "A damaged checkpoint is detected, and the one before it is used.",
+    "P6": "A signal saves the run at the end of its iteration and ends it with 128 + its number; a second signal ends it at once.",
+    "P7": "Non-finite numbers reach neither the weights nor the disk.",
+    "P8": "A wrong configuration costs one line and exit code 2; nothing is created.",
+    "P9": "Broken data costs one line that names the file, and exit code 3.",
+    "P10": "The same seed gives the same run on the same machine.",
     "P11": "Opening a file runs no code.",
-    "P12": "No secret of the environment is in what a run leaves.",
-    "P13": "Two ranks hold the same shared state bit for bit, and play the game that one would.",
+    "P12": "A run leaves no secret of the environment.",
+    "P13": "Two ranks hold bit-identical shared state, and play the same game as one.",
     "P14": "Running out of disk or memory costs one line with sizes and the setting to change, and exit code 5.",
-    "mutation": "The tests see faults: each of these was put into a copy of the source, and the test that stands against it failed.",
+    "mutation": "Each of these faults, put into a copy of the source, fails the test for it.",
 }
-HEAD = """# What was tried, how often, and what came of it
+HEAD = """# Reliability
 
-Every line is what a test has recorded; the numbers come from the full counts where a line says full, else from the everyday run.
-All of it again, about half an hour on 2 cores:
+What the tests tried for each promise, and how often it held. Counts are full where the slow tests
+have run, else those of `uv run pytest`. The seed of all draws is 0. To repeat, in about half an hour on 2 cores:
 
 ```
 uv run pytest -m 'slow or not slow' && uv run python .ci/reliability.py
 ```
+
+| promise | what was tried | held / of | counts | date |
+| --- | --- | --- | --- | --- |
 """
 
 
 def main() -> None:
     records = [json.loads(path.read_text()) for path in sorted(RECORDS.glob("*.json"))]
+    (PROJECT / "RELIABILITY.md").write_text(HEAD + "".join(rows(records)))
+
+
+def rows(records: Iterable[dict[str, Any]]) -> list[str]:
+    """One row per trial; full counts replace everyday ones.
+
+    The variants of a trial, named in brackets, are added up.
+    """
     latest: dict[tuple[str, str], dict[str, Any]] = {}
-    for record in sorted(records, key=lambda record: record["full"]):  # the full counts have the last word
+    for record in sorted(records, key=lambda record: record["full"]):
         latest[record["promise"], record["what"]] = record
-    lines_of: dict[tuple[str, str], dict[str, Any]] = {}
-    for (promise, what), record in latest.items():  # the variants of one trial, named in brackets, are one line
-        line = lines_of.setdefault((promise, what.partition(" (")[0]), {**record, "held": 0, "tried": 0})
-        line["held"] += record["held"]
-        line["tried"] += record["tried"]
-        line["what"] = what.partition(" (")[0]
-    lines = [HEAD]
+    trials: dict[tuple[str, str], dict[str, Any]] = {}
+    for (promise, variant), record in latest.items():
+        what = variant.partition(" (")[0]
+        trial = trials.setdefault((promise, what), {**record, "held": 0, "tried": 0})
+        trial["held"] += record["held"]
+        trial["tried"] += record["tried"]
+    lines = []
     for promise, text in PROMISES.items():
-        rows = [line for (name, _), line in lines_of.items() if name == promise]
-        if not rows:
-            continue
-        lines += [
-            f"## {promise.capitalize()}",
-            "",
-            text,
-            "",
-            "| what was tried | held | of | counts | seed | date |",
-            "| --- | --- | --- | --- | --- | --- |",
-        ]
-        lines += [
-            f"| {row['what']} | {row['held']} | {row['tried']} | {'full' if row['full'] else 'everyday'} | {row['seed']} | {row['date']} |"
-            for row in rows
-        ]
-        lines.append("")
-    (PROJECT / "RELIABILITY.md").write_text("\n".join(lines))
+        cell = f"{promise.capitalize()}. {text}"
+        for (name, what), trial in trials.items():
+            if name == promise:
+                counts = "full" if trial["full"] else "everyday"
+                lines.append(f"| {cell} | {what} | {trial['held']} / {trial['tried']} | {counts} | {trial['date']} |\n")
+                cell = ""  # the promise stands in the first of its rows
+    return lines
 
 
 if __name__ == "__main__":
