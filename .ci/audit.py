@@ -1,4 +1,7 @@
-"""Compare the pinned versions with the known vulnerabilities, where the service that knows them can be reached: `uv run python .ci/audit.py`."""
+"""Compare the pinned versions with the known vulnerabilities: `uv run python .ci/audit.py`.
+
+Skipped where the service that knows them cannot be reached.
+"""
 
 import subprocess
 import sys

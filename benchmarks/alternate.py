@@ -1,4 +1,4 @@
-"""A callback that plays a bare loop in turn with the game that it watches, and times both in stretches of a few iterations."""
+"""A callback that runs a bare loop in turn with the game, and times both in stretches."""
 
 import copy
 import time
@@ -14,7 +14,7 @@ STRETCH, WARM_UP = 8, 24  # R1 is due in every eighth update
 
 
 class Alternate(Callback):
-    """Stretches of ours and of the bare loop, one after the other; the seconds per iteration of each go to `file`."""
+    """Stretches of ours and the bare loop in turn; seconds per iteration go to `file`."""
 
     def __init__(self, file: str) -> None:
         self.file = Path(file)

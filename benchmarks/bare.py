@@ -1,4 +1,7 @@
-"""The default game as a bare PyTorch loop: same networks, loss, R1, optimizers, average, precision and data, and nothing else."""
+"""The default game as a bare PyTorch loop.
+
+The same networks, loss, R1, optimizers, average, precision and data, and nothing else.
+"""
 
 import copy
 

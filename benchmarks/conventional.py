@@ -1,11 +1,14 @@
-"""The usual tutorial script for a DCGAN on MNIST, plain, as a class so that it can be stopped and timed.
+"""The usual tutorial script for a DCGAN on MNIST, as a class that can be stopped and timed.
 
-Generator, 32 x 32: linear 100 -> 128 x 8 x 8; batch norm; upsample x 2; 3 x 3 convolution 128 -> 128, batch norm, LeakyReLU 0.2; upsample x 2;
-3 x 3 convolution 128 -> 64, batch norm, LeakyReLU 0.2; 3 x 3 convolution 64 -> 1; tanh.
-Discriminator: four blocks of a 3 x 3 convolution with stride 2 (1 -> 16 -> 32 -> 64 -> 128), LeakyReLU 0.2, dropout 0.25 of whole
-channels and, from the second block on, batch norm; linear 128 x 2 x 2 -> 1; sigmoid.
-Binary cross-entropy, Adam 2e-4 with betas 0.5 and 0.999, batch 64, weights from N(0, 0.02), float32, images one by one through
-resize, to-tensor and normalize in a DataLoader. The generator learns first in each iteration; the discriminator sees the same fakes.
+Generator, 32 x 32: linear 100 -> 128 x 8 x 8; batch norm; upsample x 2; 3 x 3 convolution 128 ->
+128, batch norm, LeakyReLU 0.2; upsample x 2; 3 x 3 convolution 128 -> 64, batch norm, LeakyReLU
+0.2; 3 x 3 convolution 64 -> 1; tanh.
+Discriminator: four blocks of a 3 x 3 convolution with stride 2 (1 -> 16 -> 32 -> 64 -> 128),
+LeakyReLU 0.2, dropout 0.25 of whole channels and, from the second block on, batch norm; linear
+128 x 2 x 2 -> 1; sigmoid.
+Binary cross-entropy, Adam 2e-4 with betas 0.5 and 0.999, batch 64, weights from N(0, 0.02),
+float32, images one by one through resize, to-tensor and normalize in a DataLoader. The generator
+learns first in each iteration; the discriminator sees the same fakes.
 """
 
 from collections.abc import Iterator
@@ -63,7 +66,7 @@ class Discriminator(nn.Module):
 
 
 class Script:
-    """`train` plays one iteration after the other, for ever; an epoch that was begun before `load` begins anew."""
+    """`train` runs iterations without end; an epoch that was begun before `load` begins anew."""
 
     def __init__(self, seed: int, data_root: str) -> None:
         torch.manual_seed(seed)

@@ -1,7 +1,7 @@
-"""Time to quality: the conventional script and our default recipe, both scored by our `fd_validation`, on one axis of seconds.
+"""Time to quality: the conventional script and our default recipe, scored by `fd_validation`.
 
-The seconds are those of training; scoring stops the clock for both. What has been measured is kept in outputs/benchmarks/, so that
-a benchmark that was interrupted goes on where it was.
+The seconds are those of training; scoring stops the clock for both. What has been measured is
+kept in outputs/benchmarks/, so that a benchmark that was interrupted goes on where it was.
 """
 
 import json
@@ -118,7 +118,10 @@ def _sampler(game: Any) -> Sampler:
 
 
 def of_ours(seed: int, play: Callable[..., Any]) -> tuple[list[Point], dict[str, float]]:
-    """Our default recipe to its end, and its score on the test split; a run that was interrupted begins anew."""
+    """Our default recipe to its end, and its score on the test split.
+
+    An interrupted run begins anew.
+    """
     name, file = f"ours_{seed}", FOLDER / f"ours_{seed}.json"
     if not file.exists():
         (FOLDER / f"{name}.jsonl").unlink(missing_ok=True)
@@ -132,7 +135,7 @@ def of_ours(seed: int, play: Callable[..., Any]) -> tuple[list[Point], dict[str,
 
 
 def reach(points: list[Point], score: float) -> float | None:
-    """Seconds until a curve is at a score, in a straight line between points; None if it never is."""
+    """Seconds until a curve reaches a score, interpolated linearly; None if it never does."""
     before = None
     for point in points:
         if point["fd_validation"] <= score:
@@ -145,7 +148,10 @@ def reach(points: list[Point], score: float) -> float | None:
 
 
 def compare(script: list[list[Point]], ours: list[list[Point]]) -> dict[str, Any]:
-    """How much sooner ours is where the script is after one epoch, and after two: for each of its seeds, the median of ours."""
+    """How much sooner ours is where the script is after one epoch, and after two.
+
+    For each of its seeds, the median of ours.
+    """
     found: dict[str, Any] = {"images/s of the script": statistics.median(points[-1]["images"] / points[-1]["seconds"] for points in script)}
     for epochs in (1, 2):
         times, scores, seconds = [], [], []

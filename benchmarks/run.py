@@ -1,7 +1,8 @@
-"""Measure how fast the game is played: `python benchmarks/run.py`, on a quiet machine (an hour and a half, most of it `quality`), or
-`python benchmarks/run.py overhead scaling` for some of it. Writes benchmarks/results.json and docs/time_to_quality.png, and prints a table.
+"""Measure how fast the game is: `python benchmarks/run.py`, on a quiet machine (an hour and a half,
+most of it `quality`), or `python benchmarks/run.py overhead scaling` for some of it. Writes
+benchmarks/results.json and docs/time_to_quality.png, and prints a table.
 
-All figures are ratios within one run, or stand beside what the machine itself can do at that moment.
+All figures are ratios within one run, or stand beside what the machine can do at that moment.
 """
 
 import contextlib
@@ -128,7 +129,10 @@ def peak(precision: Precision, size: int = 2048, repeats: int = 5) -> float:
 
 
 def efficiency() -> dict[str, Any]:
-    """Counted FLOPs of an iteration over its time, against this machine's own matrix product in the precision that a run has here."""
+    """Counted FLOPs of an iteration over its time, against this machine's own matrix product.
+
+    Both in the precision that a run has here.
+    """
     precision, found = resolve_precision("auto", CPU), {}
     for model in track(("dcgan", "gan"), "efficiency"):
         config = composed(f"model={model}", f"precision={precision}")
@@ -181,7 +185,10 @@ def engines() -> dict[str, Any]:
 
 
 def startup() -> dict[str, Any]:
-    """From the command to its first iteration, everything cached, without scores and grids, over importing Lightning alone."""
+    """From the command to its first iteration, over importing Lightning alone.
+
+    Everything is cached; there are no scores and grids.
+    """
     script = HERE.parent / "src" / "train.py"
     ratios, ours = [], []
     for _ in track(range(REPEATS), "start-up"):
@@ -224,7 +231,7 @@ def ranks(devices: int) -> float:
 
 
 def scaling() -> dict[str, Any]:
-    """Speed and peak memory of the default game against batch size, width and image size; two ranks against one."""
+    """Speed and peak memory of the default game by batch size, width and image size; two ranks."""
     changes = [f"data.batch_size={size}" for size in (32, 64, 128, 256, 512)]
     changes += [f"model.generator.width={8 * times} model.discriminator.width={16 * times}" for times in (1, 2, 4)]
     changes += [f"data.image_size={size}" for size in (28, 32, 64, 128)]
@@ -238,7 +245,10 @@ def scaling() -> dict[str, Any]:
 
 
 def threads() -> dict[str, Any]:
-    """Images a second on one thread, on all, and on those that a run chooses at its start; on a quiet machine, and beside a busy process."""
+    """Images a second on one thread, on all, and on as many as a run chooses at its start.
+
+    On a quiet machine, and beside a busy process.
+    """
     found: dict[str, Any] = {}
     for beside in ("alone", "beside a busy process"):
         busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(beside != "alone")]
@@ -266,7 +276,10 @@ def threads() -> dict[str, Any]:
 
 
 def gpu() -> dict[str, Any]:
-    """Every engine for every family, batch size, with and without a penalty; and the time for the budget of the published tables."""
+    """Every engine for every family and batch size, with and without a penalty.
+
+    And the time for the budget of the published tables.
+    """
     if not torch.cuda.is_available():
         return {"skipped": "there is no GPU"}
     found: dict[str, Any] = {"device": torch.cuda.get_device_name()}
@@ -293,7 +306,7 @@ def gpu() -> dict[str, Any]:
 
 
 def quality() -> dict[str, Any]:
-    """Seconds until our default recipe is where the usual tutorial script is after one epoch and after two."""
+    """Seconds until our default recipe is where the tutorial script is after one epoch and two."""
     return time_to_quality(play, open_data(composed()), PLOT)
 
 

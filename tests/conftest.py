@@ -58,7 +58,7 @@ def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def record(request: pytest.FixtureRequest) -> Record:
-    """Notes what was tried for a promise, and how often it held, for RELIABILITY.md: `record("P2", "kills", tried, held)`."""
+    """Records for RELIABILITY.md how often a promise held: `record("P2", "kills", tried, held)`."""
 
     def note(promise: str, what: str, tried: int, held: int) -> None:
         folder = PROJECT / "outputs" / "reliability"

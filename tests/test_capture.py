@@ -1,4 +1,7 @@
-"""Captured updates play the same game. Graphs need a GPU; all around them is tried with a stand-in that plays its function again."""
+"""Captured updates give the same run as eager ones.
+
+Graphs need a GPU; all around them is tried with a stand-in that calls its function again.
+"""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,7 +24,7 @@ TRICKS = ["trick=[ema,r1,instance_noise,schedule]", "trick.r1.every_updates=3", 
 
 
 class StandIn:
-    """Captures without playing, as a GPU does, and plays the function again where the results of the first time lie."""
+    """Captures without effect, as a GPU does; a replay calls the function again."""
 
     def __init__(self) -> None:
         self.captured = self.replayed = 0

@@ -1,4 +1,4 @@
-"""The entry scripts as a user meets them: help, mistakes, exit codes, and what they leave behind."""
+"""The entry scripts as a user meets them: help, mistakes, exit codes, and files."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""A save is all or nothing, what has become of it since is noticed, and running out is explained."""
+"""A save is all or nothing, damage is detected, and running out of disk or memory is explained."""
 
 import errno
 import itertools

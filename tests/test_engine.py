@@ -59,8 +59,9 @@ UNDER_BATCH_NORM = [name for name in IN_THE_STEP if name != "consistency"]  # wh
 @pytest.mark.process
 @pytest.mark.parametrize("tricks", [UNDER_BATCH_NORM, [*IN_THE_STEP, "spectral_norm"]], ids=["together", "with spectral_norm"])
 def test_all_tricks_are_traced_whole_and_play_the_same_game(tricks: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each gradient function is one graph, with no break, whatever acts in it; what is traced is run operator by operator, which takes seconds
-    where the code generator would take minutes.
+    """Each gradient function is one graph without a break, whatever acts in it.
+
+    The graph is run operator by operator: seconds, where the code generator would take minutes.
     """
     compiled = torch.compile
     monkeypatch.setattr(

@@ -1,4 +1,4 @@
-"""The game itself: every model with every loss and trick, who is updated when, and what keeps the numbers finite."""
+"""The game: every model with every loss and trick, turns, and what keeps the numbers finite."""
 
 import ast
 import inspect
@@ -65,7 +65,7 @@ def compatible(loss: str, trick: str) -> bool:
 
 
 def with_all_tricks(*overrides: str) -> DictConfig:
-    """All tricks but those that are refused with these settings, each of which the refusal names."""
+    """All tricks but those that are refused with these settings, which the refusal names."""
     tricks = list(TOGETHER)
     while True:
         try:
@@ -363,7 +363,7 @@ def test_dcgan_keeps_its_guidelines() -> None:
 
 
 def test_the_step_asks_no_setting() -> None:
-    """What is played follows from who acts where; whoever adds an `if` on a setting to the step has missed a place."""
+    """What is done follows from who acts where: an `if` on a setting in the step misses a place."""
     methods = (
         "training_step",
         "iterate",

@@ -1,4 +1,4 @@
-"""A run cannot be lost: it is killed, signalled, spoiled and run twice, and goes on as if nothing had been."""
+"""A run that is killed, signalled, spoiled or started twice resumes as if nothing had been."""
 
 import fcntl
 import json
@@ -121,7 +121,7 @@ def test_a_terminal_that_closes_fails_no_run(ignored: bool, tmp_path: Path) -> N
     ours, theirs = os.openpty()
 
     def own_terminal() -> None:
-        """What is about to be started is the first process of a session whose terminal is its standard input, and hears when it closes."""
+        """Make the process the leader of a session with this terminal, so that it gets SIGHUP."""
         os.setsid()
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
         signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)

@@ -1,4 +1,4 @@
-"""Every loss against its formula, written out anew in plain Python, and the gradients that follow from it."""
+"""Every loss against its formula in plain Python, and the gradients that follow from it."""
 
 import math
 from pathlib import Path

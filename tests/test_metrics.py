@@ -1,4 +1,4 @@
-"""The features and the score: what they are, what they cost to fool, and that they move when samples get worse."""
+"""The features and the score: what they are, and that they move when samples get worse."""
 
 from collections.abc import Callable
 

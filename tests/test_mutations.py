@@ -1,4 +1,4 @@
-"""Faults put back, one at a time, into a copy of the source: the test that stands against each has to fail."""
+"""Faults, one at a time, in a copy of the source: the test for each has to fail."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Two ranks on one CPU: the same shared state, different noise, the right world size in every job of a multirun."""
+"""Two ranks on one CPU: shared state, own noise, the world size of every job of a multirun."""
 
 import json
 import os

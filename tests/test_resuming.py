@@ -49,7 +49,7 @@ EVERYTHING = [ALL_TRICKS, *SHORT, "loss=non_saturating"]
 
 
 def interrupted(folder: Path, stop: int, end: int, *overrides: str, model: str = "gan") -> list[dict[str, int]]:
-    """A run that ends after `stop` iterations and goes on to `end`; the segments of the second part."""
+    """A run that ends after `stop` iterations and resumes to `end`; the second part's segments."""
     play(folder, *overrides, f"budget.images={stop * BATCH}", model=model)
     summary = play(folder, *overrides, f"budget.images={end * BATCH}", "resume=auto", model=model)
     segments: list[dict[str, int]] = summary["segments"]
@@ -90,7 +90,7 @@ def test_two_resumes_are_as_good_as_one(tmp_path: Path) -> None:
 def test_what_is_logged_has_no_hole_and_no_double(tmp_path: Path) -> None:
     often = ["callbacks.scalars.every_iterations=3", "callbacks.samples.every_images=64", "callbacks.samples.first_images=32"]
     play(tmp_path / "whole", *EVERYTHING, *often, f"budget.images={END * BATCH}")
-    # As a killed process leaves it: a checkpoint, and rows and grids from after it, the last row cut short.
+    # As a killed process leaves it: a checkpoint, later rows and grids, the last row cut short.
     play(tmp_path / "parts", *EVERYTHING, *often, f"budget.images={11 * BATCH}")
     (saved,) = (tmp_path / "parts" / "checkpoints").glob("0*")
     shutil.copy2(saved, tmp_path / saved.name)

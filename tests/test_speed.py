@@ -1,4 +1,4 @@
-"""What an iteration costs, counted and not timed: operators, and waits of the host for the device."""
+"""What an iteration costs, counted, not timed: operators, and waits of the host for the device."""
 
 from collections import Counter
 from pathlib import Path
@@ -16,7 +16,7 @@ WAITS = ("aten._local_scalar_dense.default", "aten.nonzero.default", "aten.maske
 
 
 class Count(TorchDispatchMode):
-    """Operators by name. The optimizers' own numbers are on the host: to read them waits for nothing."""
+    """Operators by name. The optimizers' own numbers are on the host: reading them never waits."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class Count(TorchDispatchMode):
 
 
 class Between(Callback):
-    """Counts from the start of one iteration to the end of another, what other callbacks do between included."""
+    """Counts from the start of one iteration to the end of another, other callbacks included."""
 
     def __init__(self, first: int, last: int) -> None:
         self.first, self.last, self.count = first, last, Count()

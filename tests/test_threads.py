@@ -1,4 +1,4 @@
-"""The number of threads: chosen by counting what trial iterations take, recorded, and kept when a run goes on."""
+"""The number of threads: chosen by timing trial iterations, recorded, and kept on resume."""
 
 import logging
 from collections import Counter
@@ -17,7 +17,7 @@ from twoplayer.storage import checkpoints
 
 
 def machine(seconds: dict[int, float]) -> tuple[Callable[[int], float], Counter[int]]:
-    """A machine on which an iteration takes so long with each number of threads, and how often each was asked for."""
+    """A machine with given seconds per iteration by number of threads, and the counts of trials."""
     asked: Counter[int] = Counter()
 
     def iterate(number: int) -> float:

@@ -1,4 +1,7 @@
-"""Commands run as a user would run them, each in a process of its own that is forked from one with everything imported."""
+"""Commands run as a user would run them.
+
+Each in a process of its own, forked from one with everything imported.
+"""
 
 import multiprocessing
 import os

@@ -1,4 +1,4 @@
-"""What tests share: composed configurations, small games, and commands run as a user would run them."""
+"""What tests share: composed configurations, small games and small runs."""
 
 import hashlib
 import re
@@ -131,7 +131,10 @@ def play(folder: Path, *overrides: str, model: str = "gan") -> dict[str, Any]:
 
 
 def state_sha256(run: Path) -> str:
-    """Of all that the newest checkpoint of a run holds of the game: players, optimizers, loss, tricks, counters, sums of scalars, scores."""
+    """Of all that the newest checkpoint of a run holds of the game.
+
+    Players, optimizers, loss, tricks, counters, sums of scalars, scores.
+    """
     _, checkpoint = checkpoints.newest(run) or pytest.fail(f"nothing is saved in {run}")
     game = {name: checkpoint[name] for name in ("state_dict", "optimizer_states", "per_rank")}
     callbacks = {

@@ -1,4 +1,7 @@
-"""Two ranks, forked from a process that has everything imported, as torchrun would start them; they walk through many small runs."""
+"""Two ranks, started as torchrun would, which walk through many small runs.
+
+They are forked from a process that has everything imported.
+"""
 
 import os
 import random
@@ -10,7 +13,7 @@ from helpers import commands
 
 
 def free_port() -> int:
-    """Below the ports that the system gives to connections of its own, so that it is still free when it is used."""
+    """Below the ports that the system gives to its own connections, so that it stays free."""
     for port in random.sample(range(15000, 30000), 100):
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)):

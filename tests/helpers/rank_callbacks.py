@@ -59,7 +59,7 @@ class Memory(Trick):
 
 
 class RankNoise(Callback):
-    """Draws from the global stream outside the game, differently on each rank: nothing may depend on it."""
+    """Draws from the global stream outside the game, differently on each rank; changes nothing."""
 
     def on_train_batch_end(self, *arguments: Any) -> None:
         torch.randn(1 + ranks.rank())

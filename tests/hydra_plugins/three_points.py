@@ -1,4 +1,4 @@
-"""A sweeper that is not Hydra's own: three jobs, whose results it reads, along the intervals that it is given."""
+"""A sweeper that is not Hydra's own: three jobs along intervals, whose results it reads."""
 
 import json
 from typing import Any
@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 
 class ThreePoints(Sweeper):
-    """Plays the start, the middle and the end of every interval, one after another, and prints what each job returns."""
+    """Runs the start, middle and end of every interval, and prints what each job returns."""
 
     launcher: Launcher
 
