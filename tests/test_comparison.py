@@ -47,7 +47,8 @@ def test_without_a_baseline_there_are_no_speeds(sweep: Path, capsys: pytest.Capt
 
 
 def test_a_table_goes_where_it_is_marked_with_pictures(sweep: Path, tmp_path: Path) -> None:
-    file = tmp_path / "README.md"
+    file = tmp_path / "docs" / "results.md"
+    file.parent.mkdir()
     file.write_text("above\n<!-- losses -->\nold\n<!-- /losses -->\nbelow\n")
     for _ in range(2):
         write_table(runs=[str(sweep / "hinge"), str(sweep / "minimax")], baseline=None, into=str(file), name="losses")
@@ -55,17 +56,17 @@ def test_a_table_goes_where_it_is_marked_with_pictures(sweep: Path, tmp_path: Pa
     assert text.startswith("above\n<!-- losses -->\n| ")
     assert text.endswith("<!-- /losses -->\nbelow\n")
     assert "old" not in text
-    assert text.count('<img src="docs/losses/loss_hinge.png"') == 1
+    assert text.count('<img src="losses/loss_hinge.png"') == 1
     with Image.open(tmp_path / "docs" / "losses" / "loss_hinge.png") as picture:
         assert picture.width == pytest.approx(4 * picture.height, rel=0.05)
 
 
 def test_a_picture_of_few_samples_is_theirs_alone(tmp_path: Path) -> None:
     play(tmp_path / "run", "budget.images=32", "callbacks.samples.num=5")
-    file = tmp_path / "README.md"
+    file = tmp_path / "results.md"
     file.write_text("<!-- runs -->\n<!-- /runs -->\n")
     write_table(runs=str(tmp_path / "run"), baseline=None, into=str(file), name="runs")
-    (path,) = (tmp_path / "docs" / "runs").glob("*.png")
+    (path,) = (tmp_path / "runs").glob("*.png")
     with Image.open(path) as picture, Image.open(tmp_path / "run" / "samples" / "00000032.png") as grid:
         assert picture.size == (grid.width // 2, grid.height // 2)
 

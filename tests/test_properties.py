@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from helpers.games import CPU
 from twoplayer.callbacks.samples import log_spaced
-from twoplayer.config.check import leaves
 from twoplayer.data.base import Batches, Split
 from twoplayer.data.idx import parse_idx
 from twoplayer.errors import DataError
 from twoplayer.runs.plan import FREE, differences
 from twoplayer.runs.saved import great_circles
+from twoplayer.settings import leaves
 
 few = settings(deadline=None, derandomize=True, database=None, max_examples=50)
 

@@ -40,7 +40,7 @@ def write_table(
     reference = None if baseline is None else found[titles.index(baseline)]
     names = score_names(found)
     refuse_protocols(found, titles)
-    pictures = draw(found, titles, Path(into).parent / "docs" / name) if into else [None] * len(found)
+    pictures = draw(found, titles, Path(into).parent / name) if into else [None] * len(found)
     rows = [
         row(run, title, names, reference, os.path.relpath(picture, Path(into).parent) if into and picture else None)
         for run, title, picture in zip(found, titles, pictures, strict=True)

@@ -1,0 +1,135 @@
+"""What the documents say is so: commands compose, links lead somewhere, lists are complete."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+
+from helpers.games import PROJECT, choices, composed
+from twoplayer import CONF
+
+PAGES = [*sorted(PROJECT.glob("*.md")), *sorted((PROJECT / "docs").glob("*.md"))]
+HELP = sorted((CONF / "hydra" / "help").glob("*.yaml"))
+README = (PROJECT / "README.md").read_text()
+GENERATED = "RELIABILITY.md"
+
+
+def commands(path: Path) -> list[str]:
+    """The lines of code that call one of our scripts, without what precedes the script, comments and continuations."""
+    text = path.read_text()
+    code = text if path.suffix == ".yaml" else "\n".join(re.findall(r"^```\w*\n(.*?)^```", text, re.DOTALL | re.MULTILINE))
+    lines = re.sub(r"\s*\\\n\s*", " ", code).splitlines()
+    calls = [re.search(r"(?:^|\s)src/(?:train|sample|compare|export)\.py\b.*", line) for line in lines if not line.startswith("#")]
+    return [re.split(r"\s{3,}(?=\S+ )|\s#|&&", call[0].strip())[0].strip() for call in calls if call]
+
+
+COMMANDS = sorted({command for path in (*PAGES, *HELP) for command in commands(path)})
+
+
+def settings(command: str) -> tuple[str, list[str]]:
+    """The script of a command, and its settings but for those that a reader fills in."""
+    script, *words = shlex.split(re.sub(r"\S*<[^>]*>\S*|--cfg \w+", "", command))
+    return Path(script).stem, [word for word in words if not word.startswith("-")]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_of_the_documents_is_valid(command: str) -> None:
+    script, overrides = settings(command)
+    overrides = [word for word in overrides if not word.startswith("hydra/launcher=")]  # of a plugin that is not installed here
+    jobs = BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(overrides), max_batch_size=None)
+    for job in (job for batch in jobs for job in batch):
+        if script == "train":
+            composed(*job)
+        else:
+            GlobalHydra.instance().clear()
+            with initialize_config_dir(str(CONF), version_base="1.3"):
+                compose(script, list(job))
+
+
+def test_the_commands_are_found() -> None:
+    assert {settings(command)[0] for command in COMMANDS} == {"train", "sample", "compare", "export"}
+    for name in ("README.md", "docs/results.md", "docs/resume.md", "docs/default_recipe.md", "conf/hydra/help/twoplayer.yaml"):
+        assert commands(PROJECT / name), name
+
+
+TIPS = re.findall(r"^\| (\d+) \|.*\| (.*) \|$", (PROJECT / "docs" / "ganhacks.md").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize(("number", "cell"), TIPS)
+def test_the_settings_of_a_tip_are_valid(number: str, cell: str) -> None:
+    for setting in re.findall(r"`([\w.]+=[^`\s]+)`", cell):
+        composed(setting)
+
+
+def test_there_are_seventeen_tips() -> None:
+    assert [int(number) for number, _ in TIPS] == [*range(1, 18)]
+
+
+@pytest.mark.parametrize("name", choices("search"))
+def test_every_job_of_a_search_is_valid(name: str) -> None:
+    parameters = OmegaConf.load(CONF / "search" / f"{name}.yaml").hydra.sweeper.params
+    asked = OverridesParser.create().parse_overrides([f"{key}={value}" for key, value in parameters.items()])
+    (jobs,) = BasicSweeper.split_arguments(asked, max_batch_size=None)
+    assert len(jobs) > 1
+    for job in jobs:
+        composed(f"+search={name}", *job)
+
+
+def test_all_tricks_are_in_the_search_of_tricks() -> None:
+    text = (CONF / "search" / "tricks.yaml").read_text()
+    assert {*re.findall(r"\[(\w+)\]", text)} == set(choices("trick"))
+
+
+def test_the_source_tree_is_the_one_described() -> None:
+    tree = (PROJECT / "docs" / "architecture.md").read_text().split("```")[1]
+    named = set(re.findall(r"(\w+\.py)\b", tree))
+    top = {path.name for folder in (PROJECT / "src", PROJECT / "src" / "twoplayer") for path in folder.glob("*.py")} - {"__init__.py"}
+    assert named - {"base.py"} == top
+    folders = {path.parent.name for path in (PROJECT / "src" / "twoplayer").glob("*/__init__.py")}
+    assert folders <= set(re.findall(r"(\w+)/", tree))
+
+
+@pytest.mark.parametrize("group", ["model", "loss", "trick", "data", "metric", "logger", "trainer"])
+def test_all_choices_are_listed(group: str) -> None:
+    rows = " ".join(line for line in README.splitlines() if line.startswith(f"| `{group}`"))
+    assert {path.stem for path in (CONF / group).glob("*.yaml")} <= set(re.findall(r"`(\w+)`", rows))
+
+
+def test_all_recipes_and_documents_are_listed() -> None:
+    assert set(choices("experiment")) <= set(re.findall(r"^\| `(\w+)`", README, re.MULTILINE))
+    assert {path.relative_to(PROJECT).as_posix() for path in PAGES} - {"README.md"} <= set(re.findall(r"\]\(([\w/.]+)\)", README))
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) <= 170
+
+
+def anchors(path: Path) -> set[str]:
+    """The anchors that GitHub gives to the headings of a page."""
+    headings = re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_links_lead_somewhere(path: Path) -> None:
+    text = path.read_text()
+    for link in {*re.findall(r"\]\(([^)\s]+)\)", text), *re.findall(r'src="([^"]+)"', text)}:
+        target, _, anchor = link.partition("#")
+        if "://" in target or target.startswith("../../actions/"):  # a page of GitHub's
+            continue
+        there = path.parent / target if target else path
+        assert there.exists(), link
+        assert not anchor or anchor in anchors(there), link
+
+
+@pytest.mark.parametrize("path", [path for path in PAGES if path.name != GENERATED], ids=lambda path: path.name)
+def test_lines_of_prose_are_short(path: Path) -> None:
+    text = re.sub(r"^```.*?^```", "", path.read_text(), flags=re.DOTALL | re.MULTILINE)
+    long = [line for line in text.splitlines() if len(line) > 100 and not line.startswith("|") and "](" not in line]
+    assert not long
