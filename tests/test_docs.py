@@ -5,14 +5,13 @@ import shlex
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from helpers.games import PROJECT, choices, composed
 from twoplayer import CONF
+from twoplayer.hydra_private import jobs_of
+from twoplayer.settings import compose_config
 
 PAGES = [*sorted(PROJECT.glob("*.md")), *sorted((PROJECT / "docs").glob("*.md"))]
 HELP = sorted((CONF / "hydra" / "help").glob("*.yaml"))
@@ -38,18 +37,16 @@ def settings(command: str) -> tuple[str, list[str]]:
     return Path(script).stem, [word for word in words if not word.startswith("-")]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_of_the_documents_is_valid(command: str) -> None:
     script, overrides = settings(command)
     overrides = [word for word in overrides if not word.startswith("hydra/launcher=")]  # of a plugin that is not installed here
-    jobs = BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(overrides), max_batch_size=None)
-    for job in (job for batch in jobs for job in batch):
+    for job in jobs_of(OverridesParser.create().parse_overrides(overrides)):
         if script == "train":
             composed(*job)
         else:
-            GlobalHydra.instance().clear()
-            with initialize_config_dir(str(CONF), version_base="1.3"):
-                compose(script, list(job))
+            compose_config(script, *job)
 
 
 def test_the_commands_are_found() -> None:
@@ -71,11 +68,11 @@ def test_there_are_seventeen_tips() -> None:
     assert [int(number) for number, _ in TIPS] == [*range(1, 18)]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", choices("search"))
 def test_every_job_of_a_search_is_valid(name: str) -> None:
     parameters = OmegaConf.load(CONF / "search" / f"{name}.yaml").hydra.sweeper.params
-    asked = OverridesParser.create().parse_overrides([f"{key}={value}" for key, value in parameters.items()])
-    (jobs,) = BasicSweeper.split_arguments(asked, max_batch_size=None)
+    jobs = jobs_of(OverridesParser.create().parse_overrides([f"{key}={value}" for key, value in parameters.items()]))
     assert len(jobs) > 1
     for job in jobs:
         composed(f"+search={name}", *job)

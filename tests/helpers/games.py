@@ -71,9 +71,10 @@ def _needs() -> dict[str, list[str]]:
     config, needs = compose_config("train"), {}
     OmegaConf.set_struct(config, False)
     for name in choices("loss"):
-        config.loss = OmegaConf.load(CONF / "loss" / f"{name}.yaml")
+        content = OmegaConf.load(CONF / "loss" / f"{name}.yaml")
+        chosen = OmegaConf.merge(config, content if "loss" in content else {"loss": content})
         try:
-            getattr(get_class(config.loss._target_), "refuse", lambda config: None)(config)
+            getattr(get_class(chosen.loss._target_), "refuse", lambda config: None)(chosen)
         except ConfigurationError as error:
             needs[name] = re.findall(r"set (\S+=\S+)", str(error))
     return needs
