@@ -16,11 +16,12 @@ from pytorch_lightning import Callback
 from torch import Tensor
 
 from conventional import BATCH, LATENTS, Script
-from twoplayer import CONF, randomness
+from twoplayer import randomness
 from twoplayer.data.base import ImageData
 from twoplayer.metrics.base import Sampler
 from twoplayer.metrics.fd import FD
 from twoplayer.metrics.scoring import Scoring
+from twoplayer.paths import CONF
 
 FOLDER = CONF.parent / "outputs" / "benchmarks"
 EPOCH = 60_000

@@ -8,9 +8,9 @@ import yaml
 from hydra.utils import get_object
 
 from helpers.games import CPU, LOSS_SETTINGS, choices, composed, small
-from twoplayer import CONF
 from twoplayer.errors import ConfigurationError
 from twoplayer.game.build import build_game
+from twoplayer.paths import CONF
 
 GROUPS = ["data", "model", "loss", "trick", "metric", "callbacks", "logger", "trainer"]
 

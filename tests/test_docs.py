@@ -9,8 +9,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from helpers.games import PROJECT, choices, composed
-from twoplayer import CONF
 from twoplayer.hydra_private import jobs_of
+from twoplayer.paths import CONF
 from twoplayer.settings import compose_config
 
 PAGES = [*sorted(PROJECT.glob("*.md")), *sorted((PROJECT / "docs").glob("*.md"))]

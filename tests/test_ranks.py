@@ -15,8 +15,8 @@ from omegaconf import OmegaConf
 from helpers import commands, pairs
 from helpers.games import APART, SMALL, TOGETHER, WIDTHS, Record, play, state_sha256
 from test_resuming import EVERYTHING, YAMLS
-from twoplayer import CONF
 from twoplayer.losses.base import Loss
+from twoplayer.paths import CONF
 from twoplayer.storage import checkpoints
 
 pytestmark = pytest.mark.process

@@ -7,8 +7,6 @@ from omegaconf import OmegaConf
 
 __version__ = "0.2.0"
 
-CONF = Path(__file__).parents[2] / "conf"
-
 MOST_NAMED = 6
 """So many tricks are in the name of a run."""
 

@@ -1,10 +1,12 @@
-"""Paths as a person reads and types them, and folders that a setting names."""
+"""The folder of the configuration; paths as a person reads and types them; folders of settings."""
 
 import re
 import shlex
 from pathlib import Path
 
 from twoplayer.errors import ConfigurationError, out_of_resources
+
+CONF = Path(__file__).parents[2] / "conf"
 
 
 def shown(path: Path) -> str:

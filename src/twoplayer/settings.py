@@ -7,7 +7,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
-from twoplayer import CONF
+from twoplayer.paths import CONF
 
 
 def compose_config(script: str, *overrides: str) -> DictConfig:

@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from twoplayer import CONF, signals
+from twoplayer import signals
+from twoplayer.paths import CONF
 
 PROJECT = CONF.parent
 _server = multiprocessing.get_context("forkserver")

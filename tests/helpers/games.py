@@ -12,7 +12,6 @@ from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, Trainer
 
-from twoplayer import CONF
 from twoplayer.callbacks.stopwatch import Stopwatch
 from twoplayer.config.check import _refuse_rival_tricks
 from twoplayer.config.compose import compose_run
@@ -20,6 +19,7 @@ from twoplayer.config.schema import Budget
 from twoplayer.errors import ConfigurationError
 from twoplayer.game.build import build_game
 from twoplayer.game.game import Game
+from twoplayer.paths import CONF
 from twoplayer.runs.plan import plan_run
 from twoplayer.runs.train import train
 from twoplayer.settings import compose_config, leaves

@@ -10,9 +10,9 @@ from hydra.errors import ConfigCompositionException, HydraException, Instantiati
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from twoplayer import CONF
 from twoplayer.distributed import environment
 from twoplayer.errors import ConfigurationError, NumericsError, TwoplayerError, out_of_resources, unknown
+from twoplayer.paths import CONF
 from twoplayer.settings import compose_config
 
 log = logging.getLogger(__name__)

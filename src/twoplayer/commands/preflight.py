@@ -15,12 +15,11 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, read_write
 
-from twoplayer import CONF
 from twoplayer.commands.messages import report
 from twoplayer.distributed import environment
 from twoplayer.errors import ConfigurationError
 from twoplayer.hydra_private import BASIC_SWEEPER, jobs_of
-from twoplayer.paths import make_folder, setting, shown
+from twoplayer.paths import CONF, make_folder, setting, shown
 
 if TYPE_CHECKING:  # importing it takes seconds, which --help and a mistyped name do not wait for
     from twoplayer.runs.plan import Plan

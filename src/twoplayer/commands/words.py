@@ -8,8 +8,8 @@ from hydra.core.override_parser.types import ChoiceSweep, QuotedString
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 
-from twoplayer import CONF
 from twoplayer.errors import ConfigurationError
+from twoplayer.paths import CONF
 from twoplayer.settings import compose_config
 
 MODES = {

@@ -17,10 +17,10 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from pydantic import ConfigDict, TypeAdapter
 
-from twoplayer import CONF
 from twoplayer.config.schema import Experiment
 from twoplayer.errors import ConfigurationError, unknown
 from twoplayer.hydra_private import unresolved_node
+from twoplayer.paths import CONF
 from twoplayer.settings import leaves, written
 
 

@@ -7,14 +7,13 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-from twoplayer import CONF
 from twoplayer.callbacks import samples
 from twoplayer.callbacks.summary import device_name
 from twoplayer.config.hardware import num_ranks
 from twoplayer.distributed import environment
 from twoplayer.game.game import Game
 from twoplayer.metrics import recorded
-from twoplayer.paths import setting, shown
+from twoplayer.paths import CONF, setting, shown
 from twoplayer.runs.plan import Plan
 from twoplayer.settings import tags
 
