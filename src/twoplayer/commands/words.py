@@ -28,7 +28,7 @@ OPTIONS = {
     "--experimental-rerun",
 }
 
-SEVERAL = ("trick", "logger", "callbacks", "experiment")
+SEVERAL = ("trick", "metric", "logger", "callbacks", "experiment")
 """Groups of which several can be chosen."""
 
 
@@ -92,7 +92,7 @@ def _refuse_choice(word: str) -> None:
     for choice in value.list if isinstance(value, ChoiceSweep) else [value]:
         if choice is None or choice == "":
             written = word.partition("=")[2] if choice is value else "null"
-            remedy = "'trick=[]' is none of them" if group == "trick" else "leave it out for the default"
+            remedy = f"'{group}=[]' is none of them" if group in ("trick", "metric") else "leave it out for the default"
             raise ConfigurationError(f"{name}={written}: must be a choice of {group}, {_choices(group)}; {remedy}")
         if isinstance(choice, list):
             several = [entry.text if isinstance(entry, QuotedString) else str(entry) for entry in choice]
