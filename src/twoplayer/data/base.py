@@ -4,7 +4,7 @@ import functools
 import hashlib
 import itertools
 from collections.abc import Iterator
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import torch
 from annotated_types import Ge, MinLen
@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from twoplayer import randomness
-from twoplayer.errors import ConfigurationError
+from twoplayer.errors import ConfigurationError, DataError
 
 
 class Split(NamedTuple):
@@ -75,11 +75,9 @@ class ImageData(LightningDataModule):
     """A data set of uint8 images. A subclass says with `load` where the three splits come from.
 
     `batch_size` is the global one, over all ranks. `classes` keeps the images of some classes in every split;
-    `num_images` keeps the first so many of the training images.
+    `num_images` keeps the first so many of the training images. `classifier` names the feature network of `twoplayer.metrics` that
+    these images are scored by; None where there is none.
     """
-
-    classifier: ClassVar[str | None] = None
-    """The feature network of `twoplayer.metrics` that knows these images."""
 
     def __init__(
         self,
@@ -90,21 +88,28 @@ class ImageData(LightningDataModule):
         num_classes: Annotated[int, Ge(1)],
         num_images: Annotated[int, Ge(1)] | None,
         classes: Annotated[list[Annotated[int, Ge(0)]], MinLen(1)] | None,
+        classifier: Annotated[str, MinLen(1)] | None,
     ) -> None:
         super().__init__()
         self.batch_size, self.image_size, self.channels, self.num_classes = batch_size, image_size, channels, num_classes
-        self.num_images, self.classes = num_images, classes
+        self.num_images, self.classes, self.classifier = num_images, classes, classifier
         self._splits: Splits | None = None
 
     def load(self) -> Splits:
-        """All images of the data set. Raises DataError where they cannot be had."""
+        """All images of the data set: uint8, (N, channels, H, W), of any size; labels int64 (N), from 0 to `num_classes` - 1.
+
+        Raises DataError where they cannot be had.
+        """
         raise NotImplementedError
 
     @property
     def splits(self) -> Splits:
-        """The splits as the configuration wants them: loaded once, cut to the chosen classes and number, resized."""
+        """The splits as the configuration wants them: loaded once, checked, cut to the chosen classes and number, resized.
+
+        Raises DataError where `load` does not give what it should, and ConfigurationError where it does not fit the settings.
+        """
         if self._splits is None:
-            train, validation, test = (self._prepare(split) for split in self.load())
+            train, validation, test = (self._prepare(name, split) for name, split in self.load()._asdict().items())
             if self.num_images is not None:
                 if self.num_images > len(train.images):
                     raise ConfigurationError(
@@ -138,19 +143,42 @@ class ImageData(LightningDataModule):
         strategy = self.trainer.strategy
         return self.batches(game.seed, strategy.root_device, self.trainer.global_rank, self.trainer.world_size, game.clock.iteration)
 
-    def _prepare(self, split: Split) -> Split:
+    def _prepare(self, name: str, split: Split) -> Split:
+        self._check(f"the {name} split of {type(self).__name__}", *split)
         images, labels = split
         if self.classes is not None:
-            wrong = [name for name in self.classes if name >= self.num_classes]
+            wrong = [number for number in self.classes if number >= self.num_classes]
             if wrong:
                 raise ConfigurationError(
                     f"data.classes={self.classes}: there is no class {wrong[0]}; the classes are 0 to {self.num_classes - 1}"
                 )
             kept = torch.isin(labels, torch.tensor(self.classes))
             images, labels = images[kept], labels[kept]
-        if images.shape[-1] != self.image_size:
+            if not len(labels):
+                raise ConfigurationError(f"data.classes={self.classes}: the {name} split has no image of these classes; choose others")
+        if images.shape[-2:] != (self.image_size, self.image_size):
             images = resize(images, self.image_size)
         return Split(images, labels)
+
+    def _check(self, title: str, images: Tensor, labels: Tensor) -> None:
+        if images.dtype != torch.uint8 or images.ndim != 4 or not len(images):
+            raise DataError(f"{title}: images are {_described(images)}; they have to be torch.uint8 (N, channels, height, width), N > 0")
+        if labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
+            raise DataError(f"{title}: labels are {_described(labels)}; they have to be torch.int64 ({len(images)}), one for each image")
+        if images.shape[1] != self.channels:
+            raise ConfigurationError(
+                f"data.channels={self.channels}: {title} has images of {images.shape[1]} channels; set data.channels={images.shape[1]}"
+            )
+        if labels.min() < 0:
+            raise DataError(f"{title}: a label is {int(labels.min())}; labels begin at 0")
+        if labels.max() >= self.num_classes:
+            raise ConfigurationError(
+                f"data.num_classes={self.num_classes}: {title} has a label {int(labels.max())}; set data.num_classes={int(labels.max()) + 1} or more"
+            )
+
+
+def _described(tensor: Tensor) -> str:
+    return f"{tensor.dtype} ({', '.join(map(str, tensor.shape))})"
 
 
 def resize(images: Tensor, size: int) -> Tensor:

@@ -7,7 +7,6 @@ from twoplayer.data.sources import debian_package, mirrors
 class FashionMNIST(MNIST):
     """60,000 training and 10,000 test images of ten kinds of clothing, split as MNIST is."""
 
-    classifier = "fashion_mnist"
     title = "Fashion-MNIST"
     folder = "FashionMNIST/raw"
     checksums = {

@@ -16,7 +16,6 @@ NUM_VALIDATION = 10_000
 class MNIST(ImageData):
     """60,000 training and 10,000 test digits. Validation is the last 10,000 of the training images, which the feature network has not seen."""
 
-    classifier = "mnist"
     title: ClassVar[str] = "MNIST"
     folder: ClassVar[str] = "MNIST/raw"
     checksums: ClassVar[Mapping[str, str]] = {
@@ -40,9 +39,16 @@ class MNIST(ImageData):
         num_classes: Literal[10],
         num_images: Annotated[int, Ge(1)] | None,
         classes: Annotated[list[Annotated[int, Ge(0)]], MinLen(1)] | None,
+        classifier: Annotated[str, MinLen(1)] | None,
     ) -> None:
         super().__init__(
-            batch_size=batch_size, image_size=image_size, channels=channels, num_classes=num_classes, num_images=num_images, classes=classes
+            batch_size=batch_size,
+            image_size=image_size,
+            channels=channels,
+            num_classes=num_classes,
+            num_images=num_images,
+            classes=classes,
+            classifier=classifier,
         )
         self.root = Path(root)
 

@@ -1,4 +1,4 @@
-"""Where the files of a data set come from: a local folder first, then one download after another until the checksum fits."""
+"""Where the files of a data set come from: a local folder first; then, if their checksums are known, one download after another."""
 
 import gzip
 import hashlib
@@ -12,7 +12,7 @@ import tarfile
 import tempfile
 import urllib.request
 import zlib
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from http.client import HTTPException
 from pathlib import Path
 
@@ -75,6 +75,27 @@ def debian_package(package: str, folder: str) -> Source:
     return fetch
 
 
+def find(names: Iterable[str], folders: Sequence[Path]) -> dict[str, Path]:
+    """Where each of these files is: its first copy in these folders, plain or as .gz. What is in none of them is left out."""
+    return {name: path for name in names if (path := _find(name, folders))}
+
+
+def read(title: str, root: Path, subfolder: str, names: Sequence[str]) -> dict[str, bytes]:
+    """The content of each of these files, unpacked, as it is found in `root` or `root/subfolder`: of data whose content nobody has pinned.
+
+    Nothing is fetched. Raises DataError where a file is missing or cannot be read.
+    """
+    folders = _folders(root, subfolder)
+    found = find(names, folders)
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise DataError(
+            f"data.root={root}: there is no {title} here: {', '.join(missing)} (or .gz) is in none of {', '.join(map(str, folders))}; "
+            "name the folder that has these files"
+        )
+    return {name: read_bytes(path) for name, path in found.items()}
+
+
 def find_or_fetch(title: str, root: Path, subfolder: str, checksums: Mapping[str, str], sources: Mapping[str, Source]) -> dict[str, bytes]:
     """The content of each file named in `checksums` (sha256 of the unpacked file).
 
@@ -83,8 +104,8 @@ def find_or_fetch(title: str, root: Path, subfolder: str, checksums: Mapping[str
 
     Raises DataError where a file has the wrong content, nothing can be fetched, or what is fetched has no place.
     """
-    folders = [root, root / "raw", root / subfolder]
-    found = {name: path for name in checksums if (path := _find(name, folders))}
+    folders = _folders(root, subfolder)
+    found = find(checksums, folders)
     content = {name: read_bytes(path) for name, path in found.items()}
     for name, path in found.items():
         if _sha256(content[name]) != checksums[name]:
@@ -131,6 +152,10 @@ def _other_file(root: Path, own: Container[str]) -> Path | None:
             if not name.startswith(".") and not _IDX.fullmatch(name) and name.removesuffix(".gz") not in own:
                 return Path(folder, name)
     return None
+
+
+def _folders(root: Path, subfolder: str) -> list[Path]:
+    return [root, root / "raw", root / subfolder]
 
 
 def _find(name: str, folders: Sequence[Path]) -> Path | None:
