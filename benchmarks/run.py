@@ -37,7 +37,7 @@ from twoplayer.callbacks.samples import Samples
 from twoplayer.callbacks.scores import Scores
 from twoplayer.config.compose import compose_run
 from twoplayer.game.build import build_game
-from twoplayer.game.engine import Precision, prepare_process, resolve_precision
+from twoplayer.game.engine import Precision, configure_process, resolve_precision
 from twoplayer.game.game import Game
 from twoplayer.runs.plan import open_data, plan_run
 from twoplayer.runs.train import train
@@ -207,7 +207,7 @@ def startup() -> dict[str, Any]:
 def speed_and_memory(*overrides: str) -> dict[str, float]:
     """Of one configuration, in a process of its own."""
     config = composed(*overrides)
-    prepare_process()
+    configure_process()
     game = build_game(config, CPU)
     iterations(game, config, 3)
     seconds = statistics.median(iterations(game, config, 3) for _ in range(3))
@@ -359,7 +359,7 @@ def main() -> None:
     load = os.getloadavg()[0]
     if load > 0.7:
         print(f"the machine is not quiet (load {load:.1f}): the figures will be worth little", file=sys.stderr)
-    prepare_process()
+    configure_process()
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     results["machine"] = {"processor": processor(), "threads": torch.get_num_threads(), "torch": torch.__version__}
     for name in chosen:

@@ -12,7 +12,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from twoplayer.commands import preflight, terminal
-from twoplayer.commands.messages import report
+from twoplayer.commands.messages import print_error
 from twoplayer.commands.words import refuse_words
 
 
@@ -26,7 +26,7 @@ def run(main: Callable[[], Any]) -> None:
     except KeyboardInterrupt:  # before there was anything to save
         sys.exit(128 + signal.SIGINT)
     except Exception as error:
-        sys.exit(report(error))
+        sys.exit(print_error(error))
 
 
 def job(config: DictConfig) -> float | None:
@@ -42,7 +42,7 @@ def job(config: DictConfig) -> float | None:
     try:
         score = objective(train(config, preflight.plan_of(config)))  # only the first rank has a summary
     except Exception as error:
-        code = report(error, config.debug)
+        code = print_error(error, config.debug)
         if HydraConfig.get().mode == RunMode.MULTIRUN and not (isinstance(error, Interruption) or received()):
             raise
         sys.exit(code)
@@ -59,4 +59,4 @@ def call(config: DictConfig) -> None:
         check_call(config)
         instantiate(config)
     except Exception as error:
-        sys.exit(report(error))
+        sys.exit(print_error(error))

@@ -18,7 +18,7 @@ from twoplayer.settings import compose_config
 log = logging.getLogger(__name__)
 
 
-def report(error: Exception, debug: bool = False) -> int:
+def print_error(error: Exception, debug: bool = False) -> int:
     """Print what a user needs of an error, once, and return its exit code."""
     reported = error
     if isinstance(error, InstantiationException) and isinstance(error.__cause__, TwoplayerError):

@@ -15,7 +15,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, read_write
 
-from twoplayer.commands.messages import report
+from twoplayer.commands.messages import print_error
 from twoplayer.distributed import environment
 from twoplayer.errors import ConfigurationError
 from twoplayer.hydra_private import BASIC_SWEEPER, jobs_of
@@ -40,7 +40,7 @@ class Preflight(Callback):
         try:
             self._plan(config)
         except Exception as error:
-            sys.exit(report(error, config.get("debug") is True))
+            sys.exit(print_error(error, config.get("debug") is True))
 
     def _plan(self, config: DictConfig) -> None:
         """Plan the run; Hydra then makes the folder that the plan names."""
@@ -78,7 +78,7 @@ class Preflight(Callback):
             _refuse(jobs)
             self._plan_sweep(config, jobs if known or config.resume is None else [])
         except Exception as error:
-            sys.exit(report(error, config.get("debug") is True))
+            sys.exit(print_error(error, config.get("debug") is True))
 
     def _plan_sweep(self, config: DictConfig, jobs: list[DictConfig]) -> None:
         """Jobs that have been begun go on in their folders, or are refused, before the first begins."""

@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from twoplayer.commands import terminal
-from twoplayer.commands.messages import report
+from twoplayer.commands.messages import print_error
 from twoplayer.distributed import environment
 
 
@@ -22,7 +22,7 @@ def main() -> None:
     except KeyboardInterrupt:  # before there was anything to save
         sys.exit(128 + signal.SIGINT)
     except Exception as error:
-        sys.exit(report(error, plan["config"]["debug"]))
+        sys.exit(print_error(error, plan["config"]["debug"]))
 
 
 if __name__ == "__main__":

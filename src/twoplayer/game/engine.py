@@ -128,7 +128,7 @@ def autocast(precision: Precision, device: torch.device) -> AbstractContextManag
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
-def prepare_process() -> None:
+def configure_process() -> None:
     """What this process has to know before it computes: a GPU's libraries add in the same order each time, without which no run could go
     on exactly; freed memory is kept; and torch asks itself whether there is a GPU, not the driver before every step, as Lightning has
     it for processes that fork.

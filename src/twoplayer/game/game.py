@@ -9,7 +9,7 @@ from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
-from twoplayer import randomness
+from twoplayer import lightning_private, randomness
 from twoplayer.distributed import ranks
 from twoplayer.game import optimizers as optimization
 from twoplayer.game import sharing
@@ -74,9 +74,9 @@ class Game(LightningModule):
         }
 
     def training_step(self, batch: Batch, batch_index: int) -> None:
-        """One iteration, of which Lightning keeps a count of its own."""
+        """One iteration, which is one step to Lightning."""
         self.iterate(batch)
-        self._count_for_lightning()
+        lightning_private.count_step(self.trainer)
 
     def iterate(self, batch: Batch) -> None:
         """The turns of the discriminator, then those of the generator, on one real batch."""
@@ -233,9 +233,3 @@ class Game(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Each rank gets its own back."""
         sharing.load_rank_state(checkpoint)
-
-    def _count_for_lightning(self) -> None:
-        """Lightning counts the steps of optimizers that it wraps; ours are raw, and one iteration is one step to it."""
-        progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
-        progress.increment_ready()
-        progress.increment_completed()

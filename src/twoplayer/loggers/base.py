@@ -22,7 +22,7 @@ class History(NamedTuple):
 class RunLogger(Logger):
     """A logger of one run."""
 
-    def begin(self, folder: Path, name: str, group: str, tags: list[str], config: dict[str, Any], history: History | None) -> None:
+    def start(self, folder: Path, name: str, group: str, tags: list[str], config: dict[str, Any], history: History | None) -> None:
         """Start, once the run has a folder; go on where there is a history."""
 
     @property
@@ -37,7 +37,7 @@ class RunLogger(Logger):
         """Add to what the run as a whole is described by."""
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """The configuration is given to `begin`."""
+        """The configuration is given to `start`."""
 
 
 def log_scalars(trainer: Trainer, values: dict[str, float], images_seen: int) -> None:

@@ -21,7 +21,7 @@ class RunFolder(RunLogger):
         self._rows: list[dict[str, Any]] = []
 
     @rank_zero_only
-    def begin(self, folder: Path, name: str, group: str, tags: list[str], config: dict[str, Any], history: History | None) -> None:
+    def start(self, folder: Path, name: str, group: str, tags: list[str], config: dict[str, Any], history: History | None) -> None:
         """Leave out what was logged after the moment from which the run goes on: it will be logged again."""
         if history is not None:
             self._rows = history.rows

@@ -18,7 +18,7 @@ class TensorBoard(RunLogger):
         self.writer: Any = None
 
     @rank_zero_only
-    def begin(self, folder: Path, name: str, group: str, tags: list[str], config: dict[str, Any], history: History | None) -> None:
+    def start(self, folder: Path, name: str, group: str, tags: list[str], config: dict[str, Any], history: History | None) -> None:
         """Open an event file; what an earlier one holds of later moments is to be ignored."""
         from torch.utils.tensorboard import SummaryWriter
 

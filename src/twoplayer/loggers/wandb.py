@@ -40,7 +40,7 @@ class WeightsAndBiases(RunLogger):
             )
 
     @rank_zero_only
-    def begin(self, folder: Path, name: str, group: str, tags: list[str], config: dict[str, Any], history: History | None) -> None:
+    def start(self, folder: Path, name: str, group: str, tags: list[str], config: dict[str, Any], history: History | None) -> None:
         """Start the W&B run, or go on with it."""
         import wandb
 

@@ -22,7 +22,7 @@ from twoplayer.config.hardware import accelerator_of, device_of, num_ranks
 from twoplayer.config.schema import Budget, Checkpoint
 from twoplayer.distributed import environment, launcher
 from twoplayer.game.build import build_game
-from twoplayer.game.engine import prepare_process
+from twoplayer.game.engine import configure_process
 from twoplayer.loggers.base import History, RunLogger
 from twoplayer.loggers.run_folder import RunFolder
 from twoplayer.paths import shown
@@ -44,7 +44,7 @@ def train(config: DictConfig, plan: Plan) -> dict[str, Any]:
     Returns the summary of the run, on ranks other than the first an empty one. Raises
     Interruption where a signal has ended the run; it is saved then.
     """
-    prepare_process()
+    configure_process()
     try:
         if plan.finished:
             log.info("%s has reached its budget already", shown(plan.folder))
@@ -87,7 +87,7 @@ def _fit(config: DictConfig, plan: Plan) -> dict[str, Any]:
     try:
         for logger in loggers:
             labels = tags(config)
-            logger.begin(plan.folder, plan.folder.name, "_".join(labels), labels, plain(config), history)
+            logger.start(plan.folder, plan.folder.name, "_".join(labels), labels, plain(config), history)
         path = None if plan.checkpoint is None else plan.checkpoint.path
         trainer.fit(game, datamodule=plan.data, ckpt_path=path, weights_only=True)
     except BaseException as error:
