@@ -86,3 +86,27 @@ def test_what_is_not_there_is_told(sweep: Path, tmp_path: Path) -> None:
         write_table(runs=str(sweep), baseline="x", into=None, name="runs")
     with pytest.raises(ConfigurationError, match="put the lines <!-- runs --> and <!-- /runs -->"):
         write_table(runs=str(sweep), baseline=None, into=str(tmp_path / "empty.md"), name="runs")
+
+
+def test_a_table_sorts_in_the_direction_of_its_first_score(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, value in (("hinge", 0.25), ("minimax", 0.5)):
+        file = sweep / name / "summary.json"
+        precision = {"value": value, "better": "higher", "floor": 0.8}
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"scores": {"precision": precision, "fd": fd(20.0)}}))
+    capsys.readouterr()
+    write_table(runs=str(sweep), baseline=None, into=None, name="runs")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "|  | `precision` | times its ceiling | `fd` |  |"
+    assert lines[2:4] == ["| `loss=minimax` | 0.500 | 0.62 | 20.0 |  |", "| `loss=hinge` | 0.250 | 0.31 | 20.0 |  |"]
+    assert lines[-1].endswith("; the ceiling of precision is 0.800; the floor of fd is 4.00.")
+
+
+def test_scores_of_other_protocols_are_refused(sweep: Path) -> None:
+    for name, num_samples, weights in (("hinge", 10_000, "raw"), ("minimax", 10_000, "averaged")):
+        file = sweep / name / "summary.json"
+        protocol = {"num_samples": num_samples, "weights": weights}
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"scores": {"fd": fd(20.0, protocol=protocol)}}))
+    write_table(runs=str(sweep), baseline=None, into=None, name="runs")
+    file.write_text(file.read_text().replace("10000", "500"))
+    with pytest.raises(ConfigurationError, match="the fd of loss=minimax does not compare with that of loss=hinge: num_samples is 500"):
+        write_table(runs=str(sweep), baseline=None, into=None, name="runs")

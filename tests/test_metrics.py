@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate, pad
 
-from helpers.games import CPU
+from helpers.games import CPU, composed
 from twoplayer.data.base import Split, to_unit_range
 from twoplayer.data.fashion_mnist import FashionMNIST
 from twoplayer.data.mnist import MNIST
-from twoplayer.errors import DataError
-from twoplayer.metrics import features
+from twoplayer.errors import ConfigurationError, DataError
+from twoplayer.metrics import features, recorded
 from twoplayer.metrics.base import CHUNK
 from twoplayer.metrics.fd import FD
 from twoplayer.metrics.scoring import Scoring
@@ -140,3 +140,49 @@ def test_the_score_climbs_the_ladder(fault: Callable[[Tensor, Tensor, int], Tens
     assert [clean, *doses] == sorted([clean, *doses])
     assert doses[0] > 1.02 * clean
     assert doses[2] > 3 * clean
+
+
+def test_metrics_share_one_set_of_samples(mnist: MNIST) -> None:
+    scoring = Scoring({name: FD(num_samples=700) for name in ("one", "other")}, mnist, CPU)
+    asked: list[tuple[int, int]] = []
+
+    def sample(num: int, index: int) -> Tensor:
+        asked.append((num, index))
+        return to_unit_range(mnist.splits.train.images[index * CHUNK :][:num])
+
+    scoring.score(sample, ["validation", "test"])
+    assert asked == [(500, 0), (200, 1)]
+
+
+def test_features_that_tell_nothing_apart_are_an_error(mnist: MNIST, monkeypatch: pytest.MonkeyPatch) -> None:
+    for spoiled in (0.0, torch.nan):
+        monkeypatch.setattr(
+            features.FeatureExtractor, "forward", lambda self, images, spoiled=spoiled: torch.full((len(images), 128), spoiled)
+        )
+        with pytest.raises(DataError, match="not finite, or the same for all real images"):
+            Scoring({"fd": FD(num_samples=NUM)}, mnist, CPU)
+
+
+def test_the_number_of_classes_is_that_of_the_weights() -> None:
+    assert features.load_features("mnist").classifier.logits[-1].out_features == 10
+    with pytest.raises(ConfigurationError, match=r"data.classifier=mnst: .*did you mean"):
+        features.load_features("mnst")
+
+
+def test_two_metrics_of_one_number_are_refused() -> None:
+    again = "+metric.again={_target_:twoplayer.metrics.fd.FD,num_samples:10}"
+    with pytest.raises(ConfigurationError, match=r"metric=\[fd,again\]: both have a number called fd; leave one of them out"):
+        composed(again)
+
+
+@pytest.mark.parametrize("word", ["metric=none", "metric=[]"])
+def test_scores_can_be_switched_off(word: str) -> None:
+    assert composed(word).metric == {}
+
+
+def test_the_first_metric_leads_whatever_its_direction() -> None:
+    assert list(composed("metric=[precision_recall,fd]").metric) == ["precision_recall", "fd"]
+    entries = {"precision": {"better": "higher", "validation": 0.5}, "fd": {"better": "lower", "validation": 20.0}}
+    assert recorded.objective({"scores": entries}) == -0.5
+    assert recorded.objective({"scores": dict(reversed(entries.items()))}) == 20.0
+    assert recorded.objective({"scores": {}}) is None
