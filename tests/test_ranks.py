@@ -86,6 +86,18 @@ def test_two_ranks_play_the_game_of_one(name: str, runs: Path, tmp_path: Path, r
     assert all(equal)
 
 
+def test_two_ranks_score_as_one(tmp_path: Path, data_root: str) -> None:
+    mnist = ["data._target_=twoplayer.data.mnist.MNIST", f"++data.root='{data_root}'", "data.num_classes=10", "data.image_size=28"]
+    few = ["data.classes=[3]", "metric=[fd,precision_recall]", "metric.fd.num_samples=1200", "metric.precision_recall.num_samples=1200"]
+    settings = [*mnist, *few, "model.discriminator.dropout=0.0", *SGD, "budget.images=32"]
+    pairs.walk([(pairs.play, (str(tmp_path / "two"), "gan", *settings))])  # three chunks of samples: two for one rank
+    one = play(tmp_path / "one", *settings)["scores"]
+    two = json.loads((tmp_path / "two" / "summary.json").read_text())["scores"]
+    for name, score in one.items():
+        assert (two[name]["untrained"], two[name]["floor"]) == (score["untrained"], score["floor"])
+        assert two[name]["value"] == pytest.approx(score["value"], rel=1e-3)
+
+
 def test_a_multirun_gives_every_job_its_ranks_and_one_folder(tmp_path: Path) -> None:
     common = [*SMALL, *WIDTHS["gan"], "model=gan", "budget.images=64", DUMP, "sweep=here"]
     finished = commands.run("train.py", "-m", "trainer.devices=1,2,1", "loss=hinge", *common, folder=tmp_path)
