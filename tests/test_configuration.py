@@ -1,13 +1,16 @@
 """Every yaml is complete and right; every mistake is told in one line."""
 
 import inspect
+import re
 from pathlib import Path
 
 import pytest
 import yaml
+from hydra.errors import MissingConfigException
 from hydra.utils import get_object
 
 from helpers.games import CPU, LOSS_SETTINGS, choices, composed, small
+from twoplayer.commands.messages import explain
 from twoplayer.errors import ConfigurationError
 from twoplayer.game.build import build_game
 from twoplayer.paths import CONF
@@ -46,6 +49,64 @@ def test_yaml_file_and_class_share_their_name(path: Path) -> None:
         parameters = inspect.signature(get_object(node["_target_"])).parameters.values()
         if path.parent.name in ("trick", "metric"):
             assert all(parameter.default is parameter.empty for parameter in parameters), "the yaml is the one place for values"
+
+
+@pytest.mark.parametrize(
+    ("group", "name"), [(group, name) for group in ("loss", "trick", "model", "data", "metric", "optimizer") for name in choices(group)]
+)
+def test_a_yaml_opens_with_a_line_that_says_what_it_is(group: str, name: str) -> None:
+    lines = (CONF / group / f"{name}.yaml").read_text().splitlines()
+    first = lines[1] if lines[0].startswith("# @package") else lines[0]
+    assert re.match(r"# \S+", first), f"conf/{group}/{name}.yaml: say in its first line what it is, with the acronym of the literature"
+
+
+KNOWN_AS = {
+    "loss": {
+        "LSGAN": "least_squares",
+        "EBGAN": "energy",
+        "BEGAN": "boundary_equilibrium",
+        "MAGAN": "margin_adaptation",
+        "BGAN": "boundary_seeking",
+        "McGAN": "mean_covariance",
+        "WGAN": "wasserstein",
+        "NSGAN": "non_saturating",
+        "RSGAN": "relativistic",
+        "RaSGAN": "relativistic_average",
+    },
+    "trick": {
+        "TTUR": "two_learning_rates",
+        "bCR": "consistency",
+        "PacGAN": "packing",
+        "SAGAN": "spectral_norm (SAGAN) or two_learning_rates",
+        "SNGAN": "spectral_norm",
+        "WGAN": "weight_clipping",
+        "WGAN-GP": "wgan_gp",
+        "DiffAugment": "diff_augment",
+    },
+}
+
+
+@pytest.mark.parametrize(("group", "acronym"), [(group, acronym) for group, known in KNOWN_AS.items() for acronym in known])
+def test_a_method_is_known_by_its_acronym(group: str, acronym: str) -> None:
+    for name in (acronym, acronym.lower()):
+        missing = MissingConfigException("", f"{group}/{name}", choices(group))
+        assert (
+            explain(missing) == f"{group}={name}: {name} is not a choice of {group}; did you mean {KNOWN_AS[group][acronym]} ({acronym})?"
+        )
+
+
+@pytest.mark.parametrize("group", ["data", "model", "optimizer", "metric", "logger", "trainer"])
+def test_the_page_of_the_whole_experiment_lists_the_choices(group: str) -> None:
+    line = next(line for line in (CONF / "train.yaml").read_text().splitlines() if re.match(rf"  - {group}(@\S+)?: ", line))
+    listed = re.findall(r"\w+", re.sub(r"\(.*?\)", "", line.partition("#")[2]))
+    assert sorted(listed) == choices(group), f"conf/train.yaml: name the choices of {group} in the comment of its line"
+
+
+def test_a_loss_is_in_the_search_of_losses_or_needs_a_partner() -> None:
+    searched = set(re.findall(r"\w+", yaml.safe_load((CONF / "search" / "losses.yaml").read_text())["hydra"]["sweeper"]["params"]["loss"]))
+    targets = {name: get_object(yaml.safe_load((CONF / "loss" / f"{name}.yaml").read_text())["_target_"]) for name in choices("loss")}
+    alone = {name for name, loss in targets.items() if not loss.needs_bounded_slope and name not in LOSS_SETTINGS}
+    assert searched == alone, "conf/search/losses.yaml: these losses need no trick and no setting, or do need one"
 
 
 BAD = [

@@ -156,7 +156,10 @@ def test_weights_choose_among_fakes() -> None:
 
 
 def test_every_loss_has_its_formula_here() -> None:
-    assert sorted([*DISCRIMINATOR, *SETS]) == choices("loss")
+    assert sorted([*DISCRIMINATOR, *SETS]) == choices("loss"), (
+        "a new loss: write its formula in plain Python into DISCRIMINATOR and GENERATOR"
+    )
+    assert set(GENERATOR) == set(DISCRIMINATOR)
 
 
 VECTORS = torch.tensor([[0.3, -1.0], [1.2, 0.5], [-0.4, 2.0]]), torch.tensor([[0.0, 0.7], [2.0, -0.3], [-1.5, 0.2]])
@@ -338,7 +341,7 @@ def test_fisher_holds_its_constraint_within_the_first_tenth_of_a_short_run(tmp_p
     assert 0.1 < mean(held) < 4
 
 
-@pytest.mark.parametrize("name", ["energy", "margin_adaptation", "boundary_equilibrium"])
+@pytest.mark.parametrize("name", LOSS_SETTINGS)
 def test_an_energy_wants_an_autoencoder(name: str) -> None:
     with pytest.raises(
         ConfigurationError, match=f"loss={name}: it judges by the error of an autoencoder; set model.discriminator.autoencoder=true"

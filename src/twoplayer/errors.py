@@ -3,7 +3,8 @@
 import difflib
 import errno
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 
 class TwoplayerError(Exception):
@@ -44,10 +45,14 @@ class RankError(TwoplayerError):
         self.exit_code = exit_code
 
 
-def unknown(name: str, known: Iterable[str], kind: str = "setting") -> str:
-    """One line about a name that does not exist, with the nearest that do."""
+def unknown(name: str, known: Iterable[str], kind: str = "setting", acronyms: Mapping[str, Sequence[str]] = MappingProxyType({})) -> str:
+    """One line about a name that does not exist, with the nearest that do. `acronyms` maps what the literature calls them to known names."""
     known = list(known)
-    near = difflib.get_close_matches(name, known, n=2, cutoff=0.5)
+    called = [acronym for acronym in acronyms if acronym.lower() == name.lower()]
+    if called:
+        near = [f"{choice} ({acronym})" for acronym in called for choice in acronyms[acronym]]
+    else:
+        near = difflib.get_close_matches(name, known, n=2, cutoff=0.5)
     return f"{name} is not a {kind}; " + (f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(sorted(known))}")
 
 

@@ -55,7 +55,10 @@ def explain(error: Exception) -> str:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
         return f"{group}={name}: " + unknown(
-            name, error.options or (path.stem for path in (CONF / group).glob("*.yaml")), kind=f"choice of {group}"
+            name,
+            error.options or (path.stem for path in (CONF / group).glob("*.yaml")),
+            kind=f"choice of {group}",
+            acronyms=_acronyms(group),
         )
     message = str(error)
     cause = f"{message}\n{error.__cause__ or ''}"
@@ -64,6 +67,17 @@ def explain(error: Exception) -> str:
     if isinstance(error, OverrideParseException):
         return f"{message.splitlines()[0]} (an override is written name=value; quote it where it holds brackets or spaces)"
     return " ".join(message.split()) or type(error).__name__
+
+
+def _acronyms(group: str) -> dict[str, list[str]]:
+    """The acronyms in the first lines of a group's yamls, such as LSGAN, and the choices that have them."""
+    found: dict[str, list[str]] = {}
+    for path in sorted((CONF / group).glob("*.yaml")):
+        first = next((line for line in path.read_text().splitlines() if line.startswith("# ") and not line.startswith("# @package")), "")
+        for acronym in dict.fromkeys(re.findall(r"[\w-]*[A-Z][\w-]*[A-Z][\w-]*", re.sub(r"\(.*?\)", "", first))):
+            if acronym != "GAN":
+                found.setdefault(acronym, []).append(path.stem)
+    return found
 
 
 def _unknown_setting(name: str) -> str:
