@@ -79,8 +79,8 @@ def test_every_job_of_a_search_is_valid(name: str) -> None:
 
 
 def test_all_tricks_are_in_the_search_of_tricks() -> None:
-    text = (CONF / "search" / "tricks.yaml").read_text()
-    assert {*re.findall(r"\[(\w+)\]", text)} == set(choices("trick"))
+    parameters = OmegaConf.load(CONF / "search" / "tricks.yaml").hydra.sweeper.params
+    assert {*re.findall(r"\[(\w+)\]", parameters.trick)} == set(choices("trick"))
 
 
 def test_the_source_tree_is_the_one_described() -> None:

@@ -64,7 +64,16 @@ def test_known_answers(generated: Callable[[Tensor], Tensor], expected: tuple[fl
 
 @pytest.fixture(scope="module")
 def mnist() -> MNIST:
-    return MNIST(root=str(PROJECT / "data"), batch_size=64, image_size=28, channels=1, num_classes=10, num_images=None, classes=None)
+    return MNIST(
+        root=str(PROJECT / "data"),
+        batch_size=64,
+        image_size=28,
+        channels=1,
+        num_classes=10,
+        num_images=None,
+        classes=None,
+        classifier="mnist",
+    )
 
 
 def test_images_that_are_missing_cost_recall_and_noise_costs_precision(mnist: MNIST) -> None:

@@ -24,5 +24,11 @@ def _tricks(*, _root_: Any) -> str:
     return ("+".join(names) or "plain") if len(names) <= MOST_NAMED else f"{'+'.join(names[:MOST_NAMED])}+{len(names) - MOST_NAMED}_more"
 
 
+def _each(group: str) -> str:
+    """All choices of a group, each in a list of its own, as the values of a sweep."""
+    return ",".join(f"[{path.stem}]" for path in sorted((CONF / group).glob("*.yaml")))
+
+
+OmegaConf.register_new_resolver("each", _each, replace=True)
 OmegaConf.register_new_resolver("tricks", _tricks, replace=True)
 OmegaConf.register_new_resolver("times", lambda one, other: one * other, replace=True)
