@@ -144,7 +144,7 @@ class DCGAN(Model):
 
 
 def _normalized(maps: int, normalization_name: Normalization, activation_name: Activation) -> list[nn.Module]:
-    return [normalization(normalization_name, maps), activation(activation_name)]
+    return [normalization(normalization_name, maps), activation(activation_name, in_place=True)]
 
 
 def _double(inputs: int, outputs: int, upsampling: Upsampling, bias: bool) -> list[nn.Module]:

@@ -106,7 +106,11 @@ class GAN(Model):
 def _hidden(sizes: list[int], activation_name: Activation, normalization_name: VectorNormalization, dropout: float) -> nn.Sequential:
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(sizes):
-        layers += [nn.Linear(inputs, outputs), vector_normalization(normalization_name, outputs), activation(activation_name)]
+        layers += [
+            nn.Linear(inputs, outputs),
+            vector_normalization(normalization_name, outputs),
+            activation(activation_name, in_place=True),
+        ]
         if dropout:
             layers.append(nn.Dropout(dropout))
     return nn.Sequential(*layers)

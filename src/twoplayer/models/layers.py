@@ -11,13 +11,12 @@ Normalization = Literal["batch", "instance", "layer", "none"]
 VectorNormalization = Literal["batch", "layer", "none"]
 """An instance of a vector is one number per channel, which instance normalization would erase."""
 
-_activations: Mapping[str, Callable[[], nn.Module]] = {
-    # Not in place: what comes before an activation may need its output again, such as a residual sum.
+_activations: Mapping[str, Callable[[bool], nn.Module]] = {
     "relu": nn.ReLU,
-    "leaky_relu": lambda: nn.LeakyReLU(0.2),
-    "elu": nn.ELU,
-    "gelu": nn.GELU,
-    "silu": nn.SiLU,
+    "leaky_relu": lambda in_place: nn.LeakyReLU(0.2, in_place),
+    "elu": lambda in_place: nn.ELU(),
+    "gelu": lambda in_place: nn.GELU(),
+    "silu": lambda in_place: nn.SiLU(),
 }
 _normalizations: Mapping[str, Callable[[int], nn.Module]] = {
     "batch": nn.BatchNorm2d,
@@ -32,9 +31,13 @@ _vector_normalizations: Mapping[str, Callable[[int], nn.Module]] = {
 }
 
 
-def activation(name: Activation) -> nn.Module:
-    """The activation of that name; `leaky_relu` has a slope of 0.2."""
-    return _activations[name]()
+def activation(name: Activation, in_place: bool = False) -> nn.Module:
+    """The activation of that name; `leaky_relu` has a slope of 0.2.
+
+    `in_place` lets relu and leaky_relu write over their input, which spares a pass through memory: only where nothing else needs it,
+    as a residual sum would.
+    """
+    return _activations[name](in_place)
 
 
 def to_images(outputs: Tensor, name: OutputActivation) -> Tensor:
