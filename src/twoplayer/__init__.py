@@ -5,6 +5,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from twoplayer.paths import CONF
+
 __version__ = "0.2.0"
 
 MOST_NAMED = 6
