@@ -1,10 +1,13 @@
 """What the documents say is so: commands compose, links lead somewhere, lists are complete."""
 
+import inspect
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
@@ -66,6 +69,26 @@ def test_the_settings_of_a_tip_are_valid(number: str, cell: str) -> None:
 
 def test_there_are_seventeen_tips() -> None:
     assert [int(number) for number, _ in TIPS] == [*range(1, 18)]
+
+
+EXAMPLES = dict(
+    re.findall(r"^`([\w/.]+)`:\n\n```\w+\n(.*?)^```", (PROJECT / "docs" / "extending.md").read_text(), re.DOTALL | re.MULTILINE)
+)
+
+
+@pytest.mark.parametrize("path", [path for path in EXAMPLES if path.endswith(".py")])
+def test_an_example_runs_and_its_yaml_has_the_settings_of_its_constructors(path: str) -> None:
+    kind, name = Path(path).parts[-2], Path(path).stem
+    group = {"losses": "loss", "data": "data"}.get(kind, kind.removesuffix("s"))
+    defined: dict[str, Any] = {"__name__": f"twoplayer.{kind}.{name}"}
+    exec(compile(EXAMPLES[path], path, "exec"), defined)
+    nodes = [yaml.safe_load(EXAMPLES[f"conf/{group}/{name}.yaml"])]
+    for node in nodes:
+        module, _, target = node.pop("_target_").rpartition(".")
+        assert module == defined["__name__"]
+        parameters = inspect.signature(defined[target]).parameters.values()
+        assert set(node) == {each.name for each in parameters if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)}
+        nodes += [value for value in node.values() if isinstance(value, dict)]
 
 
 @pytest.mark.process
