@@ -7,7 +7,7 @@ from omegaconf import OmegaConf
 
 from twoplayer.paths import CONF
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 MOST_NAMED = 6
 """So many tricks are in the name of a run."""
