@@ -141,7 +141,7 @@ def test_a_model_owes_what_its_docstring_says(model: str, channels: int, num_out
             pytest.skip("no such setting, or no vectors")
         settings += ["model.discriminator.autoencoder=true"]
     elif num_outputs > 1:
-        settings += ["loss=mmd", f"loss.num_outputs={num_outputs}"]
+        settings += ["loss=mmd", f"model.discriminator.num_outputs={num_outputs}"]
     config = small(*settings, model=model)
     torch.manual_seed(0)
     family = instantiate(config.model).eval()
@@ -158,6 +158,7 @@ def test_a_model_owes_what_its_docstring_says(model: str, channels: int, num_out
     assert torch.equal(rebuilt, images), "layout is the generator's forward pass"
     logits, features = family.discriminator(images, labels)
     assert logits.shape == ((6,) if num_outputs == 1 else (6, num_outputs))
+    assert family.num_outputs == num_outputs
     assert features.shape[0] == 6
     assert isinstance(family.discriminator.output, Decoder if autoencoder else torch.nn.Linear)
     judged = family.judge(family.fake((images, labels), latents))

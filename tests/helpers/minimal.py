@@ -31,6 +31,7 @@ class Discriminator(nn.Module):
 
     def __init__(self, *, image_size: int, num_channels: int, num_outputs: int) -> None:
         super().__init__()
+        self.num_outputs = num_outputs
         self.hidden = nn.Linear(num_channels * image_size**2, 8)
         self.output: nn.Module = nn.Linear(8, num_outputs)
 
