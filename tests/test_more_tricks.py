@@ -1,6 +1,7 @@
 """The mathematics of the regularizers and tips, each against an independent computation."""
 
 import math
+from collections import OrderedDict
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -321,7 +322,8 @@ def test_a_player_goes_on_while_its_cost_is_too_high() -> None:
 
 
 def test_noise_is_behind_every_hidden_layer_while_training() -> None:
-    generator = nn.Sequential(nn.Linear(4, 500), nn.ReLU(), nn.Linear(500, 500), nn.Linear(500, 3))
+    layers = {"0": nn.Linear(4, 500), "1": nn.ReLU(), "2": nn.Linear(500, 500), "output": nn.Linear(500, 3)}
+    generator = nn.Sequential(OrderedDict(layers))
     GeneratorNoise(sigma=0.5).wrap(generator, nn.Identity())
     assert [type(layer).__name__ for layer in generator] == ["Sequential", "ReLU", "Sequential", "Linear"]
     latents = torch.zeros(200, 4)
@@ -342,7 +344,7 @@ def test_what_is_put_behind_hidden_layers_is_not_behind_the_last(model: str, tri
 
 
 def test_dropout_does_not_end_with_training() -> None:
-    generator = nn.Sequential(nn.Linear(4, 5000), nn.Linear(5000, 3)).eval()
+    generator = nn.Sequential(OrderedDict({"0": nn.Linear(4, 5000), "output": nn.Linear(5000, 3)})).eval()
     GeneratorDropout(share=0.3).wrap(generator, nn.Identity())
     assert float((generator.eval()[0](torch.randn(2, 4)) == 0).float().mean()) == pytest.approx(0.3, abs=0.03)
 

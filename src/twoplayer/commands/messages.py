@@ -17,6 +17,9 @@ from twoplayer.settings import compose_config
 
 log = logging.getLogger(__name__)
 
+METHODS = ("model", "loss", "trick", "optimizer", "metric")
+"""Groups whose choices the literature may call by an acronym."""
+
 
 def print_error(error: Exception, debug: bool = False) -> int:
     """Print what a user needs of an error, once, and return its exit code."""
@@ -58,7 +61,7 @@ def explain(error: Exception) -> str:
             name,
             error.options or (path.stem for path in (CONF / group).glob("*.yaml")),
             kind=f"choice of {group}",
-            acronyms=_acronyms(group),
+            acronyms=_acronyms(group) if group in METHODS else {},
         )
     message = str(error)
     cause = f"{message}\n{error.__cause__ or ''}"
