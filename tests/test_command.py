@@ -253,7 +253,7 @@ def test_a_run_leaves_what_it_promises(tmp_path: Path) -> None:
     assert (summary["images_seen"], summary["iterations"], summary["seed"], summary["world_size"]) == (64, 4, 0, 1)
     assert summary["scores"] == {}
     assert summary["segments"] == [{"resumed_from": 0, "trained": 64}]
-    assert summary["num_parameters"]["generator"] == sum((8 * 16 + 16, 16 * 32 + 32, 32 * 256 + 256))
+    assert summary["num_parameters"]["generator"] == sum((8 * 16 + 16, 16 * 32 + 32, 32 * 64 + 64, 64 * 256 + 256))
     assert summary["images_per_second"] == pytest.approx(64 / summary["seconds"])
     assert "tricks ema" in finished.output
     assert str(folder.relative_to(tmp_path)) in finished.output

@@ -243,7 +243,7 @@ def test_weights_can_be_taken_on_purpose(tmp_path: Path) -> None:
                     average = begun["state_dict"][name.replace("model.generator.", "tricks.chosen.ema.generator.")]
                     assert torch.allclose(average, tensor, atol=1e-6), name
     for change, message in {
-        "model.generator.widths=[8,8]": r"\(model.generator.widths=\[16, 32\] there, \[8, 8\] here\)",
+        "model.generator.widths=[8,8]": r"\(model.generator.widths=\[16, 32, 64\] there, \[8, 8\] here\)",
         "trick=[minibatch_discrimination]": r"\(trick=\[ema\] there, trick=\[minibatch_discrimination\] here\)",
     }.items():
         with pytest.raises(ConfigurationError, match=f"init_from=.*: the weights there are of another model {message}; choose"):
