@@ -14,7 +14,7 @@ from twoplayer.game.build import build_game
 from twoplayer.game.engine import Compiled
 from twoplayer.game.game import Game
 
-SGD = ["optimizer@optimizer.generator=sgd", "optimizer@optimizer.discriminator=sgd"]  # Adam amplifies rounding
+SGD = ["optimizer=sgd"]  # Adam amplifies rounding
 
 
 def iterate(game: Game, iterations: int) -> dict[str, torch.Tensor]:

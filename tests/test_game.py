@@ -222,7 +222,7 @@ def test_every_term_of_a_cost_is_logged_under_its_name(tmp_path: Path) -> None:
         *(f"model.discriminator.downsampling={kind}" for kind in ("strided", "average", "max")),
         *(f"data.image_size={size}" for size in (28, 32, 64)),
         "data.channels=3",
-        *(f"optimizer@optimizer.generator={name}" for name in choices("optimizer")),
+        *(f"optimizer/player@optimizer.generator={name}" for name in choices("optimizer/player")),
     ],
 )
 def test_options_train(options: str, tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def test_a_bar_ends_before_the_scores_of_the_end(tmp_path: Path) -> None:
 
 
 def test_an_error_is_in_the_log_of_its_run(tmp_path: Path) -> None:
-    wrong = ["optimizer@optimizer.discriminator=sgd", "optimizer.discriminator.lr=1e30", "callbacks.scalars.every_iterations=2"]
+    wrong = ["optimizer/player@optimizer.discriminator=sgd", "optimizer.discriminator.lr=1e30", "callbacks.scalars.every_iterations=2"]
     finished = commands.run("train.py", *TINY, *wrong, "run=here", folder=tmp_path)
     assert finished.code == 4
     assert finished.errors.strip() in (tmp_path / "here" / "train.log").read_text()
