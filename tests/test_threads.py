@@ -110,7 +110,7 @@ def test_a_run_that_has_slowed_says_so_once(caplog: pytest.LogCaptureFixture, mo
         assert caplog.messages == []
         play_on(6, 4, 2, 2, 2, 2)
     assert len(caplog.messages) == 1
-    assert "slow: 2.0 updates a second, down from 20.0" in caplog.messages[0]
+    assert "slow: 2.0 updates/s, down from 20.0" in caplog.messages[0]
     resumed = Pace(0.0)
     resumed.load_state_dict(pace.state_dict())
     assert resumed.state_dict() == {"highest": 20.0}

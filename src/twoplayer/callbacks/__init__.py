@@ -1,1 +1,1 @@
-"""What happens between iterations."""
+"""Callbacks that run between iterations."""

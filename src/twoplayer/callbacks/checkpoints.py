@@ -1,4 +1,4 @@
-"""Saves the whole game: every so many images or seconds, at a new best score, at the end, and when a signal asks the run to end."""
+"""Saves checkpoints on a schedule, at a new best score, at the end, and on a signal."""
 
 import signal
 import time
@@ -23,8 +23,10 @@ from twoplayer.storage.checkpoints import DurableCheckpoints
 
 
 class Checkpoints(Callback):
-    """Keeps the newest two states in `checkpoints/`, and the one with the best validation score. `identity` is what a run that goes on
-    from one has to share with this one, `memories` what loggers remember of earlier processes.
+    """Keeps the two newest checkpoints and the one with the best validation score.
+
+    `identity` holds the settings that a resumed run must share with this one. `memories` holds what
+    the loggers of earlier processes saved for a resume, by logger class.
     """
 
     def __init__(self, schedule: Checkpoint, identity: dict[str, Any], memories: dict[str, dict[str, Any]]) -> None:
@@ -34,36 +36,37 @@ class Checkpoints(Callback):
         self._vote = ranks.Vote()
 
     def on_train_start(self, trainer: Trainer, game: Game) -> None:  # type: ignore[override]
-        """All ranks begin at the same place, and the folder is put in order."""
+        """Check that all ranks start from the same checkpoint, then tidy the folder."""
         places = ranks.gather(torch.tensor(game.clock.images_seen, device=game.device))
         if any(int(place) != game.clock.images_seen for place in places):
             raise TwoplayerError(
-                f"the ranks begin at different places ({', '.join(str(int(place)) for place in places)} images seen): their folders are not the same"
+                f"the ranks start from different checkpoints ({', '.join(str(int(place)) for place in places)} images seen): "
+                "they do not share one run folder; name a folder that all ranks can read with run=<folder>"
             )
         if trainer.is_global_zero:
             checkpoints.tidy(Path(trainer.default_root_dir), game.clock.images_seen)
 
     def on_train_batch_end(self, trainer: Trainer, game: Game, outputs: Any, batch: Any, batch_index: int) -> None:  # type: ignore[override]
-        """What all callbacks before this one have to say of this iteration is part of what is saved."""
+        """Runs last, so the checkpoint includes the other callbacks' state."""
         late = self.schedule.every_seconds is not None and time.perf_counter() - self._saved_at >= self.schedule.every_seconds
         number, overdue = self._vote.cast(signals.received(), late, wait=trainer.should_stop)
-        overdue = overdue and game.clock.iteration > self._saved_iteration + 1  # asked before that save, answered after it
+        overdue = overdue and game.clock.iteration > self._saved_iteration + 1  # voted before the last save, counted after it
         due = self.schedule.every_images is not None and game.clock.crossed(self.schedule.every_images)
         if due or overdue or number or trainer.should_stop or self._is_best(trainer, game):
             self._save(trainer, game)
         if number:
             raise Interruption(
                 number,
-                f"ended by {signal.Signals(number).name} at {game.clock.images_seen:,} images seen, and saved in {shown(Path(trainer.default_root_dir))}; "
-                "the run goes on with resume=auto",
+                f"ended by {signal.Signals(number).name} at {game.clock.images_seen:,} images seen and saved in {shown(Path(trainer.default_root_dir))}; "
+                "resume it with resume=auto",
             )
 
     def on_train_end(self, trainer: Trainer, game: Game) -> None:  # type: ignore[override]
-        """Once more, with its scores."""
+        """Save once more, now with the final scores."""
         self._save(trainer, game)
 
     def on_save_checkpoint(self, trainer: Trainer, game: Game, checkpoint: dict[str, Any]) -> None:  # type: ignore[override]
-        """Say which game this is, and how far it is."""
+        """Add the entry `run`: identity, images seen, threads, and the memories of loggers."""
         self.memories |= {type(logger).__name__: logger.memory for logger in trainer.loggers if isinstance(logger, RunLogger)}
         checkpoint["run"] = {
             **self.identity,
@@ -90,10 +93,13 @@ class Checkpoints(Callback):
 
 
 def _check_weights(game: Game) -> None:
-    """A step can take weights out of what a float can hold without any gradient telling of it: nothing of that is written over what is good."""
+    """Raise NumericsError on all ranks if the state of any rank is not finite.
+
+    A finite gradient can still move a weight out of float range. Such a state is never saved.
+    """
     spoiled = [name for name, tensor in game.state_dict().items() if isinstance(tensor, torch.Tensor) and not bool(tensor.isfinite().all())]
     if ranks.mean(torch.tensor(float(bool(spoiled)), device=game.device)) > 0:
         raise NumericsError(
-            f"{spoiled[0] if spoiled else 'a weight of another rank'} is not finite at {game.clock.images_seen:,} images seen; what is saved is from before. "
+            f"{spoiled[0] if spoiled else 'a weight of another rank'} is not finite at {game.clock.images_seen:,} images seen; this state is not saved, and earlier checkpoints are intact. "
             "Try lower learning rates (optimizer.generator.lr, optimizer.discriminator.lr)"
         )

@@ -1,4 +1,4 @@
-"""Notices when a run becomes much slower than it was."""
+"""Warns when a run becomes much slower than it was."""
 
 import logging
 import time
@@ -12,15 +12,18 @@ from twoplayer.game.game import Game
 log = logging.getLogger(__name__)
 
 SLOW = 0.5
+"""Share of the highest rate below which a rate counts as slow."""
 SECONDS = 2.0
-"""The least time over which a rate is taken."""
+"""The shortest time over which a rate is measured."""
 PATIENCE = 5
-"""So many rates in a row have to be slow: one of them may contain a score or a save."""
+"""Consecutive slow rates before the warning: a single one may include a score or a save."""
 
 
 class Pace(Callback):
-    """Says once, and with the remedy, that updates per second have fallen below half of the highest rate so far, that of the trial at the
-    start and of earlier processes included. Updates, not images: how many there are for an image may change with the turns.
+    """Warns once when updates per second stay below half of the highest rate so far.
+
+    The highest rate includes the trial iterations at the start and earlier processes of the run.
+    Updates are counted, not images: the number of updates per image may change during a run.
     """
 
     def __init__(self, highest: float) -> None:
@@ -29,7 +32,6 @@ class Pace(Callback):
         self._slow = 0
 
     def on_train_batch_end(self, trainer: Trainer, game: Game, outputs: Any, batch: Any, batch_index: int) -> None:  # type: ignore[override]
-        """Take the next rate when it is time."""
         now, updates = time.perf_counter(), sum(game.clock.updates.values())
         self._since = self._since or (now, updates)
         if now - self._since[0] < SECONDS or self._slow >= PATIENCE:
@@ -41,16 +43,14 @@ class Pace(Callback):
         if self._slow == PATIENCE and trainer.is_global_zero:
             fewer = game.device.type == "cpu" and torch.get_num_threads() > 1
             log.warning(
-                "slow: %.1f updates a second, down from %.1f. Another program may be using this machine: end it%s",
+                "slow: %.1f updates/s, down from %.1f; another program may be using this machine: end it%s",
                 rate,
                 self._highest,
                 ", or interrupt this run and resume it with threads=1" if fewer else "",
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """The highest rate so far."""
         return {"highest": self._highest}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue from a checkpoint."""
         self._highest = max(self._highest, state_dict["highest"])

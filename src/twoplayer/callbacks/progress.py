@@ -1,4 +1,4 @@
-"""How far a run is, for a person who waits for it."""
+"""The progress of a run: a bar on a terminal, log lines elsewhere."""
 
 import logging
 import sys
@@ -21,14 +21,15 @@ from twoplayer.metrics import recorded
 log = logging.getLogger(__name__)
 
 RECENT_SECONDS = 5.0
-"""Over which the speed is shown."""
+"""The time over which the displayed speed is averaged."""
 
 COLUMNS = {"loss/discriminator": "loss D", "loss/generator": "loss G", "accuracy": "D right"}
 
 
 class ProgressBar(Callback):
-    """Images seen, images/s, time left, the newest validation score, both losses and D's accuracy: a bar on a terminal, else a line every so
-    many seconds.
+    """Shows images seen, images/s, time left, the newest validation score, losses and D's accuracy.
+
+    A bar on a terminal; elsewhere a log line every `seconds_between_lines`.
     """
 
     def __init__(self, *, seconds_between_lines: Annotated[float, Gt(0)]) -> None:
@@ -39,11 +40,10 @@ class ProgressBar(Callback):
         self._streams: list[tuple[logging.StreamHandler[Any], Any]] = []
 
     def on_train_start(self, trainer: Trainer, game: Game) -> None:  # type: ignore[override]
-        """Begin the bar."""
         self._recent.append((time.perf_counter(), game.clock.images_seen))
         if trainer.is_global_zero and Console().is_terminal:
             columns = (
-                BarColumn(max(10, Console().width - 130)),  # on a narrow terminal the numbers need the room
+                BarColumn(max(10, Console().width - 130)),  # a narrow terminal needs the room for numbers
                 _Images(Column(no_wrap=True)),
                 TextColumn("{task.fields[speed]}"),
                 TimeRemainingColumn(),
@@ -54,12 +54,15 @@ class ProgressBar(Callback):
                 "training", total=1.0, seen=game.clock.images_seen, images=_stopwatch(trainer).budget.images, speed="", scalars=""
             )
             self._progress.start()
-            for handler in logging.getLogger().handlers:  # whose lines then stand above the bar
+            for handler in logging.getLogger().handlers:  # log lines then appear above the bar
                 if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
                     self._streams.append((handler, handler.setStream(sys.stdout)))
 
     def on_train_batch_end(self, trainer: Trainer, game: Game, outputs: Any, batch: Any, batch_index: int) -> None:  # type: ignore[override]
-        """Tell how far it is, now and then; a bar ends with the last iteration, and does not stay through the scores and pictures of the end."""
+        """Update the bar, or log a line when one is due.
+
+        The bar ends with the last iteration, before the final scores and samples.
+        """
         now = time.perf_counter()
         self._recent.append((now, game.clock.images_seen))
         while len(self._recent) > 2 and now - self._recent[1][0] > RECENT_SECONDS:
@@ -86,11 +89,9 @@ class ProgressBar(Callback):
             self._stop()
 
     def on_train_end(self, trainer: Trainer, game: Game) -> None:  # type: ignore[override]
-        """End the bar."""
         self._stop()
 
     def on_exception(self, trainer: Trainer, game: Game, exception: BaseException) -> None:  # type: ignore[override]
-        """Leave the terminal as it was."""
         self._stop()
 
     def _stop(self) -> None:
@@ -107,7 +108,7 @@ def _stopwatch(trainer: Trainer) -> Stopwatch:
 
 
 def _score(trainer: Trainer) -> list[str]:
-    """The newest validation score of the leading number beside its floor, once there is one."""
+    """The newest validation score of the leading number, as text; empty before the first one."""
     summaries = [{"scores": callback.recorded} for callback in trainer.callbacks if isinstance(callback, Scores)]  # type: ignore[attr-defined]
     for score in [score for summary in summaries for score in recorded.read(summary)][:1]:
         name = f"{score.name}_validation"
@@ -118,16 +119,14 @@ def _score(trainer: Trainer) -> list[str]:
 
 
 class _Images(ProgressColumn):
-    """12,800 of 300,000 images."""
+    """Such as `12,800 of 300,000 images`."""
 
     def render(self, task: Task) -> Text:
-        """The column's text."""
         return Text(f"{task.fields['seen']:,} of {task.fields['images']:,} images")
 
 
 class _Scalars(ProgressColumn):
-    """Score, losses and accuracy: what a narrow terminal cuts first."""
+    """Score, losses and accuracy; a narrow terminal cuts these first."""
 
     def render(self, task: Task) -> Text:
-        """The column's text."""
         return Text(task.fields["scalars"], no_wrap=True, overflow="ellipsis")

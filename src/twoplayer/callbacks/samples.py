@@ -1,4 +1,4 @@
-"""Pictures of the same latents as the generator learns, from the untrained one on."""
+"""Saves sample grids from fixed latents during training, and progress pictures made from them."""
 
 import os
 from pathlib import Path
@@ -21,9 +21,11 @@ MAX_ROWS = 9
 
 
 class Samples(Callback):
-    """A grid of `num` samples in `samples/`, named by images seen: every so many images, more often at first (at `first_images` and
-    at each doubling), and at the end. From these, an animation and a strip of log-spaced moments. Beside them `real.png`, a grid of the first
-    images that are trained on.
+    """Saves a grid of `num` samples to `samples/`, named by images seen.
+
+    Grids are saved before training, at `first_images` and at each doubling of it, then every
+    `every_images`, and at the end. The end adds an animation of all grids (progress.gif) and a
+    strip of log-spaced ones (progress.png). `real.png` is a grid of the first training images.
     """
 
     def __init__(
@@ -37,7 +39,6 @@ class Samples(Callback):
         self.num, self.columns, self.first_images, self.every_images = num, columns, first_images, every_images
 
     def on_train_start(self, trainer: Trainer, game: Game) -> None:  # type: ignore[override]
-        """Real images, and the untrained generator."""
         if trainer.is_global_zero:
             images = trainer.datamodule.splits.train.images[: self.num]  # type: ignore[attr-defined]
             self._write(images, Path(trainer.default_root_dir) / FOLDER / REAL)
@@ -45,14 +46,12 @@ class Samples(Callback):
             self._save(trainer, game)
 
     def on_train_batch_end(self, trainer: Trainer, game: Game, outputs: Any, batch: Any, batch_index: int) -> None:  # type: ignore[override]
-        """The moments between; the last is left to the end."""
-        if trainer.should_stop:
+        if trainer.should_stop:  # on_train_end saves this grid
             return
         if game.clock.crossed(self.every_images) or any(game.clock.crossed_once(moment) for moment in self._early()):
             self._save(trainer, game)
 
     def on_train_end(self, trainer: Trainer, game: Game) -> None:  # type: ignore[override]
-        """The trained generator, and the whole way to it."""
         self._save(trainer, game)
         if trainer.is_global_zero:
             folder = Path(trainer.default_root_dir) / FOLDER
@@ -81,7 +80,7 @@ class Samples(Callback):
         os.replace(temporary, path)
 
     def _tell(self, folder: Path, num_images: int) -> Path:
-        """Write progress.gif and progress.png, from the grids that are there, those of earlier segments included."""
+        """Write progress.gif and progress.png from all grids. Returns the path of the PNG."""
         paths = list(grids(folder).values())
         labels = [f"{int(path.stem):,} images\n{int(path.stem) / num_images:.2f} epochs" for path in paths]
         frames = [Image.open(path).convert("RGB") for path in paths]
@@ -96,7 +95,7 @@ class Samples(Callback):
         return folder / PROGRESS
 
     def _first_rows(self, grid: Image.Image, num: int) -> Image.Image:
-        """The first two rows of a grid of so many images, side by side."""
+        """The first two rows of a grid of `num` images, side by side."""
         rows = -(-num // self.columns)
         height = (grid.height - pictures.GAP) // rows
         parts = [grid.crop((0, row * height, grid.width, (row + 1) * height + pictures.GAP)) for row in range(min(2, rows))]
@@ -107,13 +106,16 @@ class Samples(Callback):
 
 
 def grids(folder: Path, images_seen: int | None = None) -> dict[int, Path]:
-    """The grids in a folder, by images seen, up to this moment."""
+    """The paths of grids in a folder by images seen, up to `images_seen` if it is given."""
     moments = {int(path.stem): path for path in sorted(folder.glob("[0-9]*.png")) if path.stem.isdigit()}
     return {moment: path for moment, path in moments.items() if images_seen is None or moment <= images_seen}
 
 
 def log_spaced(moments: list[int], num: int) -> list[int]:
-    """The indices of at most `num` of these ascending moments: the first, the last, and those nearest to equal ratios between."""
+    """The indices of at most `num` of these ascending `moments`, spaced evenly on a log scale.
+
+    The first and the last moment are always among them.
+    """
     if len(moments) <= num:
         return list(range(len(moments)))
     start, end = moments[1], moments[-1]

@@ -1,4 +1,4 @@
-"""Logs the scalars of the game, averaged over the iterations between, and reads the flag that says whether all is finite."""
+"""Logs the scalars of the game, averaged over iterations, and stops at non-finite gradients."""
 
 import time
 from typing import Annotated, Any
@@ -15,7 +15,10 @@ from twoplayer.loggers.base import log_scalars
 
 
 class Scalars(Callback):
-    """Every so many iterations. Until then the scalars stay on the device, so that nothing waits for it."""
+    """Logs the mean of each scalar every `every_iterations`.
+
+    Between logs the scalars stay on the device, so the host does not wait for it.
+    """
 
     def __init__(self, *, every_iterations: Annotated[int, Ge(1)]) -> None:
         self.every_iterations = every_iterations
@@ -24,13 +27,12 @@ class Scalars(Callback):
         self._since: tuple[float, int] | None = None
 
     def on_train_batch_start(self, trainer: Trainer, game: Game, batch: Any, batch_index: int) -> None:  # type: ignore[override]
-        """Speed is measured from the first iteration on."""
+        """Measure speed from the first iteration on."""
         self._since = self._since or (time.perf_counter(), game.clock.images_seen)
 
     def on_train_batch_end(self, trainer: Trainer, game: Game, outputs: Any, batch: Any, batch_index: int) -> None:  # type: ignore[override]
-        """Add up; log where it is time."""
         for name, value in game.scalars.items():
-            # A copy: where updates are captured, the next one leaves its scalars in the same place.
+            # Clone: the next captured update overwrites the same tensors.
             self._sums[name] = self._sums[name] + value if name in self._sums else value.clone()
             self._counts[name] = self._counts.get(name, 0) + 1
         if game.clock.iteration % self.every_iterations == 0:
@@ -38,17 +40,20 @@ class Scalars(Callback):
             self._sums, self._counts, self._since = {}, {}, (time.perf_counter(), game.clock.images_seen)
 
     def on_train_end(self, trainer: Trainer, game: Game) -> None:  # type: ignore[override]
-        """Log what is left. It stays in the sums: a run that is continued later logs what it would have logged without this end."""
+        """Log the remaining sums, and keep them.
+
+        A resumed run then logs the same rows as a run without this end.
+        """
         if self._sums:
             self._log(trainer, game)
 
     def state_dict(self) -> dict[str, Any]:
-        """What each rank has added up since the last row; all ranks take part."""
+        """The sums of every rank since the last row. All ranks must call this."""
         sums = ranks.gather(torch.stack(list(self._sums.values()))) if self._sums else []
         return {"names": list(self._sums), "sums": sums, "counts": dict(self._counts)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue from a checkpoint; speed is measured anew."""
+        """Restore this rank's sums. Speed is measured anew."""
         own = state_dict["sums"][ranks.rank()].unbind() if state_dict["sums"] else ()
         self._sums, self._counts = dict(zip(state_dict["names"], own, strict=True)), state_dict["counts"]
 
@@ -64,9 +69,9 @@ class Scalars(Callback):
 
 
 def check_finite(game: Game) -> None:
-    """Raise NumericsError where a gradient was not finite; the weights were kept from it."""
+    """Raise NumericsError if a gradient was not finite. Such a gradient is never applied."""
     if not bool(game.finite):
         raise NumericsError(
-            f"a gradient was not finite at some iteration before {game.clock.images_seen:,} images seen; the weights were kept from it, and what is saved is from before. "
+            f"a gradient was not finite in an iteration before {game.clock.images_seen:,} images seen; it was not applied, and the checkpoints are intact. "
             "Try lower learning rates (optimizer.generator.lr, optimizer.discriminator.lr), precision=fp32, or a trick that bounds D's slope (r1)"
         )

@@ -1,4 +1,4 @@
-"""Scores the generator: before training, every so many images, and at the end, each number beside its floor."""
+"""Scores the generator before training, every so many images, and at the end."""
 
 import logging
 from collections.abc import Mapping
@@ -19,9 +19,10 @@ log = logging.getLogger(__name__)
 
 
 class Scores(Callback):
-    """`<number>_validation` is for curves and choices; the score itself, against the test split, is computed once, at the end.
+    """Logs `<number>_validation` during training, and computes the test scores once, at the end.
 
-    `recorded` is what `summary.json` holds of the scores; see `twoplayer.metrics.recorded`.
+    `recorded` is the entry `scores` of summary.json; see `twoplayer.metrics.recorded`. `best_at` is
+    the number of images seen at the best validation score of the leading number.
     """
 
     def __init__(self, *, every_images: Annotated[int, Gt(0)]) -> None:
@@ -35,23 +36,23 @@ class Scores(Callback):
         self._untrained: dict[str, float] = {}
 
     def choose(self, metrics: dict[str, Metric], last: Mapping[str, dict[str, Any]]) -> None:
-        """Score by these metrics. `last` is what a run that goes on has recorded: it stands until there is something new."""
+        """Set the metrics. `last` holds scores from before a resume, kept until new ones."""
         self._metrics, self.recorded = metrics, {name: dict(entry) for name, entry in last.items()}
         self._better = {name: better for metric in metrics.values() for name, better in metric.numbers.items()}
 
     def on_train_start(self, trainer: Trainer, game: Game) -> None:  # type: ignore[override]
-        """The floors, and the scores of the untrained generator."""
+        """Compute the floors and the scores of the untrained generator."""
         if self._metrics:
             self._prepare(trainer, game)
         summarize(trainer, {"scores": self.recorded})
 
     def on_train_batch_end(self, trainer: Trainer, game: Game, outputs: Any, batch: Any, batch_index: int) -> None:  # type: ignore[override]
-        """The curve; the last point is left to the end."""
+        """Add a point to the curve; on_train_end adds the last one."""
         if self._scoring is not None and game.clock.crossed(self.every_images) and not trainer.should_stop:
             self._log(trainer, game, self._score(game, "validation")["validation"])
 
     def on_train_end(self, trainer: Trainer, game: Game) -> None:  # type: ignore[override]
-        """The last point of the curve, and the score."""
+        """Add the last point of the curve, and compute the test scores."""
         if self._scoring is None:
             return
         if trainer.is_global_zero:
@@ -63,11 +64,10 @@ class Scores(Callback):
         summarize(trainer, {"scores": self.recorded})
 
     def state_dict(self) -> dict[str, Any]:
-        """The best validation scores so far, when the leading one was, and the scores of the untrained generator."""
+        """The best validation scores, where the leading one was, and the untrained scores."""
         return {"best": dict(self._best), "best_at": self.best_at, "untrained": dict(self._untrained)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue from a checkpoint."""
         self._best, self.best_at, self._untrained = state_dict["best"], state_dict["best_at"], state_dict["untrained"]
 
     def _prepare(self, trainer: Trainer, game: Game) -> None:

@@ -1,4 +1,4 @@
-"""What a run as a whole is described by, in summary.json and in every logger."""
+"""Describes a run as a whole, in summary.json and in every logger."""
 
 import platform
 from importlib.metadata import version
@@ -16,7 +16,10 @@ PACKAGES = ("twoplayer", "torch", "pytorch-lightning", "torchmetrics", "hydra-co
 
 
 class Summary(Callback):
-    """Says at the start what is running, and at the end how it ended. `segments` has an entry per process that worked on the run."""
+    """Records what is running at the start of a run, and how it ended.
+
+    `segments` has one entry per process that worked on the run.
+    """
 
     def __init__(self, stopwatch: Stopwatch, settings: dict[str, Any]) -> None:
         self.stopwatch, self.settings = stopwatch, settings
@@ -24,7 +27,6 @@ class Summary(Callback):
         self._game: Game
 
     def on_fit_start(self, trainer: Trainer, game: Game) -> None:  # type: ignore[override]
-        """What is running."""
         self._game = game
         self.segments = [*self.segments, {"resumed_from": game.clock.images_seen, "trained": 0}]
         facts = {
@@ -41,20 +43,17 @@ class Summary(Callback):
         summarize(trainer, {"status": "running", **resumed, **self.settings, **facts, **self._progress(game)})
 
     def on_train_end(self, trainer: Trainer, game: Game) -> None:  # type: ignore[override]
-        """How far it came."""
         summarize(trainer, {"status": "finished", **self._progress(game)})
 
     def on_exception(self, trainer: Trainer, game: Game, exception: BaseException) -> None:  # type: ignore[override]
-        """Why it ended early."""
         summarize(trainer, {**ending(exception), **self._progress(game)})
 
     def state_dict(self) -> dict[str, Any]:
-        """The segments so far, the present one as far as it is."""
+        """All segments, the present one up to now."""
         self._progress(self._game)
         return {"segments": [dict(segment) for segment in self.segments]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue from a checkpoint."""
         self.segments = state_dict["segments"]
 
     def _progress(self, game: Game) -> dict[str, Any]:
@@ -71,12 +70,12 @@ class Summary(Callback):
 
 
 def ending(error: BaseException) -> dict[str, str]:
-    """How a run that did not reach its end is described."""
+    """The `status` and `error` of a run that stopped early."""
     return {"status": "interrupted" if isinstance(error, Interruption) else "failed", "error": str(error) or type(error).__name__}
 
 
 def device_name(device: torch.device) -> str:
-    """What is computed on, for a person."""
+    """The name of the GPU, or the device type and the number of threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type}, {torch.get_num_threads()} threads"
