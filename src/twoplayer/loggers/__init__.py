@@ -1,1 +1,1 @@
-"""Where numbers and pictures go."""
+"""Loggers of scalars, pictures and the summary of a run."""

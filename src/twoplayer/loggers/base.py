@@ -1,4 +1,4 @@
-"""What a logger of ours can do besides Lightning's: keep pictures and a summary. The step of everything is images seen."""
+"""Base class of loggers: Lightning's, plus pictures and a summary. All steps are images seen."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,8 +9,10 @@ from pytorch_lightning.loggers import Logger
 
 
 class History(NamedTuple):
-    """What has been logged of a run that goes on: up to `images_seen`, the rows of metrics.csv, the grids of samples, and what each logger
-    has asked to remember.
+    """What a resumed run has logged so far, up to `images_seen`.
+
+    `rows` are the rows of metrics.csv, `pictures` the sample grids with their images seen, and
+    `memories` the `memory` of each logger by its class name.
     """
 
     images_seen: int
@@ -20,42 +22,42 @@ class History(NamedTuple):
 
 
 class RunLogger(Logger):
-    """A logger of one run."""
+    """A logger of one run folder."""
 
     def start(self, folder: Path, name: str, group: str, tags: list[str], config: dict[str, Any], history: History | None) -> None:
-        """Start, once the run has a folder; go on where there is a history."""
+        """Start logging into `folder`. A resumed run has a `history` and continues it."""
 
     @property
     def memory(self) -> dict[str, Any]:
-        """What this logger has to know when the run goes on, as plain values."""
+        """Plain values that this logger needs on resume; they are saved in the checkpoint."""
         return {}
 
     def log_picture(self, name: str, path: Path, images_seen: int) -> None:
-        """Show a PNG file."""
+        """Log a PNG file."""
 
     def summarize(self, values: dict[str, Any]) -> None:
-        """Add to what the run as a whole is described by."""
+        """Add to the description of the whole run."""
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """The configuration is given to `start`."""
+        """Nothing to do: `start` receives the configuration."""
 
 
 def log_scalars(trainer: Trainer, values: dict[str, float], images_seen: int) -> None:
-    """Give scalars to all loggers, and to callbacks that monitor `trainer.callback_metrics`."""
+    """Log scalars with all loggers, and add them to `trainer.callback_metrics`."""
     trainer.callback_metrics.update({name: torch.tensor(value) for name, value in values.items()})
     for logger in trainer.loggers:
         logger.log_metrics(values, step=images_seen)
 
 
 def log_picture(trainer: Trainer, name: str, path: Path, images_seen: int) -> None:
-    """Give a PNG file to all loggers of ours."""
+    """Log a PNG file with every RunLogger."""
     for logger in trainer.loggers:
         if isinstance(logger, RunLogger):
             logger.log_picture(name, path, images_seen)
 
 
 def summarize(trainer: Trainer, values: dict[str, Any]) -> None:
-    """Add to every logger's description of the whole run."""
+    """Add to the description of the whole run in every RunLogger."""
     for logger in trainer.loggers:
         if isinstance(logger, RunLogger):
             logger.summarize(values)

@@ -1,4 +1,4 @@
-"""What every run leaves in its own folder: metrics.csv and summary.json."""
+"""Writes metrics.csv and summary.json into the run folder."""
 
 import csv
 from pathlib import Path
@@ -11,7 +11,7 @@ from twoplayer.storage import run_folder
 
 
 class RunFolder(RunLogger):
-    """Writes metrics.csv, one row per moment at which something was logged, and summary.json."""
+    """Writes metrics.csv, with one row per step at which something is logged, and summary.json."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
@@ -22,7 +22,7 @@ class RunFolder(RunLogger):
 
     @rank_zero_only
     def start(self, folder: Path, name: str, group: str, tags: list[str], config: dict[str, Any], history: History | None) -> None:
-        """Leave out what was logged after the moment from which the run goes on: it will be logged again."""
+        """Drop the rows after the checkpoint that the run resumes from: they are logged again."""
         if history is not None:
             self._rows = history.rows
             self._columns = list(dict.fromkeys(["images_seen", *(column for row in history.rows for column in row)]))
@@ -33,17 +33,15 @@ class RunFolder(RunLogger):
 
     @property
     def name(self) -> str:
-        """The folder's name."""
         return self.folder.name
 
     @property
     def version(self) -> str:
-        """A run has one version."""
         return ""
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Add to the row of this moment; a new column has the file written anew, with a wider header."""
+        """Add to the row of this step. A new column rewrites the file with a wider header."""
         if not self._rows or self._rows[-1]["images_seen"] != step:
             self._rows.append({"images_seen": step})
         row = self._rows[-1]
@@ -62,6 +60,5 @@ class RunFolder(RunLogger):
 
     @rank_zero_only
     def summarize(self, values: dict[str, Any]) -> None:
-        """Write the summary, as it is now known."""
         self.summary |= values
         run_folder.write_summary(self.folder, self.summary)

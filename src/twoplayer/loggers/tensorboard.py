@@ -19,36 +19,31 @@ class TensorBoard(RunLogger):
 
     @rank_zero_only
     def start(self, folder: Path, name: str, group: str, tags: list[str], config: dict[str, Any], history: History | None) -> None:
-        """Open an event file; what an earlier one holds of later moments is to be ignored."""
+        """Open an event file. TensorBoard drops earlier steps that a resumed run repeats."""
         from torch.utils.tensorboard import SummaryWriter
 
         self.writer = SummaryWriter(folder / "tensorboard", purge_step=None if history is None else history.images_seen + 1)
 
     @property
     def name(self) -> str:
-        """The folder's name."""
         return "tensorboard"
 
     @property
     def version(self) -> str:
-        """A run has one version."""
         return ""
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Scalars at one moment."""
         for name, value in metrics.items():
             self.writer.add_scalar(name, value, step)
 
     @rank_zero_only
     def log_picture(self, name: str, path: Path, images_seen: int) -> None:
-        """A PNG file."""
         with Image.open(path) as picture:
             self.writer.add_image(name, np.asarray(picture.convert("RGB")), images_seen, dataformats="HWC")
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Close the event file."""
         if self.writer is not None:
             self.writer.close()
             self.writer = None

@@ -1,4 +1,4 @@
-"""Weights & Biases: one run of its own per game, finished with the state that the game ended in."""
+"""Weights & Biases: one W&B run per run, finished with the exit status of the run."""
 
 import logging
 import netrc
@@ -18,10 +18,13 @@ log = logging.getLogger(__name__)
 
 
 class WeightsAndBiases(RunLogger):
-    """Scalars and pictures over images seen. `mode` is offline (files in the run folder, no account) or online.
+    """Logs scalars and pictures over images seen.
 
-    A run that goes on is the same W&B run. Offline, W&B cannot add to what an earlier process has written, and an upload replaces what was
-    uploaded under the same id: so the present process first writes again what was logged before, and its folder alone is the whole run.
+    `mode` is offline (files in the run folder, no account) or online.
+
+    A resumed run is the same W&B run. Offline, W&B cannot append to the files of an earlier
+    process, and an upload replaces earlier uploads of the same id. The present process therefore
+    logs the history again first, so that its own W&B folder holds the whole run.
     """
 
     def __init__(self, *, project: str, entity: str | None, mode: Literal["offline", "online"]) -> None:
@@ -33,7 +36,7 @@ class WeightsAndBiases(RunLogger):
 
     @staticmethod
     def refuse(config: DictConfig) -> None:
-        """Online without a key: W&B would ask on the terminal, or fail after the run has begun."""
+        """Refuse online mode without a key: W&B would prompt, or fail after the run has started."""
         if config.logger.wandb.mode == "online" and not _has_key():
             raise ConfigurationError(
                 "logger=wandb_online: there is no W&B key; set WANDB_API_KEY or run `uv run wandb login`, or use logger=wandb, which needs none"
@@ -41,7 +44,6 @@ class WeightsAndBiases(RunLogger):
 
     @rank_zero_only
     def start(self, folder: Path, name: str, group: str, tags: list[str], config: dict[str, Any], history: History | None) -> None:
-        """Start the W&B run, or go on with it."""
         import wandb
 
         quiet = wandb.Settings(silent=True, console="off")
@@ -60,11 +62,10 @@ class WeightsAndBiases(RunLogger):
 
     @property
     def memory(self) -> dict[str, Any]:
-        """The id of the run."""
         return {} if self._id is None else {"id": self._id}
 
     def _replay(self, history: History) -> None:
-        """What was logged before, in the order in which it was."""
+        """Log the rows and pictures of earlier processes again, in their original order."""
         entries: list[tuple[int, Any]] = [(row["images_seen"], row) for row in history.rows] + list(history.pictures)
         for moment, entry in sorted(entries, key=lambda item: item[0]):
             if isinstance(entry, Path):
@@ -74,22 +75,20 @@ class WeightsAndBiases(RunLogger):
 
     @property
     def name(self) -> str:
-        """Of the logger."""
         return "wandb"
 
     @property
     def version(self) -> str:
-        """The run's id."""
         return self._id or ""
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Scalars at one moment. W&B drops what comes a second time for a moment that is past."""
+        """W&B drops scalars logged at a step below its newest one."""
         self._tell(lambda run: run.log({**metrics, "images_seen": step}, step=step))
 
     @rank_zero_only
     def log_picture(self, name: str, path: Path, images_seen: int) -> None:
-        """A PNG file, under a name that has a slider over the moments."""
+        """W&B shows all pictures of one name with a slider over the steps."""
         import wandb
 
         def log_image(run: Any) -> None:
@@ -99,30 +98,40 @@ class WeightsAndBiases(RunLogger):
 
     @rank_zero_only
     def summarize(self, values: dict[str, Any]) -> None:
-        """What stands beside the run in a table of runs: plain values, and the numbers of each score (`fd`, `fd_floor`, ...)."""
+        """Add columns to W&B's table of runs.
+
+        These are plain values, and the numbers of each score (`fd`, `fd_floor`, ...).
+        """
         facts = {name: value for name, value in values.items() if not isinstance(value, dict | list)}
         self._facts |= facts.keys()
         self._tell(lambda run: run.summary.update({**facts, **_columns(values.get("scores") or {}, self._facts)}))
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Finish, so that the next job of a multirun gets a run of its own, and a failed one looks failed."""
+        """Finish the W&B run: the next job of a multirun gets its own, and a failure is marked."""
         self._tell(lambda run: run.finish(exit_code=0 if status in ("success", "finished") else 1))
         self.run = None
 
     def _tell(self, action: Callable[[Any], object]) -> None:
-        """W&B works in a process of its own, which a signal or the system may end before the run is saved: the run goes on without it."""
+        """Run `action` on the W&B run. If it fails, warn once and continue without W&B.
+
+        W&B works in a separate process, which a signal or the system may end before this one.
+        """
         if self.run is None:
             return
         try:
             action(self.run)
         except Exception as error:
             self.run = None
-            log.warning("W&B has ended (%s); the run goes on without it, and metrics.csv and samples/ hold everything", error)
+            log.warning("W&B has ended (%s); the run continues without it, and metrics.csv and samples/ hold everything", error)
 
 
 def _columns(scores: Mapping[str, Mapping[str, Any]], taken: Collection[str]) -> dict[str, float]:
-    """The numbers of scores by flat names. A score that has the name of another fact of the run, as `precision` has, is `<name>_value`."""
+    """The numbers of all scores by flat names.
+
+    A score that shares its name with another fact of the run, such as `precision`, becomes
+    `<name>_value`.
+    """
     return {
         f"{name}_{part}" if part != "value" or name in taken else name: number
         for name, entry in scores.items()
