@@ -1,1 +1,1 @@
-"""Scores and the features they are computed on."""
+"""Metrics, and the features they are computed on."""

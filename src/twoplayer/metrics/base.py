@@ -1,4 +1,4 @@
-"""What a metric is: it compares generated images with real ones, with or without a trainer."""
+"""The base class of metrics, which compare generated images with real ones."""
 
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Any, ClassVar, Literal, TypeVar
@@ -12,19 +12,20 @@ from twoplayer.data.base import ImageData, to_unit_range
 from twoplayer.errors import ConfigurationError
 
 CHUNK = 500
-"""So many images are generated, and looked at, at a time."""
+"""The number of images that are generated and scored at a time."""
 
 Reference = Literal["validation", "test"]
 Better = Literal["lower", "higher"]
 Sampler = Callable[[int, int], Tensor]
-"""Images in [-1, 1] of one chunk: (number of images, index of the chunk) to (N, C, H, W); the same chunk is the same images."""
+"""(number of images N, index of the chunk) to the images of this chunk (N, C, H, W) in [-1, 1]."""
 Kept = TypeVar("Kept")
 
 
 class Images:
-    """Images in chunks: those of a real split, or of a generator as it is now.
+    """Images in chunks, of a real split or of a generator in its present state.
 
-    What one metric computes of them can be kept for the others. `num` is None where there is no end of them.
+    `keep` shares what one metric computes with the others. `num` is None for a generator, whose
+    number of images has no limit.
     """
 
     def __init__(self, sampler: Sampler, num: int | None = None) -> None:
@@ -33,11 +34,11 @@ class Images:
 
     @classmethod
     def real(cls, images: Tensor, device: torch.device) -> "Images":
-        """Of uint8 images (N, C, H, W)."""
+        """From uint8 images (N, C, H, W)."""
         return cls(lambda num, index: to_unit_range(images[index * CHUNK :][:num].to(device)), len(images))
 
     def chunks(self, num: int, rank: int = 0, world_size: int = 1) -> Iterator[tuple[slice, Tensor]]:
-        """One rank's share of the first `num` images: chunks in [-1, 1], each with its place among all."""
+        """Chunks in [-1, 1] of the first `num` images, each with its slice: one rank's share."""
         for index, start in list(enumerate(range(0, num, CHUNK)))[rank::world_size]:
             place = slice(start, min(start + CHUNK, num))
             yield place, self.sampler(place.stop - start, index)
@@ -50,14 +51,20 @@ class Images:
 
 
 class Metric:
-    """One or more numbers that compare generated images with real ones. All ranks call its methods together."""
+    """One or more numbers that compare generated images with real ones.
+
+    All ranks call its methods together.
+    """
 
     numbers: ClassVar[Mapping[str, Better]]
-    """The names of its numbers and in which direction each is better. The first one leads: it chooses the best checkpoint."""
+    """The names of its numbers, and the direction in which each is better.
+
+    The first number of the first metric is the leading one: it selects the best checkpoint.
+    """
 
     @staticmethod
     def refuse(config: DictConfig) -> None:
-        """Two metrics that call a number by the same name."""
+        """Refuse two metrics that have a number of the same name."""
         metrics: dict[str, str] = {}
         for metric, node in config.metric.items():
             for name in get_object(node._target_).numbers:
@@ -66,12 +73,15 @@ class Metric:
                 metrics[name] = str(metric)
 
     def prepare(self, data: ImageData, device: torch.device) -> str | None:
-        """Load what is needed for these data. Returns the reason where they cannot be scored."""
+        """Load what these data need. Returns a reason if they cannot be scored, else None."""
 
     def protocol(self) -> dict[str, Any]:
-        """What two scores have to share to be comparable, as plain values."""
+        """The settings that two scores must share to be comparable, as plain values."""
         raise NotImplementedError
 
     def compare(self, generated: Images, real: Images) -> dict[str, float]:
-        """Each number by its name. With real images as `generated` these are the floors (the ceilings, where higher is better)."""
+        """Each number by its name.
+
+        With real images as `generated` these are the floors (ceilings where higher is better).
+        """
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""The Fréchet distance of features (Heusel et al., 2017, arXiv:1706.08500), on this project's own features."""
+"""The Fréchet distance of this project's own features (Heusel et al., 2017, arXiv:1706.08500)."""
 
 import torch
 from torch import Tensor, nn
@@ -9,18 +9,20 @@ from twoplayer.metrics.feature_metric import FeatureMetric
 
 
 class FD(FeatureMetric):
-    """Between the features of samples and of real images."""
+    """The Fréchet distance between the features of samples and those of real images."""
 
     numbers = {"fd": "lower"}
 
     def compare(self, generated: Images, real: Images) -> dict[str, float]:
-        """`fd`."""
         return {"fd": frechet_distance(self.features(generated), self.features(real))}
 
 
 def frechet_distance(one: Tensor, other: Tensor) -> float:
-    """Between Gaussians fitted to two sets of features, (N, d) and (M, d), in float64: |mean - mean'|^2 + tr(C + C' - 2 sqrt(C C'))."""
-    given = nn.Identity()  # in the place of torchmetrics' Inception network
+    """The Fréchet distance of Gaussians fitted to features (N, d) and (M, d), in float64.
+
+    It is |mean - mean'|^2 + tr(C + C' - 2 sqrt(C C')).
+    """
+    given = nn.Identity()  # replaces torchmetrics' Inception network
     given.num_features = one.shape[1]  # type: ignore[assignment]
     distance = FrechetInceptionDistance(feature=given, sync_on_compute=False).to(one.device)  # all ranks have all features
     distance.set_dtype(torch.float64)

@@ -1,4 +1,4 @@
-"""Metrics of features: each image is looked at once, by one of the ranks, for all metrics together."""
+"""The base class of metrics on features, which one rank computes once per image for all metrics."""
 
 from typing import Annotated, Any
 
@@ -14,7 +14,10 @@ from twoplayer.metrics.features import CHECKSUMS, NUM_FEATURES, SIZE, FeatureExt
 
 
 class FeatureMetric(Metric):
-    """Compares the features of `num_samples` samples with those of all real images of a split. A subclass writes `compare`."""
+    """Compares the features of `num_samples` samples with those of all real images of a split.
+
+    A subclass defines `compare`.
+    """
 
     def __init__(self, *, num_samples: Annotated[int, Ge(2)]) -> None:
         self.num_samples = num_samples
@@ -22,7 +25,6 @@ class FeatureMetric(Metric):
         self._extract: FeatureExtractor
 
     def prepare(self, data: ImageData, device: torch.device) -> str | None:
-        """Load the classifier of these data, where there is one."""
         if data.classifier is None:
             return f"there are no features for {type(data).__name__}"
         self._classifier = data.classifier
@@ -30,7 +32,6 @@ class FeatureMetric(Metric):
         return None
 
     def protocol(self) -> dict[str, Any]:
-        """Features, their resize rule, and the number of samples."""
         return {
             "num_samples": self.num_samples,
             "features": f"{self._classifier} classifier, penultimate layer before its activation, {NUM_FEATURES}",
@@ -39,18 +40,21 @@ class FeatureMetric(Metric):
         }
 
     def features(self, images: Images) -> Tensor:
-        """The features (N, 128) of samples, or of all images of a real split; the same tensor on every rank.
+        """The features (N, 128) of `num_samples` samples, or of all images of a real split.
 
-        Raises DataError where real images have features that cannot tell them apart.
+        They are the same on every rank. Raises DataError if the features of real images are not
+        finite, or the same for all.
         """
         num = self.num_samples if images.num is None else images.num
         features = images.keep((self._classifier, num), lambda: self._over_ranks(images, num))
         if images.num is not None and (not features.isfinite().all() or (features == features[0]).all()):
-            raise DataError(f"the {self._classifier} classifier gives features that are not finite, or the same for all real images")
+            raise DataError(
+                f"the {self._classifier} classifier gives features that are not finite, or the same for all real images; check the images, or set data.classifier=null"
+            )
         return features
 
     def _over_ranks(self, images: Images, num: int) -> Tensor:
-        """Each rank has zeros in the place of the others' chunks, so that the sum over ranks is exact."""
+        """Each rank fills its own chunks and leaves the rest zero: the sum is exact."""
         own = torch.zeros(num, NUM_FEATURES, device=next(self._extract.parameters()).device)
         for place, chunk in images.chunks(num, ranks.rank(), ranks.world_size()):
             own[place] = self._extract(chunk)

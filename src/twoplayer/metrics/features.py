@@ -1,8 +1,9 @@
-"""What images are compared by: the penultimate layer of a small classifier of the same kind of images, before its activation.
+"""Features of images: the penultimate layer of a small classifier, before its activation.
 
-A Fréchet distance compares Gaussians, and a linear layer's outputs are closer to one than what a ReLU has cut off. The classifier is this project's own, trained by `src/train_features.py` on real images alone, the first 50,000 of the
-training split; its weights lie beside this file, pinned by their sha256. It has 128 features, few enough for the floor of a
-Fréchet distance over 10,000 samples to be far below any generator's score.
+A Fréchet distance compares Gaussians, and the outputs of a linear layer are closer to Gaussian than
+those of a ReLU. `src/train_features.py` trains the classifier on real images alone, the first
+50,000 of the training split; its weights are in this folder, pinned by their sha256. With 128
+features, the floor of a Fréchet distance over 10,000 samples is far below any generator's score.
 """
 
 import hashlib
@@ -49,7 +50,8 @@ class Classifier(nn.Module):
 class FeatureExtractor(nn.Module):
     """The frozen features of a classifier: images (N, 1, H, W) in [-1, 1] to (N, 128).
 
-    Other sizes are resized to 28 x 28, bilinearly and with antialiasing. It stays in eval mode and out of autocast.
+    Other sizes are resized to 28 x 28, bilinearly with antialiasing. The module stays in eval mode
+    and runs in float32, also under autocast.
     """
 
     num_features = NUM_FEATURES
@@ -60,7 +62,7 @@ class FeatureExtractor(nn.Module):
         self.eval()
 
     def train(self, mode: bool = True) -> "FeatureExtractor":
-        """Never leaves eval mode: a metric that is put into training mode must not change its features."""
+        """Stay in eval mode: training mode would change the features."""
         return super().train(False)
 
     @torch.no_grad()
@@ -74,9 +76,10 @@ class FeatureExtractor(nn.Module):
 
 
 def load_features(name: str) -> FeatureExtractor:
-    """The extractor called `name`, `data.classifier` in the configuration.
+    """The extractor that `data.classifier` names.
 
-    Raises ConfigurationError where there is none, DataError where its file is not the one that the scores were defined by.
+    Raises ConfigurationError if there is none of this name, DataError if its file has another
+    sha256 than the one that scores are defined by.
     """
     if name not in CHECKSUMS:
         raise ConfigurationError(f"data.classifier={name}: {unknown(name, CHECKSUMS, kind='feature network')}")

@@ -1,4 +1,4 @@
-"""Precision and recall of samples (Kynkäänniemi et al., 2019, arXiv:1904.06991), on this project's own features."""
+"""Precision and recall on this project's own features (Kynkäänniemi et al., arXiv:1904.06991)."""
 
 from collections.abc import Iterator
 from typing import Annotated, Any
@@ -13,13 +13,15 @@ from twoplayer.metrics.base import Images, Metric
 from twoplayer.metrics.feature_metric import FeatureMetric
 
 ROWS = 250
-"""So many rows of distances are in memory at a time."""
+"""The number of rows of the distance matrix in memory at a time."""
 
 
 class PrecisionRecall(FeatureMetric):
-    """Precision: the share of samples on the manifold of real images. Recall: the share of real images on that of the samples.
+    """Precision and recall of samples by the manifolds of their features and of real ones.
 
-    The manifold of a set is the union of balls around its members, each as large as the distance to its k-th neighbour in the set.
+    Precision is the share of samples on the manifold of real images, recall the share of real
+    images on the manifold of samples. The manifold of a set is the union of balls around its
+    members; the radius of each is the distance to the k-th nearest neighbour in the set.
     """
 
     numbers = {"precision": "higher", "recall": "higher"}
@@ -30,7 +32,7 @@ class PrecisionRecall(FeatureMetric):
 
     @staticmethod
     def refuse(config: DictConfig) -> None:
-        """Fewer samples than neighbours."""
+        """Refuse as many neighbours as samples, or more: the k-th neighbour would not exist."""
         Metric.refuse(config)
         settings = config.metric.precision_recall
         if settings.num_samples <= settings.num_neighbors:
@@ -40,11 +42,9 @@ class PrecisionRecall(FeatureMetric):
             )
 
     def protocol(self) -> dict[str, Any]:
-        """The neighbours besides."""
         return {**super().protocol(), "num_neighbors": self.num_neighbors}
 
     def compare(self, generated: Images, real: Images) -> dict[str, float]:
-        """`precision` and `recall`."""
         return {
             "precision": covered(self.features(generated), self.features(real), self._radii(real)),
             "recall": covered(self.features(real), self.features(generated), self._radii(generated)),
@@ -56,24 +56,24 @@ class PrecisionRecall(FeatureMetric):
 
 
 def precision_recall(generated: Tensor, real: Tensor, num_neighbors: int) -> tuple[float, float]:
-    """Of samples' features (N, d) against those of real images (M, d)."""
+    """Precision and recall of samples' features (N, d) against those of real images (M, d)."""
     return covered(generated, real, squared_radii(real, num_neighbors)), covered(real, generated, squared_radii(generated, num_neighbors))
 
 
 def squared_radii(features: Tensor, num_neighbors: int) -> Tensor:
-    """For each of the features (N, d) the squared distance to its k-th nearest neighbour among the others (N). N has to exceed k."""
+    """Squared distances (N) of features (N, d) to their k-th nearest neighbour; N > k."""
     radii = [rows.topk(num_neighbors + 1, dim=1, largest=False).values[:, -1] for rows in _squared_distances(features, features)]
-    return torch.cat(radii)  # the nearest of all is the image itself
+    return torch.cat(radii)  # the nearest neighbour is the image itself
 
 
 def covered(features: Tensor, others: Tensor, squared_radii: Tensor) -> float:
-    """The share of the features (N, d) that lie in the ball of at least one of the others (M, d)."""
+    """The share of the features (N, d) inside the ball of at least one of the others (M, d)."""
     inside = [(rows <= squared_radii).any(1) for rows in _squared_distances(features, others)]
     return float(torch.cat(inside).double().mean())
 
 
 def _squared_distances(one: Tensor, other: Tensor) -> Iterator[Tensor]:
-    """From each of `one` (N, d) to each of `other` (M, d), some rows (n, M) at a time."""
+    """Squared distances from each of `one` (N, d) to each of `other` (M, d), as blocks (n, M)."""
     center = other.mean(0)  # small norms, so that float32 does not round small distances away
     one, other = one - center, other - center
     norms = other.square().sum(1)

@@ -1,7 +1,9 @@
-"""What a run has recorded of its scores, `scores` in summary.json, as lines and cells for people.
+"""Reads the entry `scores` of summary.json, and formats it for display.
 
-Per number, by its name: `value` on the test split, `validation`, `best_validation`, `untrained`; `better`, the direction; `floor`, what real
-images score against real images; `protocol`, what another score has to share; or `reason`, why there is none. The first number leads.
+It holds a dict per number, by name: `value` on the test split, `validation`, `best_validation` and
+`untrained`; `better`, the direction; `floor`, the score of real images against real images;
+`protocol`, what a comparable score must share; or `reason`, why there is no score. The first number
+is the leading one.
 """
 
 import math
@@ -10,7 +12,7 @@ from typing import Any, NamedTuple
 
 
 class Score(NamedTuple):
-    """One number of a run; what is None is not known, or not yet."""
+    """One number of a run. A field is None if it is not known, or not yet."""
 
     name: str
     better: str
@@ -21,22 +23,22 @@ class Score(NamedTuple):
     protocol: Mapping[str, Any]
 
     def times_floor(self, value: float) -> str:
-        """How far from real images a value of this number is: `220.0 x floor`, or `0.86 x ceiling`; nothing where that is not known."""
+        """`value` relative to real images: `220.0 x floor`, `0.86 x ceiling`, or empty."""
         return f"{self.ratio(value)} x {self.limit}" if self.floor else ""
 
     def ratio(self, value: float) -> str:
-        """The value over the floor, or over the ceiling."""
+        """`value` divided by the floor or ceiling; empty if that is not known."""
         if not self.floor:
             return ""
         return f"{value / self.floor:,.1f}" if self.better == "lower" else f"{value / self.floor:.2f}"
 
     @property
     def limit(self) -> str:
-        """What the score of real images is: no generator can be expected to go below, or above."""
+        """`floor` or `ceiling`: what the score of real images is for this number."""
         return "floor" if self.better == "lower" else "ceiling"
 
     def line(self) -> str:
-        """For the end of a run."""
+        """The line that is printed at the end of a run."""
         assert self.value is not None
         parts = [f"{self.ratio(self.value)} x its {self.limit} of {digits(self.floor)}"] if self.floor else []
         parts += [f"untrained {digits(self.untrained)}"] if self.untrained is not None else []
@@ -44,7 +46,7 @@ class Score(NamedTuple):
 
 
 def read(summary: Mapping[str, Any]) -> list[Score]:
-    """The numbers of a run, the leading one first."""
+    """The numbers of a run from its summary, the leading one first."""
     return [
         Score(
             name,
@@ -60,27 +62,30 @@ def read(summary: Mapping[str, Any]) -> list[Score]:
 
 
 def lines(summary: Mapping[str, Any]) -> Iterator[str]:
-    """A line per number that a run has ended with."""
+    """One line per number that has a score on the test split."""
     return (score.line() for score in read(summary) if score.value is not None)
 
 
 def objective(summary: Mapping[str, Any]) -> float | None:
-    """What a sweep minimizes: the leading number on the validation split, turned so that less is better; None where there is none."""
+    """The value that a sweep minimizes: the cost of the leading number on the validation split.
+
+    None if there is no score.
+    """
     for score in read(summary)[:1]:
         return None if score.validation is None else cost(score.validation, score.better)
     return None
 
 
 def cost(value: float, better: str) -> float:
-    """The value, turned so that less is better."""
+    """The value, negated if higher is better, so that a lower cost is always better."""
     return -value if better == "higher" else value
 
 
 def digits(value: float) -> str:
-    """Rounded to what a person compares: 4,098.3, 4.07, 0.712."""
+    """The value rounded for display: 4,098.3, 4.07, 0.712."""
     return f"{value:,.1f}" if abs(value) >= 10 else f"{value:.2f}" if abs(value) >= 1 else f"{value:.3f}"
 
 
 def _number(value: Any) -> float | None:
-    """JSON has `nan` and `inf` as text."""
+    """None unless finite: summary.json holds `nan` and `inf` as text."""
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""The chosen metrics on one data set: real images are looked at once for all of them, and so is each set of samples."""
+"""Scores samples by the chosen metrics, which share the features of samples and real images."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,10 +10,11 @@ from twoplayer.metrics.base import Images, Metric, Reference, Sampler
 
 
 class Scoring:
-    """Scores samples against the validation and the test split. All ranks call its methods together, and get the same numbers.
+    """Scores samples against the validation and the test split.
 
-    `reasons` says for which metrics, by name, the data have no score, and why; the others are in `metrics`.
-    `floors` holds for each of their numbers the score of the validation split, taken as samples, against the test split.
+    All ranks call its methods together, and get the same numbers. `metrics` holds the metrics that
+    can score these data; `reasons` says by name why the others cannot. `floors` holds, per number,
+    the score of the validation split, taken as samples, against the test split.
     """
 
     def __init__(self, metrics: Mapping[str, Metric], data: ImageData, device: torch.device) -> None:
@@ -28,7 +29,7 @@ class Scoring:
         self.floors = self._compare(self._real["validation"], "test")
 
     def score(self, sampler: Sampler, references: Sequence[Reference]) -> dict[Reference, dict[str, float]]:
-        """All numbers by name, of the same samples against each reference split."""
+        """All numbers by name, for the same samples against each reference split."""
         generated = Images(sampler)
         return {reference: self._compare(generated, reference) for reference in references}
 
@@ -36,7 +37,7 @@ class Scoring:
         scores: dict[str, float] = {}
         for metric in self.metrics.values():
             scores |= metric.compare(generated, self._real[reference])
-        # What is chosen by a score is chosen by all ranks alike, whatever the last digits are on their hardware.
+        # Ranks on different hardware may differ in the last digits, but must make the same choices.
         values = torch.tensor(list(scores.values()), dtype=torch.float64, device=self._device)
         ranks.broadcast_in_place([values] if scores else [])
         return dict(zip(scores, values.tolist(), strict=True))
