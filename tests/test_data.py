@@ -152,9 +152,9 @@ def test_nothing_is_fetched_into_a_folder_of_other_files(other: str, tmp_path: P
     (tmp_path / other).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / other).write_bytes(b"mine")
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(DataError, match=rf"there is no Toy here \(one, two, .*{other}, it is not downloaded.*empty or new one"):
+    with pytest.raises(DataError, match=rf"there is no Toy here \(one, two, .*{other} nothing is downloaded.*empty or new one"):
         find(tmp_path, good=lambda names: FILES)
-    with pytest.raises(DataError, match="it is not downloaded"):
+    with pytest.raises(DataError, match="nothing is downloaded"):
         find(tmp_path / other, good=lambda names: FILES)
     assert sorted(tmp_path.rglob("*")) == before
     for name, content in FILES.items():  # with all there, nothing is fetched
@@ -256,7 +256,7 @@ def test_images_of_any_size_become_square() -> None:
 
 def test_a_missing_client_is_a_reason_not_a_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    with pytest.raises(DataError, match="there is no npm"):
+    with pytest.raises(DataError, match="npm is not installed"):
         find(tmp_path, npm=sources.npm_package("toy", "package/data"))
 
 

@@ -1,4 +1,4 @@
-"""Images in memory: a data set is held as uint8 on the training device, and its batches are drawn there."""
+"""Data sets in memory: uint8 images on the training device, where batches are drawn."""
 
 import functools
 import hashlib
@@ -24,7 +24,7 @@ class Split(NamedTuple):
 
 
 class Splits(NamedTuple):
-    """What the players train on, what curves and choices are scored against, and what the final score is taken against."""
+    """`train` for training, `validation` for curves and selection, `test` for the final score."""
 
     train: Split
     validation: Split
@@ -39,8 +39,9 @@ def to_unit_range(images: Tensor) -> Tensor:
 class Batches:
     """Endless batches (images in [-1, 1], labels) on one device.
 
-    Every epoch is a new order of all images; a batch that reaches the end of one epoch goes on in the next. The order is
-    that of the global batch, a function of (seed, epoch): each rank takes its slice, so two ranks see what one would see.
+    Every epoch is a new permutation of all images. A batch that reaches the end of an epoch
+    continues in the next. The order is a function of (seed, epoch) and holds for the global batch.
+    Each rank takes its slice, so two ranks train on the same images as one.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class Batches:
         return (self.batch(iteration) for iteration in itertools.count(self.first))
 
     def batch(self, iteration: int) -> tuple[Tensor, Tensor]:
-        """This rank's slice of the batch of one iteration."""
+        """This rank's slice of the batch of `iteration`."""
         position = iteration * self.global_batch_size + self.rank * self.batch_size
         end = position + self.batch_size
         parts = []
@@ -72,11 +73,11 @@ class Batches:
 
 
 class ImageData(LightningDataModule):
-    """A data set of uint8 images. A subclass says with `load` where the three splits come from.
+    """The base class of data sets of uint8 images. A subclass returns the three splits from `load`.
 
-    `batch_size` is the global one, over all ranks. `classes` keeps the images of some classes in every split;
-    `num_images` keeps the first so many of the training images. `classifier` names the feature network of `twoplayer.metrics` that
-    these images are scored by; None where there is none.
+    `batch_size` is the global one, over all ranks. `classes` keeps only these classes in every
+    split, and `num_images` only the first training images. `classifier` names the feature network
+    in `twoplayer.metrics` that scores use; None if there is none for these images.
     """
 
     def __init__(
@@ -96,24 +97,27 @@ class ImageData(LightningDataModule):
         self._splits: Splits | None = None
 
     def load(self) -> Splits:
-        """All images of the data set: uint8, (N, channels, H, W), of any size; labels int64 (N), from 0 to `num_classes` - 1.
+        """All images and labels of the data set.
 
-        Raises DataError where they cannot be had.
+        Images are uint8 (N, channels, H, W) of any size; labels are int64 (N), from 0 to
+        `num_classes` - 1. Raises DataError if they cannot be loaded.
         """
         raise NotImplementedError
 
     @property
     def splits(self) -> Splits:
-        """The splits as the configuration wants them: loaded once, checked, cut to the chosen classes and number, resized.
+        """The splits: loaded once, checked, cut to `classes` and `num_images`, resized.
 
-        Raises DataError where `load` does not give what it should, and ConfigurationError where it does not fit the settings.
+        Raises DataError if `load` returns wrong types or shapes, and ConfigurationError if the
+        images do not fit the settings.
         """
         if self._splits is None:
             train, validation, test = (self._prepare(name, split) for name, split in self.load()._asdict().items())
             if self.num_images is not None:
                 if self.num_images > len(train.images):
                     raise ConfigurationError(
-                        f"data.num_images={self.num_images}: there are only {len(train.images):,} training images to take from"
+                        f"data.num_images={self.num_images}: there are only {len(train.images):,} training images; "
+                        f"set data.num_images={len(train.images)} or less, or null for all"
                     )
                 train = Split(train.images[: self.num_images], train.labels[: self.num_images])
             self._splits = Splits(train, validation, test)
@@ -121,7 +125,7 @@ class ImageData(LightningDataModule):
 
     @functools.cached_property
     def sha256(self) -> str:
-        """Of the training images and labels, as they are used."""
+        """The sha256 of the training images and labels, after selection and resizing."""
         digest = hashlib.sha256()
         for part in self.splits.train:
             digest.update(repr(tuple(part.shape)).encode())
@@ -129,7 +133,7 @@ class ImageData(LightningDataModule):
         return digest.hexdigest()
 
     def prepare_data(self) -> None:
-        """Fetch and verify, so that what is wrong with the data is known before a run begins."""
+        """Load and check the data before the run begins."""
         _ = self.splits
 
     def batches(self, seed: int, device: torch.device, rank: int = 0, world_size: int = 1, first: int = 0) -> Batches:
@@ -137,7 +141,7 @@ class ImageData(LightningDataModule):
         return Batches(self.splits.train, self.batch_size, seed, device, rank, world_size, first)
 
     def train_dataloader(self) -> Batches:
-        """The batches of the trainer's own game, from where the game stands."""
+        """The training batches from the game's present iteration on."""
         assert self.trainer is not None
         game: Any = self.trainer.lightning_module
         strategy = self.trainer.strategy
@@ -182,6 +186,6 @@ def _described(tensor: Tensor) -> str:
 
 
 def resize(images: Tensor, size: int) -> Tensor:
-    """uint8 images (N, C, H, W) at size x size: bilinear, with antialiasing."""
+    """Resize uint8 images (N, C, H, W) to `size` x `size`, bilinearly with antialiasing."""
     parts = [interpolate(part.float(), (size, size), mode="bilinear", antialias=True) for part in images.split(1000)]
     return torch.cat([part.round().clamp(0, 255).to(torch.uint8) for part in parts])

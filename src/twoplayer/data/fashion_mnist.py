@@ -5,7 +5,7 @@ from twoplayer.data.sources import debian_package, mirrors
 
 
 class FashionMNIST(MNIST):
-    """60,000 training and 10,000 test images of ten kinds of clothing, split as MNIST is."""
+    """60,000 training and 10,000 test images of ten kinds of clothing, split like MNIST."""
 
     title = "Fashion-MNIST"
     folder = "FashionMNIST/raw"

@@ -13,7 +13,7 @@ from twoplayer.errors import DataError
 
 
 def read_bytes(path: Path) -> bytes:
-    """The content of a file, unpacked where its name ends in .gz. Raises DataError where it cannot be read."""
+    """The content of a file, decompressed if it is a .gz. Raises DataError if unreadable."""
     try:
         return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (OSError, EOFError, zlib.error) as error:
@@ -21,9 +21,10 @@ def read_bytes(path: Path) -> bytes:
 
 
 def parse_idx(content: bytes, name: Path | str) -> Tensor:
-    """The uint8 array in `content`, of the shape that its header tells; `name` is what errors call it.
+    """The uint8 tensor in `content`, of the shape in its header. Errors refer to it as `name`.
 
-    Raises DataError where the content is not IDX of unsigned bytes, or does not have the length that its header tells.
+    Raises DataError if the content is not IDX of unsigned bytes, or its length does not match its
+    header.
     """
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] != 0x08:
         raise DataError(f"{name} is not an IDX file of unsigned bytes (it begins with {content[:4].hex() or 'nothing'}, expected 0000 08)")
@@ -32,8 +33,8 @@ def parse_idx(content: bytes, name: Path | str) -> Tensor:
     shape = tuple(int.from_bytes(content[4 + 4 * i : 8 + 4 * i], "big") for i in range(num_dimensions))
     expected = header + math.prod(shape)
     if len(content) < header or len(content) != expected:
-        raise DataError(f"{name} holds {len(content):,} bytes, but its header {shape} asks for {expected:,}: it is truncated or altered")
+        raise DataError(f"{name} holds {len(content):,} bytes, but its header {shape} requires {expected:,}: it is truncated or altered")
     try:
         return torch.from_numpy(np.frombuffer(content, np.uint8, offset=header).reshape(shape).copy())
-    except ValueError as error:  # an empty array of huge sizes, or of more dimensions than there may be
-        raise DataError(f"{name} has the header {shape}, of which there is no array: {error}") from error
+    except ValueError as error:  # an empty array of huge sizes, or too many dimensions
+        raise DataError(f"{name} has a header {shape} of an impossible array: {error}") from error

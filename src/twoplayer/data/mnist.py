@@ -14,7 +14,11 @@ NUM_VALIDATION = 10_000
 
 
 class MNIST(ImageData):
-    """60,000 training and 10,000 test digits. Validation is the last 10,000 of the training images, which the feature network has not seen."""
+    """60,000 training and 10,000 test images of handwritten digits.
+
+    The validation split is the last 10,000 training images. The feature network was not trained on
+    them, but the players train on them too.
+    """
 
     title: ClassVar[str] = "MNIST"
     folder: ClassVar[str] = "MNIST/raw"
@@ -53,7 +57,7 @@ class MNIST(ImageData):
         self.root = Path(root)
 
     def load(self) -> Splits:
-        """The four files, from `root` or from the first source that has them."""
+        """Read the four files from `root`, or download them from the first source that has them."""
         files = find_or_fetch(self.title, self.root, self.folder, self.checksums, self.sources)
         train, test = (
             Split(

