@@ -1,4 +1,4 @@
-"""A callback that runs a bare loop in turn with the game, and times both in stretches."""
+"""A callback that alternates the game with a bare PyTorch loop, and times both."""
 
 import copy
 import time
@@ -14,7 +14,7 @@ STRETCH, WARM_UP = 8, 24  # R1 is due in every eighth update
 
 
 class Alternate(Callback):
-    """Stretches of ours and the bare loop in turn; seconds per iteration go to `file`."""
+    """Alternates stretches of both loops; writes seconds per iteration to `file`."""
 
     def __init__(self, file: str) -> None:
         self.file = Path(file)
@@ -23,12 +23,12 @@ class Alternate(Callback):
         self._since = 0.0
 
     def on_train_start(self, trainer: Any, game: Any) -> None:
-        """The same untrained networks for both."""
+        """Give the bare loop a copy of the untrained networks."""
         players = copy.deepcopy((game.model.generator, game.model.discriminator))
         self._bare = BareLoop(*players, trainer.datamodule.splits.train.images, game.clock.batch_size)
 
     def on_train_batch_end(self, trainer: Any, game: Any, *others: Any) -> None:
-        """At the end of a stretch of ours, one of the bare loop; the first ones warm up."""
+        """After a stretch of ours, time one of the bare loop; the first ones warm up."""
         if game.clock.iteration % STRETCH:
             return
         now = time.perf_counter()
@@ -41,5 +41,4 @@ class Alternate(Callback):
         self._since = time.perf_counter()
 
     def on_train_end(self, trainer: Any, game: Any) -> None:
-        """Keep what was measured."""
         np.savez(self.file, ours=self.seconds["ours"], bare=self.seconds["bare"])

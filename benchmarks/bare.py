@@ -1,6 +1,6 @@
 """The default game as a bare PyTorch loop.
 
-The same networks, loss, R1, optimizers, average, precision and data, and nothing else.
+It has the same networks, loss, R1, optimizers, EMA, precision and data, and nothing else.
 """
 
 import copy
@@ -13,7 +13,7 @@ from twoplayer.models.dcgan import Discriminator, Generator
 
 
 class BareLoop:
-    """Images (N, C, H, W) in uint8."""
+    """Trains on `images`, uint8 (N, C, H, W)."""
 
     def __init__(self, generator: Generator, discriminator: Discriminator, images: Tensor, batch_size: int) -> None:
         self.generator = generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -8,7 +8,7 @@ LeakyReLU 0.2, dropout 0.25 of whole channels and, from the second block on, bat
 128 x 2 x 2 -> 1; sigmoid.
 Binary cross-entropy, Adam 2e-4 with betas 0.5 and 0.999, batch 64, weights from N(0, 0.02),
 float32, images one by one through resize, to-tensor and normalize in a DataLoader. The generator
-learns first in each iteration; the discriminator sees the same fakes.
+is updated first in each iteration; the discriminator is trained on the same fakes.
 """
 
 from collections.abc import Iterator
@@ -45,7 +45,7 @@ class Generator(nn.Module):
         )
 
     def forward(self, latents: Tensor) -> Tensor:
-        """Images in [-1, 1]."""
+        """Images (N, 1, 32, 32) in [-1, 1]."""
         return self.layers(self.linear(latents).view(-1, 128, SIZE // 4, SIZE // 4))
 
 
@@ -61,12 +61,11 @@ class Discriminator(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(128 * (SIZE // 16) ** 2, 1), nn.Sigmoid())
 
     def forward(self, images: Tensor) -> Tensor:
-        """Probabilities."""
         return self.layers(images)
 
 
 class Script:
-    """`train` runs iterations without end; an epoch that was begun before `load` begins anew."""
+    """The training script. `load` restores a state, but starts a new epoch."""
 
     def __init__(self, seed: int, data_root: str) -> None:
         torch.manual_seed(seed)
@@ -81,7 +80,7 @@ class Script:
         self.loader = DataLoader(MNIST(data_root, transform=transforms.Compose(steps)), BATCH, shuffle=True)
 
     def train(self) -> Iterator[None]:
-        """Iterations."""
+        """Train without end; yields after each iteration."""
         bce = nn.BCELoss()
         while True:
             for images, _ in self.loader:
@@ -99,18 +98,18 @@ class Script:
 
     @torch.no_grad()
     def sample(self, latents: Tensor) -> Tensor:
-        """Images in [-1, 1]."""
+        """Images (N, 1, 32, 32) in [-1, 1], in eval mode."""
         self.generator.eval()
         images = self.generator(latents)
         self.generator.train()
         return images
 
     def state(self) -> dict[str, Any]:
-        """What `load` takes."""
+        """The state that `load` restores."""
         return {"parts": [part.state_dict() for part in self._parts()], "seen": self.seen}
 
     def load(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Restore a state. The random numbers are seeded anew."""
         for part, own in zip(self._parts(), state["parts"], strict=True):
             part.load_state_dict(own)
         self.seen = state["seen"]

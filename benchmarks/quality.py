@@ -1,7 +1,7 @@
 """Time to quality: the conventional script and our default recipe, scored by `fd_validation`.
 
-The seconds are those of training; scoring stops the clock for both. What has been measured is
-kept in outputs/benchmarks/, so that a benchmark that was interrupted goes on where it was.
+The seconds are those of training; scoring stops the clock for both. Measurements are kept in
+outputs/benchmarks/, so an interrupted benchmark resumes.
 """
 
 import json
@@ -34,7 +34,7 @@ Point = dict[str, float]
 
 
 class Curve:
-    """Points of one run, kept in a file as they come."""
+    """The points of one run, appended to a file."""
 
     def __init__(self, name: str) -> None:
         FOLDER.mkdir(parents=True, exist_ok=True)
@@ -42,14 +42,14 @@ class Curve:
         self.points: list[Point] = [json.loads(line) for line in self.file.read_text().splitlines()] if self.file.exists() else []
 
     def add(self, images: int, seconds: float, score: float) -> None:
-        """One more."""
+        """Add a point."""
         self.points.append({"images": images, "seconds": seconds, "fd_validation": score})
         with self.file.open("a") as file:
             file.write(json.dumps(self.points[-1]) + "\n")
 
 
 def prepared(data: ImageData) -> Scoring:
-    """The score, with its reference."""
+    """The scoring of FD, with the features of real images."""
     return Scoring({"fd": FD(num_samples=10_000)}, data, torch.device("cpu"))
 
 
@@ -59,7 +59,7 @@ def score(scoring: Scoring, sampler: Sampler) -> float:
 
 
 def of_script(seed: int, data: ImageData) -> list[Point]:
-    """The conventional script for two epochs, from where it was."""
+    """The curve of the conventional script over two epochs, resumed where it was interrupted."""
     curve, state = Curve(f"script_{seed}"), FOLDER / f"script_{seed}.pt"
     script = Script(seed, str(getattr(data, "root", "data")))
     if curve.points:
@@ -89,7 +89,7 @@ def of_script(seed: int, data: ImageData) -> list[Point]:
 
 
 class Moments(Callback):
-    """Scores our game at the moments of the benchmark, with the clock stopped."""
+    """Scores our game at OUR_MOMENTS, with the clock stopped."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -99,15 +99,12 @@ class Moments(Callback):
         self.curve: Curve
 
     def on_train_start(self, trainer: Any, game: Any) -> None:
-        """The reference first."""
         self.scoring, self.curve = prepared(trainer.datamodule), Curve(f"ours_{self.seed}")
 
     def on_train_batch_start(self, *others: Any) -> None:
-        """The clock runs from the first iteration on."""
         self.started = self.started or time.perf_counter()
 
     def on_train_batch_end(self, trainer: Any, game: Any, *others: Any) -> None:
-        """At a moment, the score."""
         if any(game.clock.crossed_once(moment) for moment in OUR_MOMENTS):
             self.seconds += time.perf_counter() - self.started
             self.curve.add(game.clock.images_seen, self.seconds, score(self.scoring, _sampler(game)))
@@ -119,9 +116,9 @@ def _sampler(game: Any) -> Sampler:
 
 
 def of_ours(seed: int, play: Callable[..., Any]) -> tuple[list[Point], dict[str, float]]:
-    """Our default recipe to its end, and its score on the test split.
+    """The curve of our default recipe, and its scores at the end.
 
-    An interrupted run begins anew.
+    An interrupted run starts again.
     """
     name, file = f"ours_{seed}", FOLDER / f"ours_{seed}.json"
     if not file.exists():
@@ -136,7 +133,7 @@ def of_ours(seed: int, play: Callable[..., Any]) -> tuple[list[Point], dict[str,
 
 
 def reach(points: list[Point], score: float) -> float | None:
-    """Seconds until a curve reaches a score, interpolated linearly; None if it never does."""
+    """Seconds until a curve reaches `score`, interpolated linearly; None if it never does."""
     before = None
     for point in points:
         if point["fd_validation"] <= score:
@@ -149,9 +146,9 @@ def reach(points: list[Point], score: float) -> float | None:
 
 
 def compare(script: list[list[Point]], ours: list[list[Point]]) -> dict[str, Any]:
-    """How much sooner ours is where the script is after one epoch, and after two.
+    """How much sooner ours reaches the script's score after one epoch, and after two.
 
-    For each of its seeds, the median of ours.
+    Each seed of the script is compared with the median of ours.
     """
     found: dict[str, Any] = {"images/s of the script": statistics.median(points[-1]["images"] / points[-1]["seconds"] for points in script)}
     for epochs in (1, 2):
@@ -175,7 +172,7 @@ def compare(script: list[list[Point]], ours: list[list[Point]]) -> dict[str, Any
 
 
 def draw(script: list[list[Point]], ours: list[list[Point]], floor: float, path: Path) -> None:
-    """All curves in one plot, both axes logarithmic."""
+    """Plot all curves, both axes logarithmic."""
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(7, 4), dpi=120)
@@ -189,12 +186,12 @@ def draw(script: list[list[Point]], ours: list[list[Point]], floor: float, path:
     axes.set(xscale="log", yscale="log", xlabel="seconds of training", ylabel="fd_validation (lower is better)")
     axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout(rect=(0, 0, 1, 0.94))
-    figure.legend(loc="upper center", ncols=3, fontsize="small", frameon=False)  # above the axes, where no line is
+    figure.legend(loc="upper center", ncols=3, fontsize="small", frameon=False)  # above the axes, away from the lines
     figure.savefig(path)
 
 
 def time_to_quality(play: Callable[..., Any], data: ImageData, plot: Path) -> dict[str, Any]:
-    """The whole comparison; writes the plot."""
+    """Run the whole comparison, and write the plot."""
     ours, scores = zip(*(of_ours(seed, play) for seed in OUR_SEEDS), strict=True)
     script = [of_script(seed, data) for seed in SCRIPT_SEEDS]
     draw(script, list(ours), prepared(data).floors["fd"], plot)

@@ -1,8 +1,10 @@
-"""Measure how fast the game is: `python benchmarks/run.py`, on a quiet machine (an hour and a half,
-most of it `quality`), or `python benchmarks/run.py overhead scaling` for some of it. Writes
-benchmarks/results.json and docs/time_to_quality.png, and prints a table.
+"""Measures speed, memory and time to quality.
 
-All figures are ratios within one run, or stand beside what the machine can do at that moment.
+`python benchmarks/run.py` takes an hour and a half on an idle machine, most of it for `quality`;
+`python benchmarks/run.py overhead scaling` runs some of it. Writes benchmarks/results.json and
+docs/time_to_quality.png, and prints a table.
+
+All figures are ratios within one run, or come with what the machine can do at that moment.
 """
 
 import contextlib
@@ -51,24 +53,24 @@ Spread = dict[str, float]
 
 
 def spread(values: list[float]) -> Spread:
-    """Median, least and most."""
+    """Median, minimum and maximum."""
     return {"median": statistics.median(values), "least": min(values), "most": max(values)}
 
 
 def composed(*overrides: str) -> DictConfig:
-    """A checked configuration."""
+    """The configuration of these overrides, checked."""
     return compose_run(*overrides)
 
 
 def play(folder: Path, *overrides: str) -> dict[str, Any]:
-    """A run in this process, without its output."""
+    """Train in this process without output; returns the summary."""
     config = composed(f"run='{folder}'", *overrides)
     with contextlib.redirect_stdout(io.StringIO()):
         return train(config, plan_run(config, folder))
 
 
 def overhead() -> dict[str, Any]:
-    """Our iteration, with the default callbacks and logging, over that of a bare loop, in turn."""
+    """Time of our iteration, with the default callbacks and logging, over that of a bare loop."""
     ratios, speeds = [], []
     for _ in track(range(REPEATS), "overhead"):
         with tempfile.TemporaryDirectory() as scratch:
@@ -82,7 +84,7 @@ def overhead() -> dict[str, Any]:
 
 
 def shares() -> dict[str, Any]:
-    """What scores and grids take of the time of a run, at the default schedule."""
+    """The share of the time of a default run that scores and sample grids take."""
     seconds: dict[str, float] = defaultdict(float)
 
     def timed(method: Callable[..., None], name: str) -> Callable[..., None]:
@@ -107,7 +109,7 @@ def shares() -> dict[str, Any]:
 
 
 def iterations(game: Game, config: DictConfig, num: int) -> float:
-    """Seconds per iteration of the game alone, where it is."""
+    """Seconds per iteration of the game alone, from its present iteration on."""
     batches = open_data(config).batches(config.seed, game.device)
     synchronize = torch.cuda.synchronize if game.device.type == "cuda" else lambda: None
     synchronize()
@@ -119,7 +121,7 @@ def iterations(game: Game, config: DictConfig, num: int) -> float:
 
 
 def peak(precision: Precision, size: int = 2048, repeats: int = 5) -> float:
-    """What a matrix product reaches here in this precision, in FLOP/s."""
+    """The speed of a matrix product on this CPU in this precision, in FLOP/s."""
     one, other = (torch.randn(size, size, dtype=torch.bfloat16 if precision == "bf16" else torch.float32) for _ in range(2))
     _ = one @ other
     started = time.perf_counter()
@@ -129,9 +131,9 @@ def peak(precision: Precision, size: int = 2048, repeats: int = 5) -> float:
 
 
 def efficiency() -> dict[str, Any]:
-    """Counted FLOPs of an iteration over its time, against this machine's own matrix product.
+    """Counted FLOP/s of an iteration, relative to those of a matrix product on this machine.
 
-    Both in the precision that a run has here.
+    Both use the precision that precision=auto resolves to.
     """
     precision, found = resolve_precision("auto", CPU), {}
     for model in track(("dcgan", "gan"), "efficiency"):
@@ -169,7 +171,7 @@ def parts(game: Game, config: DictConfig) -> dict[str, float]:
 
 
 def engines() -> dict[str, Any]:
-    """Compiled against eager, in turn; and how long the first iterations take."""
+    """Compiled against eager, alternating; and the seconds to compile."""
     found = {}
     for model in track(("dcgan", "gan"), "engines"):
         games = {}
@@ -185,9 +187,9 @@ def engines() -> dict[str, Any]:
 
 
 def startup() -> dict[str, Any]:
-    """From the command to its first iteration, over importing Lightning alone.
+    """Time of a command of one iteration, over that of importing Lightning.
 
-    Everything is cached; there are no scores and grids.
+    Files are cached; scores and sample grids are off.
     """
     script = HERE.parent / "src" / "train.py"
     ratios, ours = [], []
@@ -205,7 +207,7 @@ def startup() -> dict[str, Any]:
 
 
 def speed_and_memory(*overrides: str) -> dict[str, float]:
-    """Of one configuration, in a process of its own."""
+    """Images/s and peak memory of one configuration; call it in a new process."""
     config = composed(*overrides)
     configure_process()
     game = build_game(config, CPU)
@@ -215,7 +217,7 @@ def speed_and_memory(*overrides: str) -> dict[str, float]:
 
 
 def ranks(devices: int) -> float:
-    """Images a second of a whole run on so many processes."""
+    """Images/s of a whole run with this many ranks."""
     with tempfile.TemporaryDirectory() as scratch:
         quick = [
             f"run={scratch}/run",
@@ -245,9 +247,9 @@ def scaling() -> dict[str, Any]:
 
 
 def threads() -> dict[str, Any]:
-    """Images a second on one thread, on all, and on as many as a run chooses at its start.
+    """Images/s with one thread, all threads, and threads=auto.
 
-    On a quiet machine, and beside a busy process.
+    Each is measured on an idle machine and beside a busy process.
     """
     found: dict[str, Any] = {}
     for beside in ("alone", "beside a busy process"):
@@ -276,9 +278,9 @@ def threads() -> dict[str, Any]:
 
 
 def gpu() -> dict[str, Any]:
-    """Every engine for every family and batch size, with and without a penalty.
+    """Images/s of every engine, model and batch size, with and without R1.
 
-    And the time for the budget of the published tables.
+    Also the seconds and the score for a million images.
     """
     if not torch.cuda.is_available():
         return {"skipped": "there is no GPU"}
@@ -306,7 +308,7 @@ def gpu() -> dict[str, Any]:
 
 
 def quality() -> dict[str, Any]:
-    """Seconds until our default recipe is where the tutorial script is after one epoch and two."""
+    """Seconds until our default recipe reaches the scores of the usual tutorial script."""
     return time_to_quality(play, open_data(composed()), PLOT)
 
 
@@ -324,7 +326,7 @@ MEASUREMENTS = {
 
 
 def show(results: dict[str, Any]) -> None:
-    """A table of all that has been measured, and in which precision."""
+    """Print a table of all results."""
     table = Table(title=f"{results['machine']['processor']}, {results['machine']['threads']} threads, torch {results['machine']['torch']}")
     for title in ("", "median", "least", "most"):
         table.add_column(title, justify="left" if not title else "right")
@@ -345,7 +347,7 @@ def show(results: dict[str, Any]) -> None:
 
 
 def processor() -> str:
-    """Its name, where the system tells."""
+    """The name of the CPU."""
     path = Path("/proc/cpuinfo")
     lines = path.read_text().splitlines() if path.exists() else []
     return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
@@ -358,7 +360,7 @@ def main() -> None:
         sys.exit(f"{unknown[0]} is not a measurement; there are {', '.join(MEASUREMENTS)}")
     load = os.getloadavg()[0]
     if load > 0.7:
-        print(f"the machine is not quiet (load {load:.1f}): the figures will be worth little", file=sys.stderr)
+        print(f"the machine is busy (load {load:.1f}): end other programs for reliable figures", file=sys.stderr)
     configure_process()
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     results["machine"] = {"processor": processor(), "threads": torch.get_num_threads(), "torch": torch.__version__}
