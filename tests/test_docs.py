@@ -23,7 +23,10 @@ GENERATED = "RELIABILITY.md"
 
 
 def commands(path: Path) -> list[str]:
-    """The lines of code that call one of our scripts, without what precedes the script, comments and continuations."""
+    """The lines of code that call one of our scripts, without what precedes the script.
+
+    Comments are removed, and continued lines joined.
+    """
     text = path.read_text()
     code = text if path.suffix == ".yaml" else "\n".join(re.findall(r"^```\w*\n(.*?)^```", text, re.DOTALL | re.MULTILINE))
     lines = re.sub(r"\s*\\\n\s*", " ", code).splitlines()

@@ -55,7 +55,10 @@ def composed(*overrides: str) -> DictConfig:
 
 
 def _small_sizes(model: str) -> list[str]:
-    """Overrides that make a model tiny: each whole number in its yaml, such as a width, becomes a sixteenth of itself, at least 4."""
+    """Overrides that make a model tiny.
+
+    Each whole number in its yaml, such as a width, is divided by 16, but is at least 4.
+    """
     settings = dict(leaves(OmegaConf.to_container(compose_config("train", f"model={model}").model, resolve=False), "model."))
 
     def smaller(value: Any) -> Any:
@@ -68,7 +71,10 @@ def _small_sizes(model: str) -> list[str]:
 
 
 def _needs() -> dict[str, list[str]]:
-    """The settings that a loss cannot be without, from its own refusal: "...; set model.discriminator.autoencoder=true"."""
+    """The settings that each loss requires.
+
+    They come from its own refusal: "...; set model.discriminator.autoencoder=true".
+    """
     config, needs = compose_config("train"), {}
     OmegaConf.set_struct(config, False)
     for name in choices("loss"):
@@ -82,7 +88,10 @@ def _needs() -> dict[str, list[str]]:
 
 
 def _together() -> list[str]:
-    """Tricks that can all be chosen at once; of rivals, of which a configuration may have one, the last by name."""
+    """Tricks that can all be chosen at once.
+
+    Of tricks that exclude each other, only the last by name is among them.
+    """
     kept: dict[str, Any] = {}
     for name in reversed(choices("trick")):
         content = OmegaConf.load(CONF / "trick" / f"{name}.yaml")

@@ -1,4 +1,7 @@
-"""The least that a model can be: two linear maps, without normalization, autoencoder or any other setting that only some tricks know."""
+"""A minimal model: two linear maps.
+
+It has no normalization, no autoencoder, and no other setting that only some tricks use.
+"""
 
 from torch import Tensor, nn
 
