@@ -1,4 +1,4 @@
-"""A run that is killed, signalled, spoiled or started twice resumes as if nothing had been."""
+"""A run that is killed, signalled, spoiled or started twice resumes exactly."""
 
 import fcntl
 import json
@@ -69,7 +69,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.mark.parametrize("kills", [10, pytest.param(100, marks=pytest.mark.slow)])
-def test_kills_lose_nothing(kills: int, whole: str, tmp_path: Path, record: Record) -> None:
+def test_a_run_killed_at_random_moments_resumes_exactly(kills: int, whole: str, tmp_path: Path, record: Record) -> None:
     """Each resume is from a real checkpoint; five kills to a run."""
     draw, held = random.Random(SEED), 0
     for number in range(kills // 5):
@@ -96,7 +96,7 @@ def test_kills_lose_nothing(kills: int, whole: str, tmp_path: Path, record: Reco
 
 
 @pytest.mark.parametrize("trials", [4, pytest.param(50, marks=pytest.mark.slow)])
-def test_signals_save_and_end(trials: int, whole: str, tmp_path: Path, record: Record) -> None:
+def test_a_signal_saves_and_ends_the_run(trials: int, whole: str, tmp_path: Path, record: Record) -> None:
     draw, held = random.Random(SEED), 0
     numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP]
     for trial in range(trials):
@@ -117,7 +117,7 @@ def test_signals_save_and_end(trials: int, whole: str, tmp_path: Path, record: R
 
 
 @pytest.mark.parametrize("ignored", [False, True], ids=["SIGHUP", "SIGHUP ignored"])
-def test_a_terminal_that_closes_fails_no_run(ignored: bool, tmp_path: Path) -> None:
+def test_a_closed_terminal_does_not_fail_the_run(ignored: bool, tmp_path: Path) -> None:
     ours, theirs = os.openpty()
 
     def own_terminal() -> None:
@@ -151,7 +151,7 @@ def test_a_terminal_that_closes_fails_no_run(ignored: bool, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("options", [[], ["-u"]])
-def test_a_pipe_that_nobody_reads_fails_no_command(options: list[str]) -> None:
+def test_a_closed_pipe_does_not_fail_a_command(options: list[str]) -> None:
     ends, writes = os.pipe()
     os.close(ends)
     script = "from twoplayer.commands import terminal; terminal.outlive()\nfor _ in range(3): print('lost' * 9999, flush=True)"
@@ -159,7 +159,7 @@ def test_a_pipe_that_nobody_reads_fails_no_command(options: list[str]) -> None:
     os.close(writes)
 
 
-def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
+def test_a_second_signal_ends_the_run_immediately(tmp_path: Path) -> None:
     running = commands.start(
         "train.py", *SETTINGS, "+callbacks.slow={_target_:helpers.interruption_callbacks.Slow,seconds:60}", folder=tmp_path
     )
@@ -209,7 +209,7 @@ def test_a_folder_takes_one_run_at_a_time(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("player", ["discriminator", "generator"])
 @pytest.mark.parametrize("what", ["cost", "gradient", "weight"])
-def test_not_finite_numbers_reach_neither_weights_nor_disk(what: str, player: str, tmp_path: Path, record: Record) -> None:
+def test_non_finite_numbers_reach_neither_weights_nor_disk(what: str, player: str, tmp_path: Path, record: Record) -> None:
     spoil = f"+callbacks.spoil={{_target_:helpers.interruption_callbacks.Spoil,what:{what},player:{player},iteration:9}}"
     with pytest.raises(NumericsError) as error:
         play(
@@ -228,7 +228,7 @@ def test_not_finite_numbers_reach_neither_weights_nor_disk(what: str, player: st
     record("P7", f"NaN in a cost, a gradient or a weight ({what}, {player})", 1, 1)
 
 
-def test_a_weight_beyond_what_a_float_holds_is_not_saved(tmp_path: Path) -> None:
+def test_a_non_finite_weight_is_not_saved(tmp_path: Path) -> None:
     overflow = "+callbacks.overflow={_target_:helpers.interruption_callbacks.Overflow,iteration:3}"
     with pytest.raises(NumericsError, match=r"model.generator.* is not finite at 48 images seen"):
         play(tmp_path / "run", "checkpoint.every_images=16", "budget.images=1600", overflow)
@@ -251,7 +251,7 @@ LOOKING = {
 }
 
 
-def test_looking_at_a_run_never_changes_it(tmp_path: Path, data_root: str, record: Record) -> None:
+def test_logging_scores_and_samples_do_not_change_the_weights(tmp_path: Path, data_root: str, record: Record) -> None:
     real = [
         "data._target_=twoplayer.data.mnist.MNIST",
         f"++data.root='{data_root}'",

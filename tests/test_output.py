@@ -1,4 +1,4 @@
-"""What a run says, from its first second to its end, on a terminal, in a file and in train.log."""
+"""What a run prints: on a terminal, to a file and to train.log."""
 
 import os
 import re
@@ -26,18 +26,18 @@ def without_torch(*arguments: str, folder: Path) -> str:
 
 
 @pytest.mark.parametrize("arguments", [[], ["-m", "seed=0,1"]])
-def test_the_first_line_does_not_wait_for_torch(arguments: list[str], tmp_path: Path) -> None:
+def test_the_first_line_is_printed_before_torch_is_imported(arguments: list[str], tmp_path: Path) -> None:
     assert without_torch(*arguments, folder=tmp_path) == "loading PyTorch ...\n"
 
 
 @pytest.mark.parametrize("asked", [["--help"], ["--hydra-help"], ["--cfg", "job"], ["--info", "defaults"]])
-def test_a_page_that_was_asked_for_is_nothing_else(asked: list[str], tmp_path: Path) -> None:
+def test_a_help_page_prints_nothing_else(asked: list[str], tmp_path: Path) -> None:
     page = without_torch(*asked, folder=tmp_path)
     assert len(page) > 100
     assert "loading" not in page
 
 
-def test_each_phase_is_told_and_the_end_says_what_comes_next(tmp_path: Path) -> None:
+def test_each_phase_is_printed_and_the_end_lists_the_next_commands(tmp_path: Path) -> None:
     words = [*SCORED, "logger=wandb", "run=a b/mine", "callbacks.progress.seconds_between_lines=1e-6"]
     finished = subprocess.run(
         [sys.executable, str(PROJECT / "src" / "train.py"), *words[:-2], "run='a b/mine'", words[-1]],
@@ -78,7 +78,7 @@ def test_each_phase_is_told_and_the_end_says_what_comes_next(tmp_path: Path) -> 
     assert "images seen             128" in result.output
 
 
-def test_a_bar_ends_before_the_scores_of_the_end(tmp_path: Path) -> None:
+def test_the_progress_bar_ends_before_the_final_scores(tmp_path: Path) -> None:
     finished = commands.run("train.py", *SCORED, "run=here", folder=tmp_path, FORCE_COLOR="1", COLUMNS="80")
     assert finished.code == 0, finished.errors
     bar, _, rest = finished.output.rpartition("scoring ...")
@@ -88,7 +88,7 @@ def test_a_bar_ends_before_the_scores_of_the_end(tmp_path: Path) -> None:
     assert "of 64 images" not in (tmp_path / "here" / "train.log").read_text()
 
 
-def test_an_error_is_in_the_log_of_its_run(tmp_path: Path) -> None:
+def test_an_error_is_written_to_train_log(tmp_path: Path) -> None:
     wrong = ["optimizer/player@optimizer.discriminator=sgd", "optimizer.discriminator.lr=1e30", "callbacks.scalars.every_iterations=2"]
     finished = commands.run("train.py", *TINY, *wrong, "run=here", folder=tmp_path)
     assert finished.code == 4
@@ -96,7 +96,7 @@ def test_an_error_is_in_the_log_of_its_run(tmp_path: Path) -> None:
     assert "error" not in finished.output
 
 
-def test_paths_and_settings_can_be_typed_as_they_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_printed_paths_and_settings_can_be_pasted_into_a_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert shown(tmp_path / "a" / "b") == "a/b"
     assert shown(tmp_path.parent / "c") == str(tmp_path.parent / "c")

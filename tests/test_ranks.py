@@ -71,12 +71,12 @@ def test_ranks_share_all_shared_state_and_draw_their_own_noise(runs: Path) -> No
     assert (summary["world_size"], summary["images_seen"], summary["status"]) == (2, 160, "finished")
 
 
-def test_without_the_all_reduce_ranks_drift_apart(runs: Path) -> None:
+def test_ranks_diverge_without_the_all_reduce(runs: Path) -> None:
     assert differences(dumps(runs / "apart"))
 
 
 @pytest.mark.parametrize("name", ["two", "relativistic_average", "fisher", "mmd", "cramer"])
-def test_two_ranks_play_the_game_of_one(name: str, runs: Path, tmp_path: Path, record: Record) -> None:
+def test_two_ranks_train_like_one(name: str, runs: Path, tmp_path: Path, record: Record) -> None:
     play(tmp_path / "one", *RUNS[name][1:], "budget.images=160", DUMP)
     (one,), two = dumps(tmp_path / "one"), dumps(runs / name)
     assert torch.equal(one["images"], torch.cat([rank["images"] for rank in two], 1))
@@ -86,7 +86,7 @@ def test_two_ranks_play_the_game_of_one(name: str, runs: Path, tmp_path: Path, r
     assert all(equal)
 
 
-def test_two_ranks_score_as_one(tmp_path: Path, data_root: str) -> None:
+def test_two_ranks_score_like_one(tmp_path: Path, data_root: str) -> None:
     mnist = ["data._target_=twoplayer.data.mnist.MNIST", f"++data.root='{data_root}'", "data.num_classes=10", "data.image_size=28"]
     few = ["data.classes=[3]", "metric=[fd,precision_recall]", "metric.fd.num_samples=1200", "metric.precision_recall.num_samples=1200"]
     settings = [*mnist, *few, "model.discriminator.dropout=0.0", *SGD, "budget.images=32"]
@@ -98,7 +98,7 @@ def test_two_ranks_score_as_one(tmp_path: Path, data_root: str) -> None:
         assert two[name]["value"] == pytest.approx(score["value"], rel=1e-3)
 
 
-def test_a_multirun_gives_every_job_its_ranks_and_one_folder(tmp_path: Path) -> None:
+def test_every_job_of_a_multirun_has_its_own_world_size_and_one_folder(tmp_path: Path) -> None:
     common = [*SMALL, *WIDTHS["gan"], "model=gan", "budget.images=64", DUMP, "sweep=here"]
     finished = commands.run("train.py", "-m", "trainer.devices=1,2,1", "loss=hinge", *common, folder=tmp_path)
     assert finished.code == 0, finished.errors
@@ -112,7 +112,7 @@ def test_a_multirun_gives_every_job_its_ranks_and_one_folder(tmp_path: Path) -> 
         assert json.loads((folder / "summary.json").read_text())["images_seen"] == 64
 
 
-def test_a_rank_that_fails_takes_the_run_down(tmp_path: Path) -> None:
+def test_a_failed_rank_ends_the_run(tmp_path: Path) -> None:
     settings = [
         "model=gan",
         *SMALL,
@@ -128,14 +128,14 @@ def test_a_rank_that_fails_takes_the_run_down(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("setting", "message"), [("trainer.devices=3", "does not divide by 3"), ("trainer.devices=0", "greater than 0")])
-def test_ranks_that_cannot_be_are_refused(setting: str, message: str, tmp_path: Path) -> None:
+def test_an_invalid_number_of_ranks_is_refused(setting: str, message: str, tmp_path: Path) -> None:
     finished = commands.run("train.py", setting, *SMALL, folder=tmp_path)
     assert finished.code == 2
     assert message in finished.errors
     assert not list(tmp_path.iterdir())
 
 
-def test_a_job_whose_ranks_fail_does_not_take_the_next_with_it(tmp_path: Path) -> None:
+def test_a_failed_job_of_several_ranks_does_not_stop_the_next_job(tmp_path: Path) -> None:
     common = [
         *SMALL,
         *WIDTHS["gan"],
@@ -181,7 +181,7 @@ def test_two_ranks_resume_exactly_with_every_yaml(names: list[str], tmp_path: Pa
     assert held == len(both)
 
 
-def test_what_a_rank_has_of_its_own_comes_back_to_it(tmp_path: Path) -> None:
+def test_per_rank_state_is_restored_to_its_rank(tmp_path: Path) -> None:
     trick = "+trick.memory={_target_:helpers.rank_callbacks.Memory}"
     whole, parts = str(tmp_path / "whole"), str(tmp_path / "parts")
     pairs.walk(
@@ -198,7 +198,7 @@ def test_what_a_rank_has_of_its_own_comes_back_to_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL])
-def test_a_rank_that_is_killed_or_signalled_takes_the_run_down_and_it_resumes(
+def test_a_killed_or_signalled_rank_ends_the_run_which_then_resumes(
     number: signal.Signals, runs: Path, tmp_path: Path, record: Record
 ) -> None:
     settings = [
@@ -246,7 +246,7 @@ SHARED = ["model=gan", *SMALL, *WIDTHS["gan"], "trainer.devices=2", "budget.imag
 
 
 @pytest.mark.parametrize("launcher", ["torchrun", "slurm"])
-def test_ranks_may_be_started_by_others(launcher: str, tmp_path: Path) -> None:
+def test_torchrun_or_slurm_may_start_the_ranks(launcher: str, tmp_path: Path) -> None:
     port = str(pairs.free_port())
     for images, resumed_from in ((64, 0), (96, 64)):
         environments = [
@@ -284,7 +284,7 @@ def test_ranks_may_be_started_by_others(launcher: str, tmp_path: Path) -> None:
     assert differences(dumps(tmp_path / "run")) == []
 
 
-def test_ranks_of_others_need_a_folder_that_they_share(tmp_path: Path) -> None:
+def test_ranks_started_by_torchrun_need_a_shared_folder(tmp_path: Path) -> None:
     environment: Any = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "x"}
     finished = commands.run("train.py", *SHARED, folder=tmp_path, **environment)
     assert finished.code == 2

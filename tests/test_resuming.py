@@ -1,4 +1,4 @@
-"""A run that goes on is the run that would have been."""
+"""A resumed run ends with the same state as an uninterrupted one."""
 
 import csv
 import json
@@ -66,7 +66,7 @@ def test_every_loss_and_trick_resumes_exactly(name: str, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("points", [4, pytest.param(END - 1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("model", ["dcgan", "gan"])
-def test_resume_is_exact_from_any_moment(points: int, model: str, tmp_path: Path, record: Record) -> None:
+def test_a_run_resumes_exactly_from_any_iteration(points: int, model: str, tmp_path: Path, record: Record) -> None:
     play(tmp_path / "whole", *EVERYTHING, f"budget.images={END * BATCH}", model=model)
     expected = state_sha256(tmp_path / "whole")
     held = 0
@@ -80,14 +80,14 @@ def test_resume_is_exact_from_any_moment(points: int, model: str, tmp_path: Path
     assert held == points
 
 
-def test_two_resumes_are_as_good_as_one(tmp_path: Path) -> None:
+def test_several_resumes_are_exact(tmp_path: Path) -> None:
     play(tmp_path / "whole", *EVERYTHING, f"budget.images={END * BATCH}")
     for stop in (5, 6, 13, END):
         play(tmp_path / "parts", *EVERYTHING, f"budget.images={stop * BATCH}", "resume=auto")
     assert state_sha256(tmp_path / "parts") == state_sha256(tmp_path / "whole")
 
 
-def test_what_is_logged_has_no_hole_and_no_double(tmp_path: Path) -> None:
+def test_metrics_and_grids_have_no_gaps_or_duplicates_after_a_kill(tmp_path: Path) -> None:
     often = ["callbacks.scalars.every_iterations=3", "callbacks.samples.every_images=64", "callbacks.samples.first_images=32"]
     play(tmp_path / "whole", *EVERYTHING, *often, f"budget.images={END * BATCH}")
     # As a killed process leaves it: a checkpoint, later rows and grids, the last row cut short.
@@ -117,7 +117,7 @@ def test_what_is_logged_has_no_hole_and_no_double(tmp_path: Path) -> None:
         assert (tmp_path / "parts" / "samples" / name).read_bytes() == (tmp_path / "whole" / "samples" / name).read_bytes()
 
 
-def test_more_budget_continues_a_finished_run_and_the_same_budget_does_nothing(tmp_path: Path) -> None:
+def test_a_larger_budget_extends_a_finished_run_and_the_same_budget_does_nothing(tmp_path: Path) -> None:
     play(tmp_path / "run", "budget.images=64")
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*") if path.name != ".lock"}
     assert play(tmp_path / "run", "budget.images=64", "resume=auto")["segments"] == [{"resumed_from": 0, "trained": 64}]
@@ -127,7 +127,7 @@ def test_more_budget_continues_a_finished_run_and_the_same_budget_does_nothing(t
     assert summary["resumed_from"] == 64
 
 
-def test_a_run_that_lacks_only_its_end_plays_no_further_iteration(tmp_path: Path) -> None:
+def test_a_run_that_lacks_only_its_end_trains_no_further_iteration(tmp_path: Path) -> None:
     play(tmp_path / "run", "budget.images=64")
     expected = state_sha256(tmp_path / "run")
     summary_file = tmp_path / "run" / "summary.json"
@@ -138,7 +138,7 @@ def test_a_run_that_lacks_only_its_end_plays_no_further_iteration(tmp_path: Path
     assert state_sha256(tmp_path / "run") == expected
 
 
-def test_nothing_there_means_from_zero_in_that_folder(tmp_path: Path) -> None:
+def test_resume_auto_starts_a_new_run_in_an_empty_folder(tmp_path: Path) -> None:
     assert play(tmp_path / "run", "budget.images=32", "resume=auto")["resumed_from"] == 0
     assert (tmp_path / "run" / "config.yaml").exists()
 
@@ -155,7 +155,7 @@ def test_nothing_there_means_from_zero_in_that_folder(tmp_path: Path) -> None:
         ("data.num_images=100", "data.num_images is 100, was None"),
     ],
 )
-def test_another_game_is_refused(change: str, message: str, tmp_path: Path) -> None:
+def test_changed_settings_are_refused_on_resume(change: str, message: str, tmp_path: Path) -> None:
     play(tmp_path / "run", "budget.images=32")
     with pytest.raises(ConfigurationError, match="goes on with the game that it began") as refusal:
         play(tmp_path / "run", "budget.images=64", change, "resume=auto")
@@ -165,7 +165,7 @@ def test_another_game_is_refused(change: str, message: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("part", ["data_sha256", "versions", "computed"])
-def test_other_data_or_another_version_are_refused(part: str, tmp_path: Path) -> None:
+def test_changed_data_versions_or_device_are_refused_on_resume(part: str, tmp_path: Path) -> None:
     play(tmp_path / "run", "budget.images=32")
     path, checkpoint = checkpoints.newest(tmp_path / "run") or pytest.fail("nothing saved")
     values = {
@@ -185,7 +185,7 @@ def test_other_data_or_another_version_are_refused(part: str, tmp_path: Path) ->
         play(tmp_path / "run", "budget.images=64", "resume=auto")
 
 
-def test_what_is_free_to_change(tmp_path: Path) -> None:
+def test_budget_logger_and_debug_may_change_on_resume(tmp_path: Path) -> None:
     play(tmp_path / "run", "budget.images=32")
     free = [
         "budget.images=64",
@@ -198,7 +198,7 @@ def test_what_is_free_to_change(tmp_path: Path) -> None:
     assert play(tmp_path / "run", *free, "resume=auto")["resumed_from"] == 32
 
 
-def test_a_file_continues_its_own_run_only_if_nothing_newer_would_be_lost(tmp_path: Path) -> None:
+def test_an_older_checkpoint_resumes_only_in_another_folder(tmp_path: Path) -> None:
     play(tmp_path / "run", "budget.images=32")
     play(tmp_path / "run", "budget.images=64", "resume=auto")
     older, newer = sorted((tmp_path / "run" / "checkpoints").glob("0*"))
@@ -217,7 +217,7 @@ def test_a_file_continues_its_own_run_only_if_nothing_newer_would_be_lost(tmp_pa
         play(tmp_path / "new", "resume=nothing.ckpt")
 
 
-def test_the_newest_two_and_the_best_are_kept(tmp_path: Path) -> None:
+def test_the_two_newest_checkpoints_and_the_best_are_kept(tmp_path: Path) -> None:
     play(tmp_path / "run", "budget.images=160", "checkpoint.every_images=32")
     assert [path.name[:8] for path in sorted((tmp_path / "run" / "checkpoints").iterdir())] == ["00000128", "00000160"]
     first = next((tmp_path / "run" / "checkpoints").glob("00000128*"))
@@ -227,7 +227,7 @@ def test_the_newest_two_and_the_best_are_kept(tmp_path: Path) -> None:
     assert names == ["00000224", "00000256", "best-00000128"]
 
 
-def test_weights_can_be_taken_on_purpose(tmp_path: Path) -> None:
+def test_init_from_loads_the_weights_of_another_run(tmp_path: Path) -> None:
     play(tmp_path / "one", "budget.images=64", "trick=[ema]")
     _, saved = checkpoints.newest(tmp_path / "one") or pytest.fail("nothing saved")
     still = ["optimizer.generator.lr=1e-30", "optimizer.discriminator.lr=1e-30", "budget.images=16"]
@@ -254,14 +254,14 @@ def test_weights_can_be_taken_on_purpose(tmp_path: Path) -> None:
         play(tmp_path / "four", f"init_from='{tmp_path / 'four'}'")
 
 
-def test_a_resume_that_begins_anew_goes_on_from_the_given_weights_only_once(tmp_path: Path) -> None:
+def test_init_from_with_resume_auto_loads_the_weights_only_once(tmp_path: Path) -> None:
     play(tmp_path / "one", "budget.images=64")
     again = [f"init_from='{tmp_path / 'one'}'", "resume=auto"]
     assert play(tmp_path / "two", "budget.images=32", *again)["resumed_from"] == 0
     assert play(tmp_path / "two", "budget.images=64", *again)["resumed_from"] == 32
 
 
-def test_broken_files_are_never_taken_for_none(tmp_path: Path) -> None:
+def test_broken_checkpoints_do_not_start_a_new_run(tmp_path: Path) -> None:
     play(tmp_path / "run", "budget.images=32")
     for path in (tmp_path / "run" / "checkpoints").iterdir():
         path.write_bytes(b"")
@@ -281,7 +281,7 @@ def test_differences_name_the_settings() -> None:
     assert differences(config, config) == []  # type: ignore[arg-type]
 
 
-def test_a_killed_segment_is_told_of(tmp_path: Path) -> None:
+def test_a_killed_segment_ends_at_its_last_checkpoint(tmp_path: Path) -> None:
     play(tmp_path / "run", "budget.images=160", "checkpoint.every_images=48")
     last = next((tmp_path / "run" / "checkpoints").glob("00000160*"))
     last.unlink()  # as if it had been killed before the end
@@ -298,7 +298,7 @@ def mark_interrupted(run: Path) -> None:
     file.write_text(json.dumps({**json.loads(file.read_text()), "status": "interrupted"}))
 
 
-def test_without_a_folder_the_newest_unfinished_run_of_this_configuration_goes_on(tmp_path: Path) -> None:
+def test_resume_auto_without_a_folder_takes_the_newest_unfinished_run_of_this_configuration(tmp_path: Path) -> None:
     settings = ["model=gan", *SMALL, *WIDTHS["gan"], "resume=auto"]
     for loss in ("hinge", "minimax"):
         assert commands.run("train.py", *settings, f"loss={loss}", "budget.images=32", folder=tmp_path).code == 0
@@ -317,7 +317,7 @@ def test_without_a_folder_the_newest_unfinished_run_of_this_configuration_goes_o
     assert "nothing to go on from" in nothing.output
 
 
-def test_without_a_folder_neither_a_finished_run_nor_a_job_of_a_sweep_goes_on(tmp_path: Path) -> None:
+def test_resume_auto_without_a_folder_skips_finished_runs_and_jobs_of_sweeps(tmp_path: Path) -> None:
     settings = ["model=gan", *SMALL, *WIDTHS["gan"]]
     assert commands.run("train.py", *settings, "budget.images=32", folder=tmp_path).code == 0
     (single,) = tmp_path.glob("outputs/*/*_s0")
@@ -335,7 +335,7 @@ def test_without_a_folder_neither_a_finished_run_nor_a_job_of_a_sweep_goes_on(tm
     assert json.loads((single / "summary.json").read_text())["resumed_from"] == 32
 
 
-def test_a_run_that_another_process_plays_is_passed_over(tmp_path: Path) -> None:
+def test_resume_auto_without_a_folder_skips_a_run_of_another_process(tmp_path: Path) -> None:
     settings = ["model=gan", *SMALL, *WIDTHS["gan"], "budget.images=32"]
     assert commands.run("train.py", *settings, folder=tmp_path).code == 0
     (run,) = tmp_path.glob("outputs/*/*_s0")
@@ -346,7 +346,7 @@ def test_a_run_that_another_process_plays_is_passed_over(tmp_path: Path) -> None
     assert len(list(tmp_path.glob("outputs/*/*_s0"))) == 2
 
 
-def test_a_budget_that_is_spent_is_refused(tmp_path: Path) -> None:
+def test_a_spent_budget_is_refused(tmp_path: Path) -> None:
     play(tmp_path / "run", "budget.images=320")
     mark_interrupted(tmp_path / "run")
     with pytest.raises(ConfigurationError, match=r"budget.images=64: the run in .* has seen 320 images already; set a larger budget"):
@@ -354,7 +354,7 @@ def test_a_budget_that_is_spent_is_refused(tmp_path: Path) -> None:
     assert play(tmp_path / "run", "budget.images=320", "resume=auto")["status"] == "finished"
 
 
-def test_a_run_that_goes_on_keeps_its_scores_until_it_has_new_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_resumed_run_keeps_its_scores_until_it_has_new_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fail = "+callbacks.fail={_target_:helpers.rank_callbacks.Fail}"
     play(tmp_path / "run", "budget.images=64", fail)
     file = tmp_path / "run" / "summary.json"
@@ -368,7 +368,7 @@ def test_a_run_that_goes_on_keeps_its_scores_until_it_has_new_ones(tmp_path: Pat
     assert summary["scores"] == scores
 
 
-def test_a_file_that_lies_in_no_run_needs_a_folder(tmp_path: Path) -> None:
+def test_a_checkpoint_outside_a_run_needs_a_folder(tmp_path: Path) -> None:
     play(tmp_path / "run", "budget.images=32")
     (saved,) = (tmp_path / "run" / "checkpoints").iterdir()
     shutil.copy2(saved, tmp_path / "mine.ckpt")
