@@ -1,4 +1,4 @@
-"""Put runs side by side: `python src/compare.py runs=<folder of a sweep>`."""
+"""Compare runs in a table: `python src/compare.py runs=<folder of a sweep>`."""
 
 import hydra
 from omegaconf import DictConfig

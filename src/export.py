@@ -1,4 +1,4 @@
-"""Write a generator on its own: `python src/export.py run=<run folder>`."""
+"""Export the generator of a run: `python src/export.py run=<run folder>`."""
 
 import hydra
 from omegaconf import DictConfig

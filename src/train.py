@@ -1,4 +1,4 @@
-"""Train a GAN: `python src/train.py`, and `python src/train.py --help` for what can be set."""
+"""Train a GAN: `python src/train.py`; `python src/train.py --help` lists the settings."""
 
 import hydra
 from omegaconf import DictConfig

@@ -1,7 +1,8 @@
-"""Train the classifier whose features scores are computed on: `python src/train_features.py mnist` (about three minutes on 2 cores).
+"""Train the classifier whose features scores use: `python src/train_features.py mnist`.
 
-It prints the accuracy on the test split and the sha256 to pin in `twoplayer/metrics/features.py`; a score is comparable only
-with scores of the same weights, so they are trained once and kept.
+It takes about three minutes on 2 cores, and prints the accuracy on the test split and the sha256 to
+pin in `twoplayer/metrics/features.py`. Scores are comparable only between the same weights, so the
+weights are trained once and kept.
 """
 
 import argparse
@@ -23,7 +24,7 @@ DATA = {"mnist": MNIST, "fashion_mnist": FashionMNIST}
 
 
 def accuracy(classifier: features.Classifier, split: Split) -> float:
-    """Share of a split that is classified rightly."""
+    """The share of a split that is classified correctly."""
     classifier.eval()
     with torch.inference_mode():
         right = [

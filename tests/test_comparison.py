@@ -82,7 +82,7 @@ def test_a_run_without_a_score_says_how_it_ended(sweep: Path, capsys: pytest.Cap
 def test_what_is_not_there_is_told(sweep: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="there is no run here"):
         write_table(runs=str(tmp_path), baseline=None, into=None, name="runs")
-    with pytest.raises(ConfigurationError, match="baseline=x: there is no such row; there are loss=hinge, loss=minimax"):
+    with pytest.raises(ConfigurationError, match="baseline=x: there is no such row; available: loss=hinge, loss=minimax"):
         write_table(runs=str(sweep), baseline="x", into=None, name="runs")
     with pytest.raises(ConfigurationError, match="put the lines <!-- runs --> and <!-- /runs -->"):
         write_table(runs=str(sweep), baseline=None, into=str(tmp_path / "empty.md"), name="runs")
@@ -108,5 +108,5 @@ def test_scores_of_other_protocols_are_refused(sweep: Path) -> None:
         file.write_text(json.dumps(json.loads(file.read_text()) | {"scores": {"fd": fd(20.0, protocol=protocol)}}))
     write_table(runs=str(sweep), baseline=None, into=None, name="runs")
     file.write_text(file.read_text().replace("10000", "500"))
-    with pytest.raises(ConfigurationError, match="the fd of loss=minimax does not compare with that of loss=hinge: num_samples is 500"):
+    with pytest.raises(ConfigurationError, match="the fd of loss=minimax is not comparable with that of loss=hinge: num_samples is 500"):
         write_table(runs=str(sweep), baseline=None, into=None, name="runs")

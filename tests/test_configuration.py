@@ -143,7 +143,7 @@ BAD = [
     ("~seed", "seed is missing"),
     ("~model._target_", "model._target_ is missing"),
     ("~optimizer.generator", "optimizer.generator._target_ is missing"),
-    ("budget=5", "budget=5: it has settings of its own, budget.images, budget.seconds"),
+    ("budget=5", "budget=5: this is a group of settings; set one of budget.images, budget.seconds"),
     ("loss._target_=twoplayer.nothing.X", "there is no such class"),
     ("logger.wandb._target_=pytorch_lightning.loggers.CSVLogger", "must be a subclass of twoplayer.loggers.base.RunLogger"),
     ("loss._target_=twoplayer.tricks.ema.EMA", "ema"),

@@ -110,7 +110,7 @@ def test_a_folder_that_may_not_be_written_to(tmp_path: Path) -> None:
     old = save(tmp_path, 16)
     old.parent.chmod(0o500)
     try:
-        with pytest.raises(ResourceError, match="may not be written to"):
+        with pytest.raises(ResourceError, match="is not writable"):
             save(tmp_path, 32)
     finally:
         old.parent.chmod(0o700)
@@ -124,7 +124,7 @@ def test_a_missing_permission_is_told(tmp_path: Path, monkeypatch: pytest.Monkey
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
     monkeypatch.setattr(os, "replace", denied)
-    with pytest.raises(ResourceError, match="may not be written to: change its permissions"):
+    with pytest.raises(ResourceError, match="is not writable: change its permissions"):
         save(tmp_path, 32)
     assert checkpoints.read(old)["run"]["images_seen"] == 16
 

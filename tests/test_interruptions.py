@@ -200,7 +200,7 @@ def test_a_folder_takes_one_run_at_a_time(tmp_path: Path) -> None:
     wait_until(running, has_begun(tmp_path))
     second = commands.start("train.py", *SETTINGS, *SLOW, folder=tmp_path, label="second").finish()
     assert second.code == 2
-    assert "is at work in this folder" in second.errors
+    assert "is using this folder" in second.errors
     assert len(second.errors.splitlines()) == 1
     running.send(signal.SIGKILL)
     running.finish()

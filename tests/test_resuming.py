@@ -157,7 +157,7 @@ def test_resume_auto_starts_a_new_run_in_an_empty_folder(tmp_path: Path) -> None
 )
 def test_changed_settings_are_refused_on_resume(change: str, message: str, tmp_path: Path) -> None:
     play(tmp_path / "run", "budget.images=32")
-    with pytest.raises(ConfigurationError, match="goes on with the game that it began") as refusal:
+    with pytest.raises(ConfigurationError, match="a resumed run must match the saved one") as refusal:
         play(tmp_path / "run", "budget.images=64", change, "resume=auto")
     assert message in str(refusal.value)
     assert "init_from=" in str(refusal.value)
@@ -174,7 +174,7 @@ def test_changed_data_versions_or_device_are_refused_on_resume(part: str, tmp_pa
         "computed": {"device": "cuda", "precision": "fp32"},
     }
     messages = {
-        "data_sha256": "training images are not the same",
+        "data_sha256": "the training images differ",
         "versions": r"torch is .*, was 1\.0",
         "computed": "device is cpu, was cuda",
     }
@@ -211,7 +211,7 @@ def test_an_older_checkpoint_resumes_only_in_another_folder(tmp_path: Path) -> N
     assert [path.name for path in sorted((tmp_path / "branch" / "samples").glob("0*"))] == ["00000000.png", "00000032.png", "00000096.png"]
     with (tmp_path / "branch" / "metrics.csv").open() as file:
         assert [row["images_seen"] for row in csv.DictReader(file)] == ["32", "96"]
-    with pytest.raises(ConfigurationError, match="there is a run in this folder already"):
+    with pytest.raises(ConfigurationError, match="this folder already contains a run"):
         play(tmp_path / "branch", "budget.images=96", f"resume='{newer}'")
     with pytest.raises(ConfigurationError, match="there is no such file"):
         play(tmp_path / "new", "resume=nothing.ckpt")
@@ -265,7 +265,7 @@ def test_broken_checkpoints_do_not_start_a_new_run(tmp_path: Path) -> None:
     play(tmp_path / "run", "budget.images=32")
     for path in (tmp_path / "run" / "checkpoints").iterdir():
         path.write_bytes(b"")
-    with pytest.raises(DataError, match="none of the 1 checkpoints is whole"):
+    with pytest.raises(DataError, match="none of the 1 checkpoints is intact"):
         play(tmp_path / "run", "budget.images=64", "resume=auto")
 
 
@@ -314,7 +314,7 @@ def test_resume_auto_without_a_folder_takes_the_newest_unfinished_run_of_this_co
     assert len(list(tmp_path.glob("outputs/*/*/summary.json"))) == 2
     nothing = commands.run("train.py", *settings, "loss=relativistic", "budget.images=32", folder=tmp_path)
     assert nothing.code == 0, nothing.errors
-    assert "nothing to go on from" in nothing.output
+    assert "nothing to resume in" in nothing.output
 
 
 def test_resume_auto_without_a_folder_skips_finished_runs_and_jobs_of_sweeps(tmp_path: Path) -> None:
@@ -328,7 +328,7 @@ def test_resume_auto_without_a_folder_skips_finished_runs_and_jobs_of_sweeps(tmp
     finished = commands.run("train.py", *settings, "budget.images=64", "resume=auto", folder=tmp_path)
     assert finished.code == 0, finished.errors
     assert {run: (run / "summary.json").read_bytes() for run in before} == before
-    assert f"{single.relative_to(tmp_path)} is finished: a new run begins" in finished.output
+    assert f"{single.relative_to(tmp_path)} is finished: starting a new run" in finished.output
     assert len(list(tmp_path.glob("outputs/*/*_s0/summary.json"))) == 2
     named = commands.run("train.py", *settings, "budget.images=64", "resume=auto", f"run='{single}'", folder=tmp_path)
     assert named.code == 0, named.errors
@@ -372,6 +372,6 @@ def test_a_checkpoint_outside_a_run_needs_a_folder(tmp_path: Path) -> None:
     play(tmp_path / "run", "budget.images=32")
     (saved,) = (tmp_path / "run" / "checkpoints").iterdir()
     shutil.copy2(saved, tmp_path / "mine.ckpt")
-    with pytest.raises(ConfigurationError, match="lies in no run"):
+    with pytest.raises(ConfigurationError, match="is not in a run folder"):
         plan_run(small(f"resume='{tmp_path / 'mine.ckpt'}'", model="gan"))
     assert play(tmp_path / "new", "budget.images=64", f"resume='{tmp_path / 'mine.ckpt'}'")["resumed_from"] == 32

@@ -77,7 +77,7 @@ def test_what_is_no_run_is_told(tmp_path: Path) -> None:
 def test_a_broken_checkpoint_is_named(content: bytes, tmp_path: Path) -> None:
     saved(tmp_path)
     newest(tmp_path).write_bytes(content)
-    with pytest.raises(DataError, match="none of the 1 checkpoints is whole"):
+    with pytest.raises(DataError, match="none of the 1 checkpoints is intact"):
         twoplayer.load(tmp_path)
 
 
@@ -253,7 +253,7 @@ def test_an_output_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     for script in ("export.py", "sample.py"):
         finished = commands.run(script, "run=run", "output=/proc/nope", folder=tmp_path)
         assert (finished.code, finished.errors.count("\n")) == (2, 1)
-        assert "output=/proc/nope: this folder cannot be made" in finished.errors
+        assert "output=/proc/nope: cannot create this folder" in finished.errors
 
 
 def test_a_generator_that_draws_noise_of_its_own_gives_the_same_samples_again(tmp_path: Path) -> None:

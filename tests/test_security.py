@@ -105,7 +105,7 @@ def test_a_saved_configuration_reads_no_secret(run: Path, monkeypatch: pytest.Mo
     path, checkpoint = checkpoints.newest(run) or pytest.fail("nothing saved")
     checkpoint["run"]["config"]["model"]["generator"]["widths"] = "${oc.env:WANDB_API_KEY}"
     torch.save(checkpoint, path.with_name("mine.ckpt"))
-    with pytest.raises(TwoplayerError, match="holds values"):
+    with pytest.raises(TwoplayerError, match="must hold plain values"):
         twoplayer.load(path.with_name("mine.ckpt"))
 
 

@@ -47,7 +47,7 @@ def test_without_scores_there_is_nothing_to_minimize(tmp_path: Path) -> None:
         (["optimizer.generator.lr=interval(0,1)"], "optimizer.generator.lr=0.0: must be greater than 0"),
         (["hydra.sweeper.three=3"], "three"),
         (["init_from=nothing"], "there is no checkpoint"),
-        (["resume=x.ckpt"], "a checkpoint is of one run"),
+        (["resume=x.ckpt"], "a checkpoint belongs to one run"),
     ],
 )
 def test_a_mistake_that_all_jobs_share_is_told_before_the_first(words: list[str], message: str, tmp_path: Path) -> None:

@@ -10,24 +10,24 @@ from twoplayer.paths import CONF
 __version__ = "0.3.0"
 
 MOST_NAMED = 6
-"""So many tricks are in the name of a run."""
+"""The largest number of tricks that the name of a run lists."""
 
 
 def load(run: str | Path) -> Any:
-    """The generator of a run; see `twoplayer.runs.saved.load`."""
+    """Load the generator of a run; see `twoplayer.runs.saved.load`."""
     from twoplayer.runs import saved
 
     return saved.load(run)
 
 
 def _tricks(*, _root_: Any) -> str:
-    """The chosen tricks, as the name of a run tells them: no more than a file's name has room for."""
+    """The chosen tricks for the name of a run, limited since file names are limited in length."""
     names = list(map(str, _root_.trick))
     return ("+".join(names) or "plain") if len(names) <= MOST_NAMED else f"{'+'.join(names[:MOST_NAMED])}+{len(names) - MOST_NAMED}_more"
 
 
 def _each(group: str) -> str:
-    """All choices of a group, each in a list of its own, as the values of a sweep."""
+    """All choices of a group as the values of a sweep, each in its own list."""
     return ",".join(f"[{path.stem}]" for path in sorted((CONF / group).glob("*.yaml")))
 
 

@@ -1,7 +1,7 @@
-"""All uses of private parts of Hydra and OmegaConf; tests/test_private_parts.py has a test for each.
+"""Uses of private parts of Hydra and OmegaConf; tests/test_private_parts.py tests each.
 
-Hydra has no public way to expand the overrides of a multirun before its first job begins, which
-is when all jobs are to be checked.
+Hydra has no public way to expand the overrides of a multirun before its first job starts, when all
+jobs have to be checked.
 """
 
 import itertools
@@ -21,5 +21,5 @@ def jobs_of(overrides: Sequence[Override]) -> list[list[str]]:
 
 
 def unresolved_node(config: DictConfig, key: str) -> Any:
-    """A node of a configuration as it is written, with references and `???` left as they are."""
+    """A node of a configuration as written, with references and `???` unresolved."""
     return config._get_node(key)

@@ -1,9 +1,9 @@
-"""All uses of private parts of Lightning; tests/test_private_parts.py has a test for each.
+"""Uses of private parts of Lightning; tests/test_private_parts.py tests each.
 
-- The trainer's signal handlers would talk to other ranks from inside a signal: ours only take note.
-- Its step counter counts optimizers that it wraps: the players' optimizers are raw.
-- Its launcher repeats the command line for each rank, which in a multirun would start the whole
-  sweep once more.
+- The trainer's signal handlers call collectives inside the handler; ours only record the signal.
+- Its step counter counts the optimizers that it wraps; the players' optimizers are not wrapped.
+- Its launcher repeats the command line for each rank; in a multirun each rank would start the whole
+  sweep.
 """
 
 import subprocess
@@ -17,23 +17,23 @@ from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
 StartRanks = Callable[[ClusterEnvironment, int, int], list[subprocess.Popen[bytes]]]
-"""Starts the other local ranks: (environment, processes on this node, number of nodes)."""
+"""Starts the other local ranks, from (environment, processes on this node, nodes)."""
 
 
 def ignore_signals(trainer: Trainer) -> None:
-    """Keep the trainer from replacing signal handlers."""
+    """Prevent the trainer from replacing signal handlers."""
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
 
 
 def count_step(trainer: Trainer) -> None:
-    """Have the trainer count one optimizer step."""
+    """Add one optimizer step to the trainer's counter."""
     progress = trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
     progress.increment_ready()
     progress.increment_completed()
 
 
 class SelfLaunchedStrategy(DDPStrategy):
-    """DDP whose local ranks are started by a function of ours, unless torchrun or SLURM has started them."""
+    """DDP whose local ranks are started by `start_ranks`, unless torchrun or SLURM started them."""
 
     def __init__(self, start_ranks: StartRanks) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class _Launcher(_SubprocessScriptLauncher):
     start_ranks: StartRanks
 
     def launch(self, function: Callable[..., Any], *args: Any, trainer: Any = None, **kwargs: Any) -> Any:
-        """Start the ranks, then do this rank's part."""
+        """Start the other ranks, then call `function` in this one."""
         self.cluster_environment.validate_settings(num_devices=self.num_processes, num_nodes=self.num_nodes)
         if not self.cluster_environment.creates_processes_externally:
             self._check_can_spawn_children()

@@ -1,4 +1,4 @@
-"""The folder of the configuration; paths as a person reads and types them; folders of settings."""
+"""The conf folder; paths for messages and commands; folders named by settings."""
 
 import re
 import shlex
@@ -10,13 +10,13 @@ CONF = Path(__file__).parents[2] / "conf"
 
 
 def shown(path: Path) -> str:
-    """A path for a person to read: relative to the working directory where it lies below it."""
+    """A path for a message: relative if it is below the working directory."""
     absolute = path.absolute()
     return str(absolute.relative_to(Path.cwd()) if absolute.is_relative_to(Path.cwd()) else absolute)
 
 
 def setting(name: str, path: Path) -> str:
-    """`name=path` for a person to type: quoted where Hydra's grammar or the shell wants it."""
+    """`name=path` for a command to copy, quoted as Hydra's grammar and the shell require."""
     value = shown(path)
     if not re.fullmatch(r"[\w/.+-]+", value):
         value = "'" + value.replace("\\", "\\\\").replace("'", r"\'") + "'"
@@ -24,13 +24,13 @@ def setting(name: str, path: Path) -> str:
 
 
 def make_folder(name: str, folder: Path) -> None:
-    """Make the folder that the setting `name` names, where there is none.
+    """Create the folder of the setting `name`, if it does not exist.
 
-    Raises ConfigurationError where it cannot be made, OSError where disk or permissions are short.
+    Raises OSError if disk space or permissions are missing, ConfigurationError for other reasons.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         if out_of_resources(error):
             raise
-        raise ConfigurationError(f"{name}={folder}: this folder cannot be made ({error.strerror}); name another") from error
+        raise ConfigurationError(f"{name}={folder}: cannot create this folder ({error.strerror}); choose another") from error

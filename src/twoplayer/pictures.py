@@ -1,4 +1,4 @@
-"""From images in [-1, 1] to PNG files that a person looks at."""
+"""Images in [-1, 1] as grids, filmstrips and animations to look at."""
 
 import math
 from collections.abc import Sequence
@@ -10,26 +10,26 @@ from torch import Tensor
 
 GAP = 2
 FONT_SIZE = 18
-"""At smaller sizes Pillow's font has a space of three pixels, and words run together."""
+"""At smaller sizes the space of Pillow's font is three pixels wide, and words run together."""
 APART = 18
-"""The gap between a strip and what it is compared with."""
+"""The gap in pixels between the rows of a filmstrip and its reference."""
 SHOWN_SIZE = 84
-"""Small images are enlarged, by whole pixels, to about this."""
+"""Small images are enlarged by a whole factor to about this width in pixels."""
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """Images in [-1, 1] as uint8, on the CPU; -1 is 0 and 1 is 255."""
+    """Images in [-1, 1] as uint8 on the CPU; -1 becomes 0 and 1 becomes 255."""
     return images.float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8).cpu()
 
 
 def picture(image: Tensor) -> Image.Image:
-    """One uint8 image (1 or 3, H, W)."""
+    """A Pillow image of one uint8 image (1 or 3, H, W)."""
     pixels = image.permute(1, 2, 0).numpy()
     return Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)
 
 
 def grid(images: Tensor, columns: int) -> Image.Image:
-    """uint8 images (N, C, H, W), enlarged, in rows of so many, or in one that is as long as there are images."""
+    """A grid of uint8 images (N, C, H, W), enlarged, with at most `columns` in a row."""
     columns = min(columns, len(images))
     factor = max(1, round(SHOWN_SIZE / images.shape[-1]))
     images = images.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
@@ -43,7 +43,7 @@ def grid(images: Tensor, columns: int) -> Image.Image:
 
 
 def caption(image: Image.Image, text: str) -> Image.Image:
-    """The image with a line of text below it; a text that is wider makes it wider."""
+    """The image with a line of text below; the result is as wide as the wider of the two."""
     height, font = 26, ImageFont.load_default(FONT_SIZE)
     canvas = Image.new("RGB", (max(image.width, 12 + math.ceil(font.getlength(text))), image.height + height), "white")
     canvas.paste(image, (0, 0))
@@ -52,7 +52,7 @@ def caption(image: Image.Image, text: str) -> Image.Image:
 
 
 def filmstrip(rows: Sequence[tuple[str, Image.Image]], reference: tuple[str, Image.Image]) -> Image.Image:
-    """Rows of pictures of one size, each with a label at its left; below them, apart, what they are compared with."""
+    """Rows of pictures of one size with labels at the left, and the reference below a gap."""
     font, edge, spacing = ImageFont.load_default(FONT_SIZE), 10, 8
     measure = ImageDraw.Draw(Image.new("RGB", (1, 1)))
     labels = [label for label, _ in (*rows, reference)]
@@ -68,7 +68,7 @@ def filmstrip(rows: Sequence[tuple[str, Image.Image]], reference: tuple[str, Ima
 
 
 def animate(frames: Sequence[Image.Image], path: Path) -> None:
-    """A GIF that lingers on its last frame, as wide as the widest."""
+    """Write a GIF as wide as the widest frame that shows the last frame longer."""
     durations = [*[400] * (len(frames) - 1), 3000]
     first, *others = [_widened(frame, max(frame.width for frame in frames)) for frame in frames]
     first.save(path, save_all=True, append_images=others, duration=durations, loop=0)

@@ -1,4 +1,4 @@
-"""Configurations: composed, as plain values, and by the dotted names of their settings."""
+"""Composing configurations, and reading them as plain values and dotted names."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -11,21 +11,21 @@ from twoplayer.paths import CONF
 
 
 def compose_config(script: str, *overrides: str) -> DictConfig:
-    """The configuration of a script with Hydra's own part, unchecked and unresolved."""
+    """Compose the configuration of a script with its `hydra` node, unchecked and unresolved."""
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose(script, list(overrides), return_hydra_config=True)
 
 
 def plain(config: DictConfig) -> dict[str, Any]:
-    """A configuration without Hydra's own part, with its references resolved, as plain values."""
+    """A configuration as plain values, with references resolved and without its `hydra` node."""
     parts = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     content: dict[str, Any] = OmegaConf.to_container(parts, resolve=True)  # type: ignore[assignment]
     return content
 
 
 def leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """The settings below a node that have no settings below them, by their dotted names."""
+    """All leaf settings below a node, as pairs of dotted name and value."""
     for key, value in node.items():
         if isinstance(value, Mapping | DictConfig) and value:
             yield from leaves(value, f"{path}{key}.")
@@ -34,15 +34,15 @@ def leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def written(value: Any) -> str:
-    """A value as it is written in a configuration."""
+    """A value in YAML spelling (null, true, false), for messages."""
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def family(node: Any) -> str:
-    """The module of the class that a node configures, which has the name of its yaml."""
+    """The module name of a node's `_target_`, which is the name of its yaml."""
     return str(node["_target_"]).split(".")[-2]
 
 
 def tags(config: Any) -> list[str]:
-    """Data, model, loss and tricks of a run."""
+    """The names of data, model, loss and tricks of a run, in this order."""
     return [*(family(config[part]) for part in ("data", "model", "loss")), *map(str, config["trick"])]

@@ -1,4 +1,4 @@
-"""Signals that ask a run to end: it is saved when its present iteration is over, and can be continued."""
+"""Signals that stop a run: it is saved after the current iteration and can be resumed."""
 
 import contextlib
 import os
@@ -14,11 +14,14 @@ SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1
 _received: list[tuple[int, float]] = []
 
 ONE_REQUEST = 1.0
-"""Seconds within which signals are one request: a launcher and the terminal often send the same twice."""
+"""Seconds within which repeated signals count as one request.
+
+A launcher and the terminal often send the same signal twice.
+"""
 
 
-class Interruption(TwoplayerError):  # noqa: N818 (it is none)
-    """The run was asked to end by a signal. It has been saved."""
+class Interruption(TwoplayerError):  # noqa: N818 (not an error)
+    """A signal stopped the run, which is saved."""
 
     def __init__(self, number: int, message: str) -> None:
         super().__init__(message)
@@ -26,15 +29,15 @@ class Interruption(TwoplayerError):  # noqa: N818 (it is none)
 
 
 def received() -> int:
-    """The number of the signal that has asked this process to end, or 0."""
+    """The number of the first signal that asked this process to stop, or 0."""
     return _received[0][0] if _received else 0
 
 
 @contextlib.contextmanager
 def listening(at_once: Callable[[], None]) -> Iterator[None]:
-    """While this is held, a first signal is only noted; one that follows later ends the process there and then, after `at_once`.
+    """Record the first signal inside the context; a later one ends the process after `at_once()`.
 
-    What this process was started to ignore (`nohup`) it goes on ignoring.
+    Signals that the process was started to ignore (`nohup`) stay ignored.
     """
 
     def note(number: int, frame: FrameType | None) -> None:
@@ -43,8 +46,8 @@ def listening(at_once: Callable[[], None]) -> Iterator[None]:
             at_once()
             os._exit(128 + number)
         if len(_received) == 1 and sys.stderr.isatty():
-            with contextlib.suppress(OSError):  # a terminal that is gone
-                os.write(2, b"\nending: the run is saved when this iteration is over; once more ends it at once\n")
+            with contextlib.suppress(OSError):  # the terminal is gone
+                os.write(2, b"\nstopping: the run is saved after this iteration; press Ctrl+C again to stop at once without saving\n")
 
     _received.clear()
     before = {number: signal.signal(number, note) for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN}

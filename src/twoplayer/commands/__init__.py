@@ -1,1 +1,1 @@
-"""What an entry script does around its work."""
+"""The work of the entry scripts: checks, errors, exit codes, samples, tables and exports."""

@@ -1,4 +1,4 @@
-"""Runs side by side: a Markdown table from what each says of itself, with some samples of each."""
+"""A Markdown table of runs, from their summary.json files, with some samples of each."""
 
 import os
 import re
@@ -17,7 +17,7 @@ from twoplayer.storage.run_folder import read_summary
 
 
 class Run(NamedTuple):
-    """A run that has ended or not: its folder, what was asked of it, and its summary.json."""
+    """A run, finished or not: its folder, the overrides that define it, and its summary.json."""
 
     folder: Path
     overrides: tuple[str, ...]
@@ -27,16 +27,18 @@ class Run(NamedTuple):
 def write_table(
     *, runs: str | Annotated[list[str], MinLen(1)], baseline: str | None, into: str | None, name: Annotated[str, MinLen(1)]
 ) -> None:
-    """The table of these runs, the best by the leading score first. A row is named by what was asked of its run and not of all. With a baseline each has its
-    speed beside that of the baseline, which compares runs that had the machine to themselves.
+    """Write or print a table of these runs, the best by the leading score first.
 
-    Raises ConfigurationError where there are no runs, no such baseline, or no place for the table in the file, and where scores were taken
-    by different protocols.
+    A row is named by the overrides that its run does not share with all others. A baseline adds a
+    column of relative speeds, which compare only runs that had the machine to themselves.
+
+    Raises ConfigurationError if there are no runs, no such baseline or no markers for the table in
+    the file, or if scores were computed by different protocols.
     """
     found = find([runs] if isinstance(runs, str) else list(runs))
     titles = name_rows(found)
     if baseline is not None and baseline not in titles:
-        raise ConfigurationError(f"baseline={baseline}: there is no such row; there are {', '.join(titles)}")
+        raise ConfigurationError(f"baseline={baseline}: there is no such row; available: {', '.join(titles)}")
     reference = None if baseline is None else found[titles.index(baseline)]
     names = score_names(found)
     refuse_protocols(found, titles)
@@ -57,12 +59,12 @@ def write_table(
 
 
 def find(folders: Sequence[str]) -> list[Run]:
-    """The runs in these folders."""
+    """All runs in these folders, each a run folder or a sweep folder."""
     found = []
     for folder in map(Path, folders):
         own = [folder] if (folder / "summary.json").is_file() else sorted(path.parent for path in folder.glob("*/summary.json"))
         if not own:
-            raise ConfigurationError(f"runs={folder}: there is no run here; name the folder of a run, or of a sweep")
+            raise ConfigurationError(f"runs={folder}: there is no run here; name the folder of a run or of a sweep")
         found += [Run(run, _overrides(run), read_summary(run)) for run in own]
     return found
 
@@ -74,18 +76,21 @@ def _overrides(run: Path) -> tuple[str, ...]:
 
 
 def name_rows(runs: Sequence[Run]) -> list[str]:
-    """For each run what was asked of it and not of all."""
+    """For each run its overrides that are not common to all runs."""
     common = set.intersection(*(set(run.overrides) for run in runs)) if len(runs) > 1 else set()
     return [" ".join(override for override in run.overrides if override not in common) or "as it is" for run in runs]
 
 
 def score_names(runs: Sequence[Run]) -> list[str]:
-    """The names of all scores, the leading one of the first run that has any first."""
+    """The names of all scores; first comes the leading score of the first run that has scores."""
     return list(dict.fromkeys(score.name for run in runs for score in recorded.read(run.summary)))
 
 
 def refuse_protocols(runs: Sequence[Run], titles: Sequence[str]) -> None:
-    """Raise ConfigurationError where scores of one name do not compare. Of averaged weights and of raw ones they do."""
+    """Raise ConfigurationError if scores of the same name were computed by different protocols.
+
+    Scores of averaged and of raw weights are comparable.
+    """
     first: dict[str, tuple[str, Mapping[str, Any]]] = {}
     for run, title in zip(runs, titles, strict=True):
         for score in recorded.read(run.summary):
@@ -95,20 +100,20 @@ def refuse_protocols(runs: Sequence[Run], titles: Sequence[str]) -> None:
             for key in others:
                 if key != "weights" and score.protocol.get(key) != others[key]:
                     raise ConfigurationError(
-                        f"runs: the {score.name} of {title} does not compare with that of {other}: {key} is {score.protocol.get(key)}, "
-                        f"and {others[key]} there; name runs that were scored alike"
+                        f"runs: the {score.name} of {title} is not comparable with that of {other}: {key} is {score.protocol.get(key)}, "
+                        f"and {others[key]} there; compare runs that were scored with the same settings"
                     )
 
 
 def headers(runs: Sequence[Run], names: Sequence[str]) -> list[str]:
-    """Of the columns of scores: the leading one has its floor beside it."""
+    """The headers of the score columns; the leading score is also given relative to its floor."""
     limits = [score.limit for run in runs for score in recorded.read(run.summary) if score.name in names[:1]]
     first = [f"`{names[0]}`", f"times its {limits[0]}"] if names else ["status"]
     return [*first, *(f"`{name}`" for name in names[1:])]
 
 
 def row(run: Run, title: str, names: Sequence[str], reference: Run | None, picture: str | None) -> str:
-    """One line of the table. A run without the leading score says how it ended."""
+    """One row of the table; a run without the leading score shows its status instead."""
     found = {score.name: (score, score.value) for score in recorded.read(run.summary) if score.value is not None}
     cells = [recorded.digits(found[name][1]) if name in found else "" for name in names] or [""]
     cells[0] = cells[0] or str(run.summary.get("status", "unknown"))
@@ -127,7 +132,7 @@ def row(run: Run, title: str, names: Sequence[str], reference: Run | None, pictu
 
 
 def circumstances(runs: Sequence[Run], names: Sequence[str], reference: Run | None) -> str:
-    """What holds for all rows: images, seeds, the machine, the scores of real images."""
+    """The line below the table: images, seeds, devices, precisions and floors."""
     images, seeds, devices, precisions = (
         sorted({str(run.summary.get(key)) if key != "images_seen" else f"{run.summary.get(key) or 0:,}" for run in runs})
         for key in ("images_seen", "seed", "device", "precision")
@@ -144,7 +149,7 @@ def circumstances(runs: Sequence[Run], names: Sequence[str], reference: Run | No
 
 
 def _cost(run: Run, names: Sequence[str]) -> float:
-    """By the leading score, where less is better; a run without it is last."""
+    """The sort key: the leading score, negated if more is better; infinite without one."""
     for score in recorded.read(run.summary):
         if score.name in names[:1] and score.value is not None:
             return recorded.cost(score.value, score.better)
@@ -152,7 +157,7 @@ def _cost(run: Run, names: Sequence[str]) -> float:
 
 
 def draw(runs: Sequence[Run], titles: Sequence[str], folder: Path) -> list[Path | None]:
-    """Two rows of the last grid of samples of each run."""
+    """Save the first two rows of each run's last grid of samples as PNG; None without grids."""
     folder.mkdir(parents=True, exist_ok=True)
     files: list[Path | None] = []
     for run, title in zip(runs, titles, strict=True):
@@ -170,11 +175,11 @@ def draw(runs: Sequence[Run], titles: Sequence[str], folder: Path) -> list[Path 
 
 
 def insert(table: str, file: Path, name: str) -> None:
-    """Between the lines that mark its place."""
+    """Replace the text between the markers of the table in the file."""
     begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
     text = file.read_text() if file.is_file() else ""
     if begin not in text or end not in text.split(begin, 1)[1]:
-        raise ConfigurationError(f"into={file}: there is no place for the table; put the lines {begin} and {end} where it belongs")
+        raise ConfigurationError(f"into={file}: the markers of the table are missing; put the lines {begin} and {end} where it belongs")
     before, rest = text.split(begin, 1)
     file.write_text(f"{before}{begin}\n{table}\n{end}{rest.split(end, 1)[1]}")
 

@@ -1,4 +1,4 @@
-"""What surrounds an entry script: one line and an exit code for what goes wrong."""
+"""Running the entry scripts: an error becomes one line and an exit code."""
 
 import os
 import signal
@@ -17,30 +17,31 @@ from twoplayer.commands.words import refuse_words
 
 
 def run(main: Callable[[], Any]) -> None:
-    """Run a Hydra entry point; errors that one line explains end in that line and their exit code."""
+    """Run a Hydra entry point; print an error as one line and exit with its code."""
     terminal.outlive()
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing, so that the printing is ours
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors instead of printing them
     try:
         refuse_words(Path(sys.argv[0]).stem, sys.argv[1:])
         main()
-    except KeyboardInterrupt:  # before there was anything to save
+    except KeyboardInterrupt:  # before training: nothing to save
         sys.exit(128 + signal.SIGINT)
     except Exception as error:
         sys.exit(print_error(error))
 
 
 def job(config: DictConfig) -> float | None:
-    """Train. Returns what a sweeper can minimize: the leading score on the validation split, turned so that less is better, or None.
+    """Train one run or one job of a multirun.
 
-    An error ends a single run at once. In a multirun it is reported when it happens, and Hydra
-    goes on with the next job.
+    Returns what a sweeper can minimize: the leading score on the validation split, negated if more
+    is better, or None. An error exits a single run; in a multirun it is printed at once, and Hydra
+    continues with the next job.
     """
     from twoplayer.metrics.recorded import objective
     from twoplayer.runs.train import train
     from twoplayer.signals import Interruption, received
 
     try:
-        score = objective(train(config, preflight.plan_of(config)))  # only the first rank has a summary
+        score = objective(train(config, preflight.plan_of(config)))  # only rank 0 has a summary
     except Exception as error:
         code = print_error(error, config.debug)
         if HydraConfig.get().mode == RunMode.MULTIRUN and not (isinstance(error, Interruption) or received()):
@@ -50,7 +51,7 @@ def job(config: DictConfig) -> float | None:
 
 
 def call(config: DictConfig) -> None:
-    """Call what the configuration itself is the `_target_` and arguments of."""
+    """Check and call the `_target_` of the configuration with its other settings as arguments."""
     from hydra.utils import instantiate
 
     from twoplayer.config.check import check_call

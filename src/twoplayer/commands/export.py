@@ -1,4 +1,4 @@
-"""A generator on its own: its weights as safetensors, and as ONNX for what does not run Python, with a text that says how to use both."""
+"""Exporting a generator: safetensors, ONNX, and a README that shows how to use both."""
 
 import logging
 import shlex
@@ -23,27 +23,29 @@ from twoplayer.runs.saved import EXPORTED, SavedGenerator, home, load, sampling_
 
 ONNX = "generator.onnx"
 TEXT = "README.md"
-TOLERANCE = 1e-4  # of pixels in [-1, 1]: another runtime adds in another order
+TOLERANCE = 1e-4  # of pixels in [-1, 1]: runtimes sum in different orders
 
 
 class Sampler(nn.Module):
-    """From standard normal latents to images, as samples are drawn."""
+    """The generator with the tricks' map of latents, as used for samples."""
 
     def __init__(self, saved: SavedGenerator) -> None:
         super().__init__()
         self.tricks, self.generator = saved.game.tricks, sampling_generator(saved.game)
 
     def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
-        """Images (N, C, H, W) in [-1, 1] of latents (N, latent_size) and labels (N)."""
+        """Images (N, C, H, W) in [-1, 1] of normal latents (N, latent_size) and labels (N,)."""
         images: Tensor = self.generator(self.tricks.latents(latents), labels)
         return images
 
 
 def write_export(*, run: str, output: str | None, onnx: bool) -> None:
-    """Write `generator.safetensors` with its `config.yaml`, and `generator.onnx`; each is read back and compared with the generator. Both
-    hold what there is to know about them as metadata, and a README.md beside them says how to use them.
+    """Write `generator.safetensors`, `config.yaml`, README.md and optionally `generator.onnx`.
 
-    Raises TwoplayerError where what was written gives other images.
+    The weights are read back and compared with the generator. Both files hold the facts of
+    `describe` as metadata.
+
+    Raises TwoplayerError if the ONNX graph gives other images.
     """
     saved = load(run)
     folder = Path(output or home(run) / "export")
@@ -58,7 +60,7 @@ def write_export(*, run: str, output: str | None, onnx: bool) -> None:
         differences[ONNX], inputs = _write_onnx(saved, facts, folder / ONNX)
     (folder / TEXT).write_text(explanation(facts, str(generator), inputs, saved.game.num_classes))
     table = Table(box=None)
-    for title in ("file", "bytes", "largest difference of a pixel"):
+    for title in ("file", "bytes", "largest pixel difference"):
         table.add_column(title, justify="left" if title == "file" else "right")
     for name, difference in differences.items():
         table.add_row(str(folder / name), f"{(folder / name).stat().st_size:,}", f"{difference:.1e}")
@@ -66,7 +68,7 @@ def write_export(*, run: str, output: str | None, onnx: bool) -> None:
 
 
 def describe(saved: SavedGenerator, run: str) -> dict[str, str]:
-    """The metadata of both files."""
+    """The metadata of both files: run, command, version, weights, latents and output."""
     game = saved.game
     generator = sampling_generator(game)
     steps = [f"mapped to {prior}" for prior in game.tricks.priors]
@@ -87,16 +89,16 @@ def describe(saved: SavedGenerator, run: str) -> dict[str, str]:
 
 
 def _command(folder: Path) -> str:
-    """What a run was made by, as Hydra has noted it."""
+    """The command of a run, from the overrides that Hydra saved."""
     try:
         asked = [str(override) for override in OmegaConf.load(folder / ".hydra" / "overrides.yaml")]
-    except Exception:  # no such file, or one that cannot be read: the export does not depend on it
+    except Exception:  # missing or unreadable: the export does not depend on it
         return "unknown"
     return shlex.join(["python", "src/train.py", *asked])
 
 
 def _known(file: Path) -> dict[str, str]:
-    """The run and its command, where what is exported was exported before."""
+    """The run and its command from the metadata, if an export is exported again."""
     if not file.is_file():
         return {}
     with safe_open(file, "pt") as content:
@@ -104,8 +106,10 @@ def _known(file: Path) -> dict[str, str]:
 
 
 def _write_onnx(saved: SavedGenerator, facts: dict[str, str], path: Path) -> tuple[float, list[str]]:
-    """Returns the largest difference of a pixel, on other inputs and another number of them than those the export has seen, and the names
-    of the graph's inputs: labels are one of them only where the images depend on them.
+    """Write the ONNX graph; return its largest pixel difference and the names of its inputs.
+
+    It is compared with the generator on other inputs, and another number of them, than it was
+    traced with. Labels are an input only if the images depend on them.
     """
     import onnxruntime
 
@@ -140,13 +144,18 @@ def _write_onnx(saved: SavedGenerator, facts: dict[str, str], path: Path) -> tup
     with torch.no_grad():
         difference = float(np.abs(images - sampler(latents, labels).numpy()).max())
     if not difference <= TOLERANCE:
-        raise TwoplayerError(f"{path} gives other images than the generator (a pixel differs by {difference:.1e})")
+        raise TwoplayerError(
+            f"{path} does not reproduce the images of the generator (a pixel differs by {difference:.1e}); export with onnx=false"
+        )
     return difference, names
 
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """The exporter tells of every pass over its graph, and warns of names that it does not use; what matters is compared afterwards."""
+    """Silence the exporter, which logs every pass and warns about unused names.
+
+    The result is compared afterwards.
+    """
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -158,7 +167,7 @@ def _silence() -> Iterator[None]:
 
 
 def explanation(facts: dict[str, str], layers: str, inputs: list[str], num_classes: int) -> str:
-    """How to use the files, as Markdown; `inputs` are those of the ONNX graph, none where there is no such file."""
+    """The README.md of an export; `inputs` are those of the ONNX graph, empty if there is none."""
     labels = f', "labels": np.arange(64) % {num_classes}' if "labels" in inputs else ""
     size, mapped = facts["latent_size"], "mapped to" in facts["latent_distribution"]
     with_onnx = f"""
@@ -172,18 +181,18 @@ latents = np.random.default_rng(0).standard_normal((64, {size}), dtype=np.float3
 (images,) = session.run(None, {{"latents": latents{labels}}})
 ```
 
-The input is standard normal{", and the graph itself maps it to the latents the generator was trained with" if mapped else ""}.
+The input is standard normal{", and the graph maps it to the latents that the generator was trained with" if mapped else ""}.
 """
     return f"""# {facts["run"]}
 
-A generator of images {facts["output_shape"]} in {facts["output_range"]} from {size} latents each, with {facts["weights"]} weights. Latents: {facts["latent_distribution"]}.
+A generator of images {facts["output_shape"]} in {facts["output_range"]} from latents of size {size}, with {facts["weights"]} weights. Latents: {facts["latent_distribution"]}.
 Made with twoplayer {facts["twoplayer_version"]} by
 
 ```
 {facts["command"]}
 ```
 
-The metadata of the files holds these facts too.
+The metadata of the files contains the same facts.
 {with_onnx if inputs else ""}
 ## twoplayer
 
@@ -203,7 +212,7 @@ grid(to_uint8(images), columns=8).save("samples.png")
 {layers}
 ```
 
-The images of latents `z` (N, {size}), distributed as said above, in evaluation mode:
+The images of latents `z` (N, {size}) with the distribution above, in evaluation mode:
 
 ```
 {facts["layout"]}
@@ -212,6 +221,6 @@ The images of latents `z` (N, {size}), distributed as said above, in evaluation 
 
 
 PROJECTION = """
-Mind the order of the projection's outputs: they are all channels of the first pixel, then all channels of the next pixel of the same row.
-A `view(N, channels, height, width)` of them loads the same weights and gives other images.
+Mind the order of the projection's outputs: all channels of the first pixel, then all channels of the next pixel of the same row.
+A `view(N, channels, height, width)` accepts the same weights but gives other images.
 """

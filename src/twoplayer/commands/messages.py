@@ -1,4 +1,4 @@
-"""One line and an exit code for what goes wrong."""
+"""Error messages: one line and an exit code for each error."""
 
 import logging
 import re
@@ -22,7 +22,10 @@ METHODS = ("model", "loss", "trick", "optimizer", "metric")
 
 
 def print_error(error: Exception, debug: bool = False) -> int:
-    """Print what a user needs of an error, once, and return its exit code."""
+    """Print an error as one line, once, and return its exit code.
+
+    Errors that are not ours, and all errors with `debug`, are printed with a traceback.
+    """
     reported = error
     if isinstance(error, InstantiationException) and isinstance(error.__cause__, TwoplayerError):
         error = error.__cause__
@@ -41,20 +44,20 @@ def print_error(error: Exception, debug: bool = False) -> int:
         if environment.is_first():
             print(f"error: {explain(error)}", file=sys.stderr, flush=True)
             _note(f"error: {explain(error)}")
-        elif code != NumericsError.exit_code and code < 128:  # which all ranks meet alike, and the first tells
-            print(f"error of another rank: {explain(error)}", file=sys.stderr, flush=True)
+        elif code != NumericsError.exit_code and code < 128:  # all ranks have the same error, and rank 0 prints it
+            print(f"error on another rank: {explain(error)}", file=sys.stderr, flush=True)
     return code
 
 
 def _note(message: str) -> None:
-    """Into train.log, while a run has one, and not onto the terminal, where it stands already."""
+    """Log the message to train.log only, since the terminal already shows it."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler, logging.FileHandler):
             handler.handle(log.makeRecord(log.name, logging.ERROR, __file__, 0, message, (), None))
 
 
 def explain(error: Exception) -> str:
-    """One line about an error of ours or of Hydra's."""
+    """The message of an error as one line, with suggestions for unknown names."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
         return f"{group}={name}: " + unknown(
@@ -68,12 +71,12 @@ def explain(error: Exception) -> str:
     if isinstance(error, ConfigCompositionException) and (key := re.search(r"full_key: (\S+)", cause)):
         return _unknown_setting(key[1])
     if isinstance(error, OverrideParseException):
-        return f"{message.splitlines()[0]} (an override is written name=value; quote it where it holds brackets or spaces)"
+        return f"{message.splitlines()[0]} (write an override as name=value, and quote it if it contains brackets or spaces)"
     return " ".join(message.split()) or type(error).__name__
 
 
 def _acronyms(group: str) -> dict[str, list[str]]:
-    """The acronyms in the first lines of a group's yamls, such as LSGAN, and the choices that have them."""
+    """The acronyms in the first lines of a group's yamls, such as LSGAN, with their choices."""
     found: dict[str, list[str]] = {}
     for path in sorted((CONF / group).glob("*.yaml")):
         first = next((line for line in path.read_text().splitlines() if line.startswith("# ") and not line.startswith("# @package")), "")
@@ -84,7 +87,7 @@ def _acronyms(group: str) -> dict[str, list[str]]:
 
 
 def _unknown_setting(name: str) -> str:
-    """One line about a setting that the present choices do not have."""
+    """The message for a setting that does not exist with the current choices."""
     words = [word for word in sys.argv[1:] if "," not in word and (CONF / re.split("[=@]", word)[0]).is_dir()]
     config = compose_config(Path(sys.argv[0]).stem, *words)
     group, _, choice = name.partition(".")

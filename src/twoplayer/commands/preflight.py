@@ -1,4 +1,4 @@
-"""What is checked and planned before Hydra makes the folder of a run or of a multirun."""
+"""Checks and plans before Hydra creates the folder of a run or a multirun."""
 
 import logging
 import sys
@@ -21,7 +21,7 @@ from twoplayer.errors import ConfigurationError
 from twoplayer.hydra_private import BASIC_SWEEPER, jobs_of
 from twoplayer.paths import CONF, make_folder, setting, shown
 
-if TYPE_CHECKING:  # importing it takes seconds, which --help and a mistyped name do not wait for
+if TYPE_CHECKING:  # importing it takes seconds: not for --help or a mistyped name
     from twoplayer.runs.plan import Plan
 
 log = logging.getLogger(__name__)
@@ -30,39 +30,42 @@ _plans: "list[Plan]" = []
 
 
 class Preflight(Callback):
-    """Checks configuration and data before Hydra makes a folder; a multirun checks all of its jobs before the first, where they are known."""
+    """Checks configuration and data before Hydra creates a folder.
+
+    A multirun checks all jobs before the first one starts, if they are known in advance.
+    """
 
     def __init__(self) -> None:
         self._num_jobs: int | None = None
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """An ordinary exception here would only be a warning of Hydra's."""
+        """Plan the run. Exits on errors, since Hydra turns exceptions here into warnings."""
         try:
             self._plan(config)
         except Exception as error:
             sys.exit(print_error(error, config.get("debug") is True))
 
     def _plan(self, config: DictConfig) -> None:
-        """Plan the run; Hydra then makes the folder that the plan names."""
+        """Plan the run and set `run` to its folder, which Hydra then creates."""
         _refuse([config])
         from twoplayer.runs.plan import plan_run
 
         overrides = list(config.hydra.overrides.task)
         named = any(override.lstrip("+").startswith("run=") for override in overrides)
         if environment.by_others() and not named:
-            raise ConfigurationError(
-                "run is missing: where several processes are started by torchrun or SLURM, name the folder that they share with run=<folder>"
-            )
+            raise ConfigurationError("run is missing: processes started by torchrun or SLURM share one folder; set run=<folder>")
         plan = plan_run(config, Path(config.run) if named else None, overrides=overrides)
         if plan.finished:
-            print(f"{plan.folder} has reached its budget already; a larger budget would continue it")
+            print(f"{plan.folder} has already reached its budget; set a larger budget to continue")
             sys.exit(0)
         config.run = str(plan.folder)
         _plans.append(plan)
 
     def on_multirun_start(self, config: DictConfig, config_name: str, **kwargs: Any) -> None:
-        """The basic sweeper's own expansion of its overrides, composed one by one. What another sweeper will try is not known: of its jobs
-        one is checked that could be, and each when it begins.
+        """Check all jobs of the basic sweeper.
+
+        The jobs of other sweepers are not known in advance: one possible job is checked here, and
+        each job when it starts.
         """
         try:
             params = (config.hydra.sweeper.get("params") or {}).items()
@@ -81,18 +84,18 @@ class Preflight(Callback):
             sys.exit(print_error(error, config.get("debug") is True))
 
     def _plan_sweep(self, config: DictConfig, jobs: list[DictConfig]) -> None:
-        """Jobs that have been begun go on in their folders, or are refused, before the first begins."""
+        """Check that all jobs can start or resume in their folders, before the first starts."""
         from twoplayer.runs.plan import look
 
         if config.resume not in (None, "auto"):
             raise ConfigurationError(
-                f"resume={config.resume}: a checkpoint is of one run; continue a sweep with sweep=<its folder> resume=auto"
+                f"resume={config.resume}: a checkpoint belongs to one run; resume a sweep with sweep=<its folder> resume=auto"
             )
         if config.resume == "auto" and not any(override.startswith("sweep=") for override in config.hydra.overrides.task):
-            raise ConfigurationError("resume=auto: name the sweep to continue with sweep=<its folder>")
+            raise ConfigurationError("resume=auto: set sweep=<its folder> to choose the sweep to resume")
         if environment.by_others():
             raise ConfigurationError(
-                "a multirun cannot be played by ranks that torchrun or SLURM has started, as each would start all of it; start its jobs one by one"
+                "a multirun cannot be started by torchrun or SLURM, since each rank would start all of its jobs; start the jobs one by one"
             )
         for number, job in enumerate(jobs):
             with read_write(job.hydra.job):
@@ -102,14 +105,14 @@ class Preflight(Callback):
         make_folder("sweep", Path(config.sweep))
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Say which job of a multirun begins."""
+        """Log which job of a multirun starts."""
         if config.hydra.mode == RunMode.MULTIRUN:
             of = f" of {self._num_jobs}" if self._num_jobs else ""
             chosen = [override for override in config.hydra.overrides.task if not override.startswith(("sweep=", "resume="))]
             log.info("job %d%s: %s", config.hydra.job.num + 1, of, " ".join(chosen))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Say how its runs are compared."""
+        """Log the command that compares the runs."""
         log.info(
             "next\n  python %s %s",
             shown(CONF.parent / "src" / "compare.py"),
@@ -118,7 +121,7 @@ class Preflight(Callback):
 
 
 def plan_of(config: DictConfig) -> "Plan":
-    """The plan of the present job: made before its folder, or now for a job of a multirun."""
+    """The plan of the current job, made before its folder; a job of a multirun is planned here."""
     if _plans:
         return _plans.pop()
     from twoplayer.runs.plan import plan_run
@@ -129,19 +132,19 @@ def plan_of(config: DictConfig) -> "Plan":
 
 
 def _refuse(configs: Sequence[DictConfig]) -> None:
-    """Check all configurations, before anything is read or fetched for the first."""
+    """Check all configurations, before data is read or downloaded for the first."""
     if environment.is_first():
         log.info("loading PyTorch ...")
     from twoplayer.config.check import check  # which imports PyTorch
 
     for config in configs:
         if "hydra" in config:
-            HydraConfig.instance().set_config(config)  # names of runs refer to it
+            HydraConfig.instance().set_config(config)  # the names of runs refer to it
         check(config, HydraConfig.get().overrides.task)
 
 
 def _first_value(override: Override) -> str:
-    """An override as it could be in a job: with the first of the values that are to be tried."""
+    """An override of one possible job: with the first value of a sweep."""
     if not override.is_sweep_override():
         return str(override.input_line)
     value = override.value()

@@ -1,4 +1,4 @@
-"""Another local rank of a run: `python -m twoplayer.commands.rank`, with its plan on standard input."""
+"""`python -m twoplayer.commands.rank`: another local rank, with its plan as JSON on stdin."""
 
 import json
 import signal
@@ -19,7 +19,7 @@ def main() -> None:
         from twoplayer.runs.train import train
 
         train(*receive(plan))
-    except KeyboardInterrupt:  # before there was anything to save
+    except KeyboardInterrupt:  # before training: nothing to save
         sys.exit(128 + signal.SIGINT)
     except Exception as error:
         sys.exit(print_error(error, plan["config"]["debug"]))

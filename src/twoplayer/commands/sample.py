@@ -1,4 +1,4 @@
-"""Samples of a run, as pictures and as tensors."""
+"""Writing samples of a run as pictures and tensors."""
 
 from pathlib import Path
 from typing import Annotated
@@ -22,8 +22,11 @@ def write_samples(
     safetensors: bool,
     interpolate: bool,
 ) -> None:
-    """Samples of a run as one grid, and on request as single PNG files and as one .safetensors of uint8 (N, C, H, W). With `interpolate`
-    each row of the grid goes from one sample to another, and `num` is rounded up to whole rows.
+    """Write samples of a run as one grid and print the paths of all files.
+
+    Optionally also writes single PNG files and one .safetensors file of uint8 (N, C, H, W). With
+    `interpolate`, each row of the grid interpolates between two samples, and `num` is rounded up to
+    whole rows.
     """
     generator = load(run)
     images = pictures.to_uint8(generator.interpolate(-(-num // columns), columns, seed) if interpolate else generator(num, seed))

@@ -1,4 +1,4 @@
-"""Output that may lose its reader: a terminal that is closed, or a pipe whose other end has ended."""
+"""Standard output and error that keep working after their terminal or pipe is closed."""
 
 import errno
 import io
@@ -10,10 +10,10 @@ GONE = (errno.EIO, errno.EPIPE)
 
 
 class _Output(io.FileIO):
-    """A descriptor that is led to the null device once nobody reads it, for all who write to it."""
+    """A descriptor that is redirected to the null device once its reader is gone."""
 
     def write(self, data: object, /) -> int:
-        """All is written, or there is nobody to read it."""
+        """Write all data, or discard it if the reader is gone."""
         try:
             return super().write(data)  # type: ignore[arg-type, return-value]
         except OSError as error:
@@ -26,12 +26,12 @@ class _Output(io.FileIO):
 
 
 def outlive() -> None:
-    """From now on no write to standard output or standard error fails because its terminal or pipe is gone."""
+    """Keep writes to standard output and error from failing when their reader is gone."""
     sys.stdout, sys.stderr = _outliving(sys.stdout), _outliving(sys.stderr)
 
 
 def _outliving(stream: TextIO) -> TextIO:
-    if not isinstance(stream, io.TextIOWrapper):  # absent, or somebody's own, such as a notebook's
+    if not isinstance(stream, io.TextIOWrapper):  # absent or replaced, as in a notebook
         return stream
     stream.flush()
     output = _Output(stream.fileno(), "w", closefd=False)

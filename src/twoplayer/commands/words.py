@@ -1,4 +1,7 @@
-"""What can be wrong with the words of a command before Hydra composes them: how other programs write a setting, and choices that are none."""
+"""Checks of the command line before Hydra composes it.
+
+They catch settings in the spelling of other programs, and choices that do not exist.
+"""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +23,7 @@ MODES = {
     "-sc": "--shell-completion",
     **{mode: mode for mode in ("--multirun", "--run", "--cfg", "--info", "--shell-completion")},
 }
-"""What Hydra does in place of each other."""
+"""Hydra's modes, of which only one can be used at a time."""
 
 OPTIONS = {
     *MODES,
@@ -29,23 +32,23 @@ OPTIONS = {
 }
 
 SEVERAL = ("trick", "metric", "logger", "callbacks", "experiment")
-"""Groups of which several can be chosen."""
+"""Groups with more than one choice at a time."""
 
 
 def refuse_words(script: str, words: Sequence[str]) -> None:
-    """Raise ConfigurationError for what Hydra would take without a word, or refuse in words of its own."""
+    """Raise ConfigurationError for mistakes that Hydra accepts or reports unclearly."""
     modes = {mode: word for word in words if (mode := MODES.get(word.partition("=")[0]))}
     if len(modes) > 1:
-        raise ConfigurationError(f"{' and '.join(modes.values())}: one of these at a time; leave the others out")
+        raise ConfigurationError(f"{' and '.join(modes.values())}: use only one of these")
     answers = [answer for name, value, option in _settings(words) if (answer := _answer(script, name, value, option, words))]
     if answers:
         raise ConfigurationError("; ".join(answers))
     if script != "train":
         return
     is_sweep = "--multirun" in modes or "hydra.mode=MULTIRUN" in words
-    is_job = "hydra.mode=RUN" in words  # of a sweep, as a rank is started
+    is_job = "hydra.mode=RUN" in words  # a rank of a sweep's job
     if not is_sweep and not is_job and not modes and "--help" not in words and any(re.match(r"\+*search=", word) for word in words):
-        raise ConfigurationError("search: this is a sweep, which begins with -m: python src/train.py -m +search=...")
+        raise ConfigurationError("search: this is a sweep, which needs -m: python src/train.py -m +search=...")
     if not is_sweep:
         _refuse_sweep(words)
     for word in words:
@@ -54,20 +57,20 @@ def refuse_words(script: str, words: Sequence[str]) -> None:
 
 
 def _refuse_sweep(words: Sequence[str]) -> None:
-    """Several values of one setting, without -m."""
+    """Refuse several values of one setting without -m."""
     for word in words:
         try:
             override = OverridesParser.create().parse_override(word)
         except HydraException:
-            continue  # which Hydra explains
+            continue  # Hydra reports it
         if override.is_sweep_override():
             name, _, value = word.partition("=")
-            several = f"; several at once are '{name}=[{value}]'" if _group(word) in SEVERAL else ""
-            raise ConfigurationError(f"{word}: several values are a sweep, which begins with -m: python src/train.py -m {word}{several}")
+            several = f"; to choose several at once, write '{name}=[{value}]'" if _group(word) in SEVERAL else ""
+            raise ConfigurationError(f"{word}: several values are a sweep, which needs -m: python src/train.py -m {word}{several}")
 
 
 def _settings(words: Sequence[str]) -> Iterator[tuple[str, str, bool]]:
-    """Name, value, and whether it was written as an option, of what sets something."""
+    """The settings of a command: name, value, and whether it was written as an option (--name)."""
     for index, word in enumerate(words):
         name, equals, value = word.partition("=")
         option = name.startswith("--") and not any(known.startswith(name) for known in OPTIONS)
@@ -83,17 +86,17 @@ def _group(word: str) -> str:
 
 
 def _refuse_choice(word: str) -> None:
-    """A word that chooses from a group: nothing, several of one kind, or the same twice."""
+    """Refuse an empty choice, several choices where one is allowed, and repeated choices."""
     try:
         value = OverridesParser.create().parse_override(word).value()
     except HydraException:
-        return  # which Hydra explains
+        return  # Hydra reports it
     name, group = word.partition("=")[0].lstrip("+"), _group(word)
     for choice in value.list if isinstance(value, ChoiceSweep) else [value]:
         if choice is None or choice == "":
             written = word.partition("=")[2] if choice is value else "null"
-            remedy = f"'{group}=[]' is none of them" if group in ("trick", "metric") else "leave it out for the default"
-            raise ConfigurationError(f"{name}={written}: must be a choice of {group}, {_choices(group)}; {remedy}")
+            remedy = f"write '{group}=[]' for none" if group in ("trick", "metric") else "leave it out for the default"
+            raise ConfigurationError(f"{name}={written}: must be one of {_choices(group)}; {remedy}")
         if isinstance(choice, list):
             several = [entry.text if isinstance(entry, QuotedString) else str(entry) for entry in choice]
             if group not in SEVERAL:
@@ -108,13 +111,13 @@ def _choices(group: str) -> str:
 
 
 def _answer(script: str, name: str, value: str, option: bool, words: Sequence[str]) -> str | None:
-    """What a setting is called here that other programs call `name`; None where it is one of ours, rightly written."""
+    """The message for a setting written as in other programs; None if it is written correctly."""
     asked = f"{'--' if option else ''}{name}{' ' if option and value else '='}{value}".rstrip("=" if option else "")
     plain = name.replace("-", "_").lower()
     if script == "train" and plain in HABITS and (remedy := HABITS[plain](value or "<value>", words)):
-        return f"{asked}: here this is {remedy}"
+        return f"{asked}: use {remedy}"
     if option:
-        return f"{asked}: settings are written name=value, here {name.replace('-', '_')}={value or '<value>'}"
+        return f"{asked}: write settings as name=value: {name.replace('-', '_')}={value or '<value>'}"
     return None
 
 
@@ -126,7 +129,7 @@ def _is(*settings: str) -> Habit:
 
 
 def _device(value: str, words: Sequence[str]) -> str:
-    return "trainer=cpu" if value in ("cpu", "0") else "trainer=gpu, which the default takes by itself where there is one"
+    return "trainer=cpu" if value in ("cpu", "0") else "trainer=gpu (the default uses a GPU if there is one)"
 
 
 def _gpus(value: str, words: Sequence[str]) -> str:
@@ -134,7 +137,7 @@ def _gpus(value: str, words: Sequence[str]) -> str:
 
 
 def _resume(value: str, words: Sequence[str]) -> str | None:
-    """`resume` is a setting of ours, that is no switch."""
+    """`resume` exists here too, but is not a switch."""
     switch = {
         "true": "resume=auto",
         "1": "resume=auto",
@@ -147,7 +150,7 @@ def _resume(value: str, words: Sequence[str]) -> str | None:
 
 
 def _epochs(value: str, words: Sequence[str]) -> str:
-    """One epoch is all training images once."""
+    """One epoch is one pass over all training images."""
     return _images(value, words, "epochs", _num_images)
 
 
@@ -159,7 +162,7 @@ def _iterations(value: str, words: Sequence[str]) -> str:
 def _images(value: str, words: Sequence[str], unit: str, images_of: Callable[[DictConfig], int]) -> str:
     try:
         each, number = images_of(_composed(words)), float(value)
-    except (ValueError, HydraException):  # no number, or nothing that tells it
+    except (ValueError, HydraException):  # not a number, or the size of the data is unknown
         each, number = 0, 0.0
     if not 0 < number * each < 1e12:
         return f"budget.images=<{unit} times the images of one>"
@@ -167,14 +170,14 @@ def _images(value: str, words: Sequence[str], unit: str, images_of: Callable[[Di
 
 
 def _num_images(config: DictConfig) -> int:
-    """Raises ValueError where only the data could tell."""
+    """The number of training images; raises ValueError if it depends on the data itself."""
     if config.data.classes is not None or not config.data._target_.endswith("MNIST"):
         raise ValueError
     return int(config.data.num_images or 60_000)
 
 
 def _composed(words: Sequence[str]) -> DictConfig:
-    """What the command asks of the data, without what is not ours."""
+    """Compose the settings of the command that affect data and batch size."""
     asked = [word for word in words if "," not in word.partition("=")[2] or "[" in word]
     habits = [f"data.batch_size={value}" for name, value, _ in _settings(words) if name.replace("-", "_") in BATCH_SIZES and value]
     return compose_config("train", *(word for word in asked if re.match(r"(data|experiment|model)[=.]", word)), *habits)

@@ -1,7 +1,7 @@
-"""Checks a composed configuration against the code that it configures.
+"""Checks of a composed configuration against the code that it configures.
 
-A constructor's annotations are its schema: a loss, a trick or a model is checked by existing, and no second list of settings
-has to be kept. A class may also define `refuse(config)` for combinations that cannot work.
+The annotations of a constructor are its schema, so a new loss, trick or model needs no second list
+of its settings. A class may also define `refuse(config)` for combinations that cannot work.
 """
 
 import dataclasses
@@ -25,10 +25,11 @@ from twoplayer.settings import leaves, written
 
 
 def check(config: DictConfig, overrides: Sequence[str] = ()) -> None:
-    """Raise ConfigurationError at the first setting that is unknown, missing, of the wrong type or range, or refused by its class.
+    """Check names, types, ranges and combinations of all settings.
 
-    Numbers that were written in another form (1e6 for a count) are replaced by the value that the
-    constructor wants. `overrides` are the words of the command, which may undo what a trick sets.
+    Raises ConfigurationError at the first setting that is unknown, missing, of the wrong type or
+    range, or refused by its class. Replaces whole floats (1e6 for a count) by integers. `overrides`
+    are those of the command, which may change what a trick sets.
     """
     settings = {key: unresolved_node(config, key) for key in map(str, config) if key != "hydra"}
     hints = typing.get_type_hints(Experiment, include_extras=True)
@@ -50,7 +51,7 @@ def check(config: DictConfig, overrides: Sequence[str] = ()) -> None:
 
 @functools.cache
 def _edits(trick: str) -> dict[str, Any]:
-    """What the yaml of a trick sets outside `trick.`: settings, or whole choices of a group, by their place in the configuration."""
+    """What the yaml of a trick sets outside `trick.`: settings and choices, by dotted name."""
     path = CONF / "trick" / f"{trick}.yaml"
     content: Any = OmegaConf.to_container(OmegaConf.load(path)) if path.exists() else {}
     if "trick" not in content:
@@ -61,7 +62,7 @@ def _edits(trick: str) -> dict[str, Any]:
 
 
 def _refuse_tricks_without_place(config: DictConfig) -> None:
-    """A trick whose yaml sets what the chosen model does not have."""
+    """Refuse a trick whose yaml sets something that the chosen model does not have."""
     for trick in map(str, config.trick):
         for key in _edits(trick):
             place, _, name = key.rpartition(".")
@@ -74,7 +75,7 @@ def _refuse_tricks_without_place(config: DictConfig) -> None:
 
 
 def _settings(target: str, path: str) -> Iterable[str]:
-    """The parameters of the constructor that a `_target_` names."""
+    """The constructor parameters of a `_target_`."""
     try:
         return inspect.signature(get_object(target)).parameters
     except Exception as error:
@@ -82,7 +83,7 @@ def _settings(target: str, path: str) -> Iterable[str]:
 
 
 def _refuse_rival_tricks(config: DictConfig) -> None:
-    """Two tricks that set or decide the same thing, of which the later one would win without a word."""
+    """Refuse two tricks that set the same thing: the later one would silently win."""
     from twoplayer.tricks.base import Trick
 
     judging = [str(name) for name, node in config.trick.items() if node and get_object(node._target_).judge_both is not Trick.judge_both]
@@ -98,7 +99,7 @@ def _refuse_rival_tricks(config: DictConfig) -> None:
 
 
 def _refuse_undone_tricks(config: DictConfig, overrides: Sequence[str]) -> None:
-    """A trick that sets numbers elsewhere, where a recipe, which has the later word, has set them to something else."""
+    """Refuse a trick whose numbers are overridden by the recipe, which is composed later."""
     by_hand = {override.lstrip("+~").partition("=")[0] for override in overrides}
     for name in map(str, config.trick):
         for key, value in _edits(name).items():
@@ -106,23 +107,26 @@ def _refuse_undone_tricks(config: DictConfig, overrides: Sequence[str]) -> None:
             is_number = not OmegaConf.is_config(actual) and "${" not in str(value)
             if is_number and actual != value and key not in by_hand:
                 raise ConfigurationError(
-                    f"trick={name} sets {key}={value}, but the recipe sets {key}={actual}; say which on the command line"
+                    f"trick={name} sets {key}={value}, but the recipe sets {key}={actual}; set {key} on the command line"
                 )
 
 
 def check_call(node: DictConfig) -> None:
-    """Raise ConfigurationError where a node does not fit the class or function that its `_target_` names."""
+    """Raise ConfigurationError if a node does not fit the signature of its `_target_`."""
     _check_target(node, "")
 
 
 def check_parts(config: DictConfig) -> None:
-    """Raise ConfigurationError where the networks, loss, tricks and optimizers of a saved configuration do not fit their constructors."""
+    """Check the networks, loss, tricks and optimizers of a saved configuration.
+
+    Raises ConfigurationError if one does not fit its constructor.
+    """
     for part in ("model", "loss", "optimizer", "trick"):
         _check_value(config, part, part, dict[str, Any])
 
 
 def _check_value(parent: DictConfig, key: str, path: str, annotation: Any) -> list[tuple[str, Any]]:
-    """Check one setting and all below it; returns the constructors that were found, with their paths."""
+    """Check a setting and all below it; return the paths and classes of its `_target_`s."""
     if OmegaConf.is_missing(parent, key):
         raise ConfigurationError(f"{path} is missing: set it with {path}=<value>")
     value = parent[key]
@@ -137,7 +141,7 @@ def _check_value(parent: DictConfig, key: str, path: str, annotation: Any) -> li
             return [found for name in map(str, value) for found in _check_value(value, name, f"{path}.{name}", dict[str, Any])]
     if dataclasses.is_dataclass(annotation):
         names = ", ".join(f"{path}.{field.name}" for field in dataclasses.fields(annotation))
-        raise ConfigurationError(f"{path}={written(value)}: it has settings of its own, {names}; set one of those")
+        raise ConfigurationError(f"{path}={written(value)}: this is a group of settings; set one of {names}")
     plain = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
     parent[key] = _validated(plain, annotation, path)
     return []
@@ -150,7 +154,7 @@ def _check_target(node: DictConfig, path: str) -> list[tuple[str, Any]]:
         raise ConfigurationError(f"{path}._target_={node._target_}: there is no such class") from error
     _check_kind(path, target)
     parameters = {
-        name: parameter  # of a class without a constructor of its own there are catch-alls, which are no settings
+        name: parameter  # a class without its own constructor has *args and **kwargs, which are no settings
         for name, parameter in inspect.signature(target).parameters.items()
         if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
     }
@@ -173,7 +177,7 @@ def _check_names(path: str, given: Iterable[Any], known: Mapping[str, Any], requ
             raise ConfigurationError(unknown(prefix + name, [prefix + other for other in known]))
     for name in required:
         if name not in given:
-            raise ConfigurationError(f"{prefix}{name} is missing: it has to be set")
+            raise ConfigurationError(f"{prefix}{name} is missing: it must be set")
 
 
 def _validated(value: Any, annotation: Any, path: str) -> Any:
@@ -209,7 +213,7 @@ def _accepted(message: str) -> str:
 
 
 def _check_kind(path: str, target: Any) -> None:
-    """A `_target_` has to be what its group is made of."""
+    """Refuse a `_target_` that is not a subclass of the base class of its group."""
     from pytorch_lightning import Callback
 
     from twoplayer.data.base import ImageData

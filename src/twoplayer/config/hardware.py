@@ -1,4 +1,4 @@
-"""What a run is computed on, and what this machine does not have."""
+"""The device and the number of ranks of a run, and checks of the machine."""
 
 import torch
 from omegaconf import DictConfig
@@ -9,19 +9,19 @@ from twoplayer.game.engine import ENGINES
 
 
 def device_of(config: DictConfig) -> torch.device:
-    """The kind of device that a run is computed on."""
+    """The type of the device that a run uses."""
     chosen = accelerator_of(config)
     return torch.device("cuda" if chosen == "gpu" else chosen)
 
 
 def num_ranks(config: DictConfig) -> int:
-    """The number of processes of a run, on all nodes together."""
+    """The number of ranks of a run over all nodes."""
     ranks: int = config.trainer.devices * config.trainer.num_nodes
     return ranks
 
 
 def refuse_hardware(config: DictConfig) -> None:
-    """Raise ConfigurationError where this machine lacks what the configuration asks for."""
+    """Raise ConfigurationError if this machine or launcher does not fit the configuration."""
     hardware, batch_size, kind = config.trainer, config.data.batch_size, accelerator_of(config)
     _refuse_launch(hardware)
     available = {"gpu": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}.get(kind)
@@ -36,8 +36,8 @@ def refuse_hardware(config: DictConfig) -> None:
         raise ConfigurationError("trainer.accelerator=mps: it has no float64, which scores need; set metric=none or trainer=cpu")
     if batch_size % num_ranks(config):
         raise ConfigurationError(
-            f"data.batch_size={batch_size}: this is the batch of all {num_ranks(config)} ranks together "
-            f"and does not divide by {num_ranks(config)}; set a multiple of it"
+            f"data.batch_size={batch_size}: the batch of all ranks together must be divisible by "
+            f"the number of ranks, {num_ranks(config)}; set a multiple of {num_ranks(config)}"
         )
     missing = config.engine != "auto" and ENGINES[config.engine].missing(device_of(config))
     if missing:
@@ -47,9 +47,9 @@ def refuse_hardware(config: DictConfig) -> None:
 
 
 def accelerator_of(config: DictConfig) -> str:
-    """The accelerator in Lightning's words. `auto` is CUDA if there is any, else the CPU.
+    """Lightning's name of the accelerator; `auto` is CUDA if available, else the CPU.
 
-    Apple's MPS has no float64, which scores need, and is used on request alone.
+    Apple's MPS has no float64, which scores need, so `auto` does not choose it.
     """
     chosen: str = config.trainer.accelerator
     return ("gpu" if torch.cuda.is_available() else "cpu") if chosen == "auto" else chosen
@@ -60,8 +60,8 @@ def _refuse_launch(hardware: DictConfig) -> None:
     settings = f"trainer.devices={hardware.devices} trainer.num_nodes={hardware.num_nodes}"
     if environment.manager() is not None and environment.world_size() != wanted:
         raise ConfigurationError(
-            f"{settings}: {environment.manager()} has started {environment.world_size()} processes, and these settings ask for {wanted}; "
+            f"{settings}: {environment.manager()} started {environment.world_size()} processes, but these settings ask for {wanted}; "
             "make them the same (srun --ntasks-per-node, torchrun --nproc-per-node)"
         )
     if environment.manager() is None and hardware.num_nodes > 1:
-        raise ConfigurationError(f"{settings}: on several nodes the processes have to be started by torchrun or srun; see docs/resume.md")
+        raise ConfigurationError(f"{settings}: on several nodes, start the processes with torchrun or srun; see docs/resume.md")

@@ -1,4 +1,4 @@
-"""The settings at the top of a configuration, with their types and ranges."""
+"""The top-level settings of a configuration, with types and ranges."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -10,7 +10,7 @@ from twoplayer.game.engine import EngineName, Precision
 
 @dataclass
 class Budget:
-    """How long a run is: it ends at the first iteration that reaches either."""
+    """How long a run trains: until the first iteration that reaches either limit."""
 
     images: Annotated[int, Gt(0)]
     seconds: Annotated[float, Gt(0)] | None
@@ -18,7 +18,7 @@ class Budget:
 
 @dataclass
 class Checkpoint:
-    """How often a run is saved, besides at its end: at whichever comes first."""
+    """How often a run is saved, besides at its end: whichever interval ends first."""
 
     every_images: Annotated[int, Gt(0)] | None
     every_seconds: Annotated[float, Gt(0)] | None
@@ -26,7 +26,7 @@ class Checkpoint:
 
 @dataclass
 class Hardware:
-    """What a run is computed on."""
+    """The devices and nodes of a run."""
 
     accelerator: Literal["auto", "cpu", "gpu", "mps"]
     devices: Annotated[int, Gt(0)]
@@ -38,7 +38,7 @@ Text = Annotated[str, MinLen(1)]
 
 @dataclass
 class Experiment:
-    """The settings at the top of a configuration; nodes with a `_target_` are checked against their own constructors."""
+    """The top-level settings; nodes with a `_target_` are checked against their constructors."""
 
     name: str
     run: Text

@@ -1,15 +1,19 @@
-"""Data parallel training: one process per rank, the others started by the first and watched over.
+"""Data parallel training: one process per rank; rank 0 starts and watches the others on its node.
 
-Lightning's DDP wrapper reduces gradients behind `loss.backward()`, which does not fit two players
-with `backward(inputs=...)`: it would not reduce at all, and say nothing. So the module stays
-unwrapped, and the game reduces what it has to.
+Lightning's DDP wrapper reduces gradients inside `loss.backward()`. With two players and
+`backward(inputs=...)` it silently reduces nothing. So the module stays unwrapped, and the game
+reduces its gradients itself.
 
-torchrun's agent does not start these ranks, though the ranks can be started by it. It runs every
-rank in a child, so that `train` could not be rank 0 in its caller and return a summary; it leaves
-its signal handlers in the caller, ends a run that `nohup` protects, sends the survivors of a dead
-rank the SIGTERM that also asks for a save, kills a rank that is still in its iteration after 30 s,
-and its ranks outlive it after `kill -9`. (torch 2.15; `start_processes` of
-torch.distributed.elastic can leave rank 0 to its caller, and then saves no more than the `Popen`.)
+Why these ranks are not started with torchrun's agent (torch 2.15), although users can start them
+with torchrun:
+
+- It runs every rank in a child process, so `train` could not be rank 0 in its caller and return a
+  summary. `start_processes` of torch.distributed.elastic can leave rank 0 to the caller, but then
+  replaces no more than the `Popen` here.
+- It leaves its signal handlers in the caller and ends a run that `nohup` protects.
+- When a rank dies, it sends the others SIGTERM, which here also requests a save, and kills those
+  whose iteration takes longer than 30 s.
+- Its ranks outlive it after `kill -9`.
 """
 
 import contextlib
@@ -35,13 +39,13 @@ from twoplayer.lightning_private import SelfLaunchedStrategy
 log = logging.getLogger(__name__)
 
 RANK_MODULE = "twoplayer.commands.rank"
-"""What another local rank runs. It reads its plan from standard input."""
+"""The module that another local rank runs. It reads its plan from standard input."""
 
 
 class GameStrategy(SelfLaunchedStrategy):
-    """Ranks without the DDP wrapper: what they share is broadcast once at the start and reduced by the game.
+    """DDP without its wrapper: shared state is broadcast once at the start and reduced by the game.
 
-    The other local ranks are given `plan`, as JSON.
+    The other local ranks receive `plan` as JSON.
     """
 
     def __init__(self, plan: Mapping[str, Any]) -> None:
@@ -49,13 +53,13 @@ class GameStrategy(SelfLaunchedStrategy):
         self._plan = plan
 
     def configure_ddp(self) -> None:
-        """Start all ranks from the same parameters and shared buffers."""
+        """Broadcast parameters and shared buffers from rank 0."""
         assert isinstance(self.model, nn.Module)
         with torch.no_grad():
             ranks.broadcast_in_place([tensor for _, tensor in self.lightning_module.shared_state()])  # type: ignore[union-attr, operator]
 
     def on_exception(self, exception: BaseException) -> None:
-        """Wait for the other ranks here: this one has its own error to report."""
+        """Wait for the other ranks, so that this rank can report its own error first."""
         release_children()
 
     def _start(self, cluster: ClusterEnvironment, num_processes: int, num_nodes: int) -> list[subprocess.Popen[bytes]]:
@@ -74,7 +78,7 @@ class GameStrategy(SelfLaunchedStrategy):
 
 
 def _start_rank(number: int, plan: bytes) -> subprocess.Popen[bytes]:
-    """Another process with this one's import path, so that it can import what this one can."""
+    """Start one rank with the import path of this process, and send it the plan."""
     variables = {
         "LOCAL_RANK": str(number),
         "RANK": str(number),
@@ -83,29 +87,34 @@ def _start_rank(number: int, plan: bytes) -> subprocess.Popen[bytes]:
     }
     child = subprocess.Popen([sys.executable, "-m", RANK_MODULE], env=os.environ | variables, stdin=subprocess.PIPE)
     assert child.stdin is not None
-    with contextlib.suppress(BrokenPipeError), child.stdin:  # a child that has died is noticed by the watch
+    with contextlib.suppress(BrokenPipeError), child.stdin:  # _watch reports a child that died
         child.stdin.write(plan)
     return child
 
 
 _children: list[subprocess.Popen[bytes]] = []
-"""The other local ranks of the present job."""
+"""The other local ranks of the current job."""
 
-_casualties: list[tuple[int, int]] = []
-"""Those that have died by themselves: rank and how (an exit code, or minus a signal)."""
+_dead_ranks: list[tuple[int, int]] = []
+"""Ranks that died without being killed here, each with its exit code, or minus its signal."""
 
 PATIENCE = 5.0
+"""Seconds that this rank has to end by itself after another one died."""
 
 
 def _watch(children: list[subprocess.Popen[bytes]]) -> None:
-    """A rank that dies leaves the others waiting in a collective, on a GPU for minutes. Ends this process where it does not notice by itself."""
+    """End this process when another rank has died and this one hangs.
+
+    The others can wait minutes in a collective with a dead rank. Keeps watching the remaining ranks
+    after one exits cleanly.
+    """
     while any(child.poll() is None for child in children) and not any(child.returncode for child in children):
         time.sleep(0.2)
     dead = [(rank, child.returncode) for rank, child in enumerate(children, 1) if child.returncode]
     time.sleep(PATIENCE if dead else 0)
-    if dead and children == _children:  # nobody has released them: this rank hangs
+    if dead and children == _children:  # not released: this rank hangs
         end_children()
-        error = explain_death(*dead[0])
+        error = dead_rank_error(*dead[0])
         print(f"error: {error}", file=sys.stderr, flush=True)
         os._exit(error.exit_code)
 
@@ -118,41 +127,50 @@ def end_children() -> None:
 
 
 def release_children(patience: float = 10.0) -> None:
-    """Wait for the other local ranks, and end those that do not end by themselves; from now on nobody watches them."""
+    """Stop watching the other local ranks; kill those that run on after `patience` seconds."""
     children, _children[:] = list(_children), []
     until = time.monotonic() + patience
     for rank, child in enumerate(children, 1):
         try:
             if child.wait(max(0.0, until - time.monotonic())):
-                _casualties.append((rank, child.returncode))
+                _dead_ranks.append((rank, child.returncode))
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait()
 
 
-def explain_loss(error: BaseException) -> RankError | None:
-    """What lies behind an error of a collective, which only says that the connection to another rank is lost; None for other errors."""
+def lost_connection_error(error: BaseException) -> RankError | None:
+    """Translate an error of a collective that lost its connection into one about the dead rank.
+
+    Returns None for other errors.
+    """
     if not isinstance(error, RuntimeError) or not any(word in str(error) for word in ("gloo", "NCCL", "Connection", "connection")):
         return None
-    if _casualties:
-        return explain_death(*_casualties[0])
+    if _dead_ranks:
+        return dead_rank_error(*_dead_ranks[0])
     detail = " ".join(str(error).split())[:160]
-    return RankError(f"rank {ranks.rank()} has lost the connection to the others, one of which may say why ({detail})", exit_code=1)
+    return RankError(
+        f"rank {ranks.rank()} lost its connection to the other ranks ({detail}); look for the cause in their output", exit_code=1
+    )
 
 
-def explain_death(rank: int, code: int) -> RankError:
-    """One line about a rank that has died."""
+def dead_rank_error(rank: int, code: int) -> RankError:
+    """The error for a rank that died with this exit code, or minus this signal."""
+    remedy = "resume the run from its last checkpoint with resume=auto"
     if code == -signal.SIGKILL:
-        how = "was killed, as a system does that runs out of memory (then lower data.batch_size)"
-        return RankError(f"rank {rank} {how}; the run goes on from its last checkpoint with resume=auto", exit_code=5)
-    how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}, and says why above"
-    return RankError(f"rank {rank} {how}; the run goes on from its last checkpoint with resume=auto", exit_code=code if code > 0 else 1)
+        how = "was killed by SIGKILL, possibly because memory ran out (then lower data.batch_size)"
+        return RankError(f"rank {rank} {how}; {remedy}", exit_code=5)
+    how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"failed with exit code {code}; its error is printed above"
+    return RankError(f"rank {rank} {how}; {remedy}", exit_code=code if code > 0 else 1)
 
 
 @contextlib.contextmanager
 def one_job() -> Iterator[None]:
-    """Leaves nothing of a data parallel job behind for the next job of a multirun, which may want another number of ranks."""
-    _casualties.clear()
+    """Clean up after a data parallel job: process group, other ranks, variables and threads.
+
+    The next job of a multirun may have another number of ranks.
+    """
+    _dead_ranks.clear()
     launched, threads, variable = (
         "LOCAL_RANK" not in os.environ and not environment.by_others(),
         torch.get_num_threads(),

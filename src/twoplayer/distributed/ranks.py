@@ -1,4 +1,4 @@
-"""What ranks exchange: each collective is the identity, or next to nothing, on one process."""
+"""Collectives of the ranks; without a process group they do nothing or act as one rank."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,12 +14,12 @@ def world_size() -> int:
 
 
 def rank() -> int:
-    """This process among all ranks; 0 without a process group."""
+    """The rank of this process; 0 without a process group."""
     return distributed.get_rank() if distributed.is_initialized() else 0
 
 
 def mean(value: Tensor) -> Tensor:
-    """The mean of a tensor over all ranks; the tensor itself on one."""
+    """The mean of a tensor over all ranks; on one rank the tensor itself."""
     if world_size() == 1:
         return value
     total = value.clone()
@@ -28,7 +28,7 @@ def mean(value: Tensor) -> Tensor:
 
 
 def average_in_place(tensors: Sequence[Tensor]) -> None:
-    """Replace floating-point tensors by their means over all ranks, in one all-reduce."""
+    """Replace floating-point tensors by their means over all ranks, with one all-reduce."""
     flat = _flatten_dense_tensors(tensors)
     distributed.all_reduce(flat)
     for tensor, average in zip(tensors, _unflatten_dense_tensors(flat.div_(world_size()), tensors), strict=True):
@@ -36,7 +36,7 @@ def average_in_place(tensors: Sequence[Tensor]) -> None:
 
 
 def gather(tensor: Tensor) -> list[Tensor]:
-    """The tensors of all ranks, of the same shape on each, in the order of ranks."""
+    """The tensors of all ranks in rank order; the shape must be the same on each."""
     if world_size() == 1:
         return [tensor]
     parts = [torch.empty_like(tensor) for _ in range(world_size())]
@@ -45,9 +45,10 @@ def gather(tensor: Tensor) -> list[Tensor]:
 
 
 def concatenate(own: Tensor) -> Tensor:
-    """The rows of all ranks, in the order of ranks, for a cost of the whole batch that each rank computes alike.
+    """The rows of all ranks in rank order, for a cost of the whole batch that every rank computes.
 
-    Gradients reach this rank's own rows alone, multiplied by the number of ranks: the mean of all ranks' gradients is then that of the cost.
+    Gradients reach only this rank's own rows, multiplied by the number of ranks: the mean of the
+    gradients over ranks is then the gradient of the cost.
     """
     if world_size() == 1:
         return own
@@ -57,8 +58,9 @@ def concatenate(own: Tensor) -> Tensor:
 
 
 class Vote:
-    """What any of the ranks wants, known to all of them at the same iteration. Nobody waits: what is asked after one iteration is
-    answered after the next.
+    """Makes all ranks act on a request of any rank at the same iteration.
+
+    The all-reduce is asynchronous: a request of one iteration takes effect after the next.
     """
 
     def __init__(self) -> None:
@@ -66,10 +68,13 @@ class Vote:
         self._group: Any = None
 
     def cast(self, *wishes: int, wait: bool = False) -> tuple[int, ...]:
-        """For each wish the largest of all ranks: those of the last iteration, or with `wait` the present ones. Called by all ranks alike."""
+        """Return the maximum of each wish over all ranks. All ranks must call it.
+
+        They are the wishes of the previous call, or with `wait` those of this one.
+        """
         if world_size() == 1:
             return wishes
-        if self._group is None:  # the wishes are on the CPU, whatever the game is played on
+        if self._group is None:  # wishes are CPU tensors on every device
             self._group = distributed.new_group(backend="gloo")
         last = self._take()
         tensor = torch.tensor(wishes)
@@ -85,7 +90,7 @@ class Vote:
 
 
 def broadcast_in_place(tensors: Sequence[Tensor]) -> None:
-    """Give all ranks what rank 0 has."""
+    """Replace the tensors by those of rank 0."""
     if world_size() > 1:
         for tensor in tensors:
             distributed.broadcast(tensor, 0)

@@ -1,1 +1,1 @@
-"""From a configuration to a finished run, and back from its folder."""
+"""Planning, training and loading runs."""

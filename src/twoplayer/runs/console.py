@@ -1,4 +1,4 @@
-"""What the terminal and train.log say of a run: at its start, and at its end."""
+"""The lines that a run logs to the terminal and train.log at its start and its end."""
 
 import logging
 import shlex
@@ -21,7 +21,10 @@ log = logging.getLogger(__name__)
 
 
 def introduce(config: DictConfig, plan: Plan, game: Game, device: torch.device) -> None:
-    """Say what is about to happen, the chosen tricks included, which `trick=` on the command line has replaced as a whole."""
+    """Log what the run trains, on which device, and what it resumes from, with warnings.
+
+    The tricks are listed since `trick=` on the command line replaces the whole default list.
+    """
     data, model, loss, *tricks = tags(config)
     sizes = ", ".join(
         f"{player[0].upper()} {sum(parameter.numel() for parameter in parameters):,}"
@@ -32,25 +35,28 @@ def introduce(config: DictConfig, plan: Plan, game: Game, device: torch.device) 
     log.info("model %s (%s parameters)   loss %s   data %s   tricks %s", model, sizes, loss, data, ", ".join(tricks) or "none")
     log.info("on %s   seed %s   up to %s images", where, config.seed, f"{config.budget.images:,}")
     if game.engine.name == "captured":
-        log.warning("engine=captured is new and has never been run on a real GPU; should it fail, set engine=eager")
+        log.warning("engine=captured is new and has never been run on a real GPU; if it fails, set engine=eager")
     if plan.checkpoint is not None:
-        log.info("going on from %s images seen (%s)", f"{plan.images_seen:,}", shown(plan.checkpoint.path))
+        log.info("resuming from %s images seen (%s)", f"{plan.images_seen:,}", shown(plan.checkpoint.path))
     elif config.resume == "auto":
-        log.info("there is nothing to go on from in %s: beginning", shown(plan.folder))
+        log.info("nothing to resume in %s: starting a new run", shown(plan.folder))
     penalties = [name for name in game.tricks.chosen if name in game.tricks.due("discriminator", 0)]
     if ranks_ > 1 and penalties and game.loss.batchwise_penalties:
         log.info(
-            "%s over several ranks: each learns through the vectors of its own images alone, so weights differ a little from one rank's",
+            "%s on several ranks: gradients flow through the images of each rank only, so weights differ slightly from a run on one rank",
             ", ".join(penalties),
         )
     if game.loss.needs_bounded_slope and not any(part.bounds_slope for part in (game.model, game.loss, game.tricks)):
         log.warning(
-            "loss=%s without anything that bounds D's slope does not approximate a distance and may run away: add trick=[wgan_gp]", loss
+            "loss=%s needs a D with a bounded slope, and nothing bounds it here, so training may diverge: add trick=[wgan_gp]", loss
         )
 
 
 def conclude(config: DictConfig, plan: Plan, summary: dict[str, Any]) -> None:
-    """The score beside its floor, the time, the speed; where to look; and what to do next, which a multirun says once, at its end."""
+    """Log scores, duration, speed, folders and the next commands.
+
+    Jobs of a sweep leave out the next commands; the sweep logs its own once at its end.
+    """
     for line in recorded.lines(summary):
         log.info("%s", line)
     duration = f"{summary['seconds']:,.0f} s, {summary['images_per_second']:,.0f} images/s"
@@ -66,7 +72,7 @@ def conclude(config: DictConfig, plan: Plan, summary: dict[str, Any]) -> None:
 
 
 def _next(config: DictConfig, plan: Plan, summary: dict[str, Any]) -> list[str]:
-    """Commands to try on a run that has ended."""
+    """Commands for a finished run: draw samples, view the logs, train longer."""
     source, run = CONF.parent / "src", setting("run", plan.folder)
     commands = [f"python {shown(source / 'sample.py')} {run}"]
     if (plan.folder / "wandb").is_dir():

@@ -1,4 +1,4 @@
-"""What a run is to do: begin or resume, in which folder, on which data, and from which checkpoint."""
+"""The plan of a run: start or resume, in which folder, on which data, from which checkpoint."""
 
 import functools
 import json
@@ -27,53 +27,56 @@ from twoplayer.storage.run_folder import CONFIG, SUMMARY, read_config, read_summ
 log = logging.getLogger(__name__)
 
 FREE = ("budget", "checkpoint", "name", "run", "sweep", "resume", "logger", "callbacks.progress", "debug", "data.root", "threads")
-"""What may differ when a run goes on: it decides how long, where and before whose eyes the game is played, and not what is played."""
+"""Settings that a resumed run may change.
+
+They decide how long a run trains, where it is stored and how it is shown, but not what is trained.
+"""
 
 SWEEP_FILE = "multirun.yaml"
-"""What Hydra writes into the folder of a sweep."""
+"""The file that Hydra writes into the folder of a sweep."""
 
 BINDING_PACKAGES = ("twoplayer", "torch", "pytorch-lightning")
-"""The packages whose versions decide what numbers a run gives."""
+"""Packages whose versions affect the numbers of a run."""
 
 
 class Plan(NamedTuple):
-    """All that `train` needs besides the configuration."""
+    """Everything that `train` needs besides the configuration."""
 
     folder: Path
     data: ImageData
     identity: dict[str, Any]
-    """What a checkpoint has to share with a run that resumes from it."""
+    """The result of `identity`, which checkpoints record."""
     checkpoint: checkpoints.Found | None = None
-    """What the run resumes from; None if it begins."""
+    """The checkpoint to resume from; None for a new run."""
     memories: Mapping[str, dict[str, Any]] = MappingProxyType({})
-    """What its loggers need from earlier processes, by the logger's class."""
+    """State that loggers saved in the checkpoint, by the class of the logger."""
     finished: bool = False
-    """The run has reached its budget, and its score."""
+    """The run has already reached its budget and is scored."""
     game: Game | None = None
-    """Players with the weights that `init_from` names."""
+    """The game with the weights of `init_from`, if that is set."""
     overrides: Sequence[str] = ()
-    """The words of the command."""
+    """The overrides of the command."""
     in_sweep: bool = False
 
     @property
     def images_seen(self) -> int:
-        """Where the run resumes."""
+        """Real images seen at the checkpoint; 0 for a new run."""
         return 0 if self.checkpoint is None else images_seen(self.checkpoint.content)
 
     @property
     def threads(self) -> int | None:
-        """The number of threads of the run so far."""
+        """The number of threads that the checkpoint records; None if it records none."""
         return None if self.checkpoint is None else self.checkpoint.content["run"].get("threads")
 
 
 def plan_run(config: DictConfig, folder: Path | None = None, *, overrides: Sequence[str] = (), in_sweep: bool = False) -> Plan:
-    """Settle what a checked configuration means, and take the folder of the run for this process.
+    """Plan the run of a checked configuration and lock its folder; `train` unlocks it.
 
-    `folder` is the one that the user named. Without it the run is in `config.run`, or where an
-    unfinished run of this configuration is found (`resume=auto`). `train` gives the folder back.
+    `folder` is the one that the user named. Without it the folder is `config.run`, or with
+    `resume=auto` that of the newest unfinished run of this configuration.
 
-    Raises ConfigurationError or DataError where the run can neither begin nor resume, or another
-    process works in its folder.
+    Raises ConfigurationError or DataError if the run can neither start nor resume, or if another
+    process uses its folder.
     """
     first = environment.is_first()
     if first and folder is not None and folder.is_dir():
@@ -91,27 +94,27 @@ def plan_run(config: DictConfig, folder: Path | None = None, *, overrides: Seque
 
 
 def look(config: DictConfig, folder: Path, named: bool) -> Plan:
-    """The plan of a run in `folder`, without taking it: nothing is written."""
+    """Like `plan_run`, but without locking the folder or writing anything."""
     refuse_hardware(config)
     data = open_data(config)
     ours = identity(config, data)
     if config.resume is None:
         if environment.is_first() and (folder / CONFIG).exists():
             raise ConfigurationError(
-                f"run={folder}: there is a run in this folder already; continue it with resume=auto, or name another folder"
+                f"run={folder}: this folder already contains a run; set resume=auto to resume it, or run=<another folder>"
             )
         plan = Plan(folder, data, ours)
     elif config.resume == "auto":
-        plan = _go_on(config, folder if named else _newest_unfinished(folder, ours["config"]) or folder, data, ours)
+        plan = _resume(config, folder if named else _newest_unfinished(folder, ours["config"]) or folder, data, ours)
     else:
-        plan = _go_on_from(config, Path(config.resume), folder if named else None, data, ours)
+        plan = _resume_from(config, Path(config.resume), folder if named else None, data, ours)
     if config.init_from is not None and plan.checkpoint is None:
         plan = plan._replace(game=build_from(config, device_of(config)))
     return plan
 
 
 def message(config: DictConfig, plan: Plan) -> dict[str, Any]:
-    """A plan for another local rank, as JSON can hold it."""
+    """The plan as JSON values, for another local rank."""
     return {
         "config": plain(config),
         "folder": str(plan.folder.resolve()),
@@ -120,7 +123,7 @@ def message(config: DictConfig, plan: Plan) -> dict[str, Any]:
 
 
 def receive(content: Mapping[str, Any]) -> tuple[DictConfig, Plan]:
-    """The configuration and the plan that a message holds."""
+    """The configuration and the plan of a `message`."""
     config = OmegaConf.create(dict(content["config"]))
     data = open_data(config)
     plan = Plan(Path(content["folder"]), data, identity(config, data))
@@ -131,7 +134,7 @@ def receive(content: Mapping[str, Any]) -> tuple[DictConfig, Plan]:
 
 
 def open_data(config: DictConfig) -> ImageData:
-    """The data, fetched and verified; the jobs of a sweep share them. Raises DataError."""
+    """Download, verify and open the data, cached for the jobs of a sweep. Raises DataError."""
     return _open_data(json.dumps(OmegaConf.to_container(config.data, resolve=True), sort_keys=True))
 
 
@@ -146,7 +149,10 @@ def _open_data(node: str) -> ImageData:
 
 
 def identity(config: DictConfig, data: ImageData) -> dict[str, Any]:
-    """What a checkpoint has to share with a run that goes on from it, as plain values; `auto` means what it has come to here."""
+    """The values that must be equal in a checkpoint and a run that resumes from it.
+
+    They are plain values; device, precision and engine are resolved where the setting is `auto`.
+    """
     device = device_of(config)
     return {
         "config": plain(config),
@@ -160,33 +166,37 @@ def identity(config: DictConfig, data: ImageData) -> dict[str, Any]:
     }
 
 
-def _go_on(config: DictConfig, folder: Path, data: ImageData, ours: dict[str, Any]) -> Plan:
-    """In the same folder, from its newest checkpoint, or from zero."""
+def _resume(config: DictConfig, folder: Path, data: ImageData, ours: dict[str, Any]) -> Plan:
+    """Resume from the newest checkpoint in `folder`, or start a new run there if it has none."""
     found = checkpoints.newest(folder)
     if found is None:
         if environment.is_first() and (folder / CONFIG).exists():
-            _refuse_another_game({"config": read_config(folder)}, ours, f"run={folder}")
+            _refuse_other_run({"config": read_config(folder)}, ours, f"run={folder}")
         return Plan(folder, data, ours)
     checkpoint = found.content
-    _refuse_another_game(_record(checkpoint, found.path), ours, f"run={folder}")
+    _refuse_other_run(_record(checkpoint, found.path), ours, f"run={folder}")
     seen, finished = images_seen(checkpoint), _is_finished(folder, config)
-    if seen - config.data.batch_size >= config.budget.images and not finished:  # there would be nothing to do but to call it finished
+    if seen - config.data.batch_size >= config.budget.images and not finished:  # no image is left to train on
         raise ConfigurationError(
             f"budget.images={config.budget.images}: the run in {folder} has seen {seen:,} images already; set a larger budget"
         )
     return Plan(folder, data, ours, found, checkpoint["run"]["loggers"], finished)
 
 
-def _go_on_from(config: DictConfig, path: Path, folder: Path | None, data: ImageData, ours: dict[str, Any]) -> Plan:
-    """From one file: in its own folder where it is the newest there, else in a new one."""
+def _resume_from(config: DictConfig, path: Path, folder: Path | None, data: ImageData, ours: dict[str, Any]) -> Plan:
+    """Resume from one checkpoint file.
+
+    The run continues in the folder of the checkpoint if that is the newest one there, and otherwise
+    needs a new folder.
+    """
     if not path.is_file():
-        raise ConfigurationError(f"resume={path}: there is no such file; name a checkpoint, or write resume=auto")
+        raise ConfigurationError(f"resume={path}: there is no such file; name a checkpoint file, or set resume=auto")
     checkpoint = checkpoints.read(path)
-    _refuse_another_game(_record(checkpoint, path), ours, f"resume={path}")
+    _refuse_other_run(_record(checkpoint, path), ours, f"resume={path}")
     own = path.resolve().parent
     home = own.parent if own.name == checkpoints.FOLDER else None
     if folder is None and home is None:
-        raise ConfigurationError(f"resume={path}: this file lies in no run; say with run= in which folder the run goes on")
+        raise ConfigurationError(f"resume={path}: this file is not in a run folder; set run=<folder> for the resumed run")
     folder = folder or home
     assert folder is not None
     if home is not None and folder.resolve() == home:
@@ -194,31 +204,33 @@ def _go_on_from(config: DictConfig, path: Path, folder: Path | None, data: Image
         newer = any(generation.images_seen > seen for generation in checkpoints.generations(home)) and checkpoints.newest(home)
         if newer and images_seen(newer.content) > seen:
             raise ConfigurationError(
-                f"resume={path}: {newer.path.name} in the same folder is newer and would be lost; name a new folder with run=, or write resume=auto"
+                f"resume={path}: {newer.path.name} in the same folder is newer and would be lost; set run=<new folder> to keep both, or resume=auto to resume from the newer one"
             )
     elif environment.is_first() and (folder / CONFIG).exists():
         raise ConfigurationError(
-            f"run={folder}: there is a run in this folder already; go on with it with resume=auto, or name a new folder for what goes on from {path}"
+            f"run={folder}: this folder already contains a run; set resume=auto to resume it, or run=<new folder> to resume from {path}"
         )
     memories = checkpoint["run"]["loggers"] if folder.resolve() == home else {}
     return Plan(folder, data, ours, checkpoints.Found(path, checkpoint), memories)
 
 
 def images_seen(checkpoint: Mapping[str, Any]) -> int:
-    """How far the game was when it was saved."""
+    """Real images seen at the time of the save."""
     seen: int = checkpoint["run"]["images_seen"]
     return seen
 
 
 def _record(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
     if not isinstance(checkpoint.get("run"), dict):
-        raise ConfigurationError(f"{path}: this file does not say which game it is of; only init_from= can use it")
+        raise ConfigurationError(
+            f"{path}: this checkpoint does not record its run, so it cannot be resumed; use its weights with init_from={path}"
+        )
     record: dict[str, Any] = checkpoint["run"]
     return record
 
 
 def _is_finished(folder: Path, config: DictConfig) -> bool:
-    """Whether the run has been played and scored to the end that this configuration asks for."""
+    """Whether the run has reached the budget of this configuration and is scored."""
     summary = read_summary(folder)
     spent = summary.get("images_seen", 0) >= config.budget.images
     if config.budget.seconds is not None:
@@ -227,8 +239,10 @@ def _is_finished(folder: Path, config: DictConfig) -> bool:
 
 
 def _newest_unfinished(folder: Path, config: dict[str, Any]) -> Path | None:
-    """The unfinished run of an equal configuration that was begun or continued last, in outputs/ or in a day's folder there. The jobs of a sweep
-    are left to their sweep.
+    """The unfinished run of this configuration that was started or resumed last.
+
+    Searches up to three levels of folders below outputs/, and ignores jobs of sweeps and runs that
+    another process is training.
     """
     outputs = folder.parents[1]
     found = [
@@ -243,35 +257,37 @@ def _newest_unfinished(folder: Path, config: dict[str, Any]) -> Path | None:
             if differences(read_config(path.parent), config):
                 continue
         except ConfigurationError as error:
-            log.warning("%s; passed over", error)
+            log.warning("%s; skipping this run", error)
             continue
         if read_summary(path.parent).get("status") != "finished":
-            if lock.is_held(path.parent):  # by a process that is playing it
+            if lock.is_held(path.parent):  # another process is training it
                 continue
             return path.parent
         finished.append(path.parent)
     if finished:
-        log.info("%s is finished: a new run begins; to continue the finished one, add run=%s and a larger budget", finished[0], finished[0])
+        log.info(
+            "%s is finished: starting a new run; to train the finished one longer, set run=%s and a larger budget", finished[0], finished[0]
+        )
     return None
 
 
-def _refuse_another_game(theirs: dict[str, Any], ours: dict[str, Any], what: str) -> None:
+def _refuse_other_run(theirs: dict[str, Any], ours: dict[str, Any], what: str) -> None:
     different = differences(theirs["config"], ours["config"])
     if "data_sha256" in theirs:
         if theirs["data_sha256"] != ours["data_sha256"]:
-            different.append("the training images are not the same")
+            different.append("the training images differ")
         for part in ("computed", "versions"):
             different += [
                 f"{name} is {now}, was {theirs[part].get(name)}" for name, now in ours[part].items() if now != theirs[part].get(name)
             ]
     if different:
         raise ConfigurationError(
-            f"{what}: a run goes on with the game that it began, and {'; '.join(different)}. To start from its weights on purpose: init_from=<its folder>"
+            f"{what}: a resumed run must match the saved one, but {'; '.join(different)}. Undo this, or start a new run from its weights with init_from=<its folder>"
         )
 
 
 def differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
-    """The settings that are not the same, but for those that are free to change."""
+    """One text for each setting that differs and is not in FREE."""
     then, now = dict(leaves(theirs)), dict(leaves(ours))
     return [
         f"{key} is {now.get(key, 'absent')}, was {then.get(key, 'absent')}"

@@ -1,4 +1,4 @@
-"""A finished run, loaded back: its generator, for a notebook or for `src/sample.py`."""
+"""Loading the generator of a saved run, for notebooks and for `src/sample.py`."""
 
 import inspect
 from collections.abc import Iterator
@@ -23,22 +23,28 @@ EXPORTED = "generator.safetensors"
 
 
 class SavedGenerator:
-    """The generator of a run. `generator(64)` gives 64 images (64, C, H, W) in [-1, 1]; `generator.game` is all of the game."""
+    """The generator of a run: `generator(64)` returns images (64, C, H, W) in [-1, 1].
+
+    `generator.game` is the whole game, in evaluation mode.
+    """
 
     def __init__(self, game: Game, config: DictConfig) -> None:
         self.game, self.config = game.eval(), config
 
     def __call__(self, num: int, seed: int = 0, labels: Tensor | None = None) -> Tensor:
-        """`num` samples, a function of `seed`; of these labels where the model is conditional, else of each class in turn.
+        """Draw `num` images (num, C, H, W) in [-1, 1] that depend on `seed` only.
 
-        They come from the averaged weights if the run has some, else from the weights as they were trained.
+        A conditional model draws images of `labels` (num,), by default of each class in turn.
+        Averaged weights are used if the run has them.
         """
         labels = torch.arange(num) % self.game.num_classes if labels is None else labels
         return self._images(self.game.latents(num, "sample", seed), labels)
 
     def interpolate(self, num: int, steps: int, seed: int = 0) -> Tensor:
-        """`num` ways from one sample to another, each in `steps` images, (num * steps, C, H, W), along a great circle of latents: a straight
-        line would lead through latents nearer to zero than any that the generator has seen (White, 2016, arXiv:1609.04468).
+        """Interpolate between `num` pairs of samples: images (num * steps, C, H, W).
+
+        Latents follow great circles: a straight line passes closer to zero than the latents seen in
+        training (White, 2016, arXiv:1609.04468).
         """
         ends = self.game.latents(2 * num, "sample", seed)
         ways = great_circles(ends[:num], ends[num:], steps)
@@ -49,7 +55,7 @@ class SavedGenerator:
 
 
 def great_circles(begin: Tensor, end: Tensor, steps: int) -> Tensor:
-    """From each row of `begin` (N, d) to that of `end` in equal angles, both included: (N * steps, d)."""
+    """Interpolate from rows of `begin` to rows of `end` (N, d) by equal angles: (N * steps, d)."""
     share = torch.linspace(0, 1, steps)[None, :, None]
     angle = torch.nn.functional.cosine_similarity(begin, end).clamp(-1 + 1e-6, 1 - 1e-6).acos()[:, None, None]
     ways = (((1 - share) * angle).sin() * begin[:, None] + (share * angle).sin() * end[:, None]) / angle.sin()
@@ -57,11 +63,12 @@ def great_circles(begin: Tensor, end: Tensor, steps: int) -> Tensor:
 
 
 def load(run: str | Path) -> SavedGenerator:
-    """The generator of a run folder (of its newest whole checkpoint), of one checkpoint file, or of a folder that `src/export.py` wrote.
+    """Load the generator of a run folder, a checkpoint file or a folder that `src/export.py` wrote.
 
-    Only classes of this package are built, and only tensors and plain values are read: opening a run executes nothing of it.
+    Of a run folder, the newest intact checkpoint is loaded. Only classes of this package are built,
+    and only tensors and plain values are read: loading a run executes no code from it.
 
-    Raises ConfigurationError where there is nothing of that kind, DataError where what there is cannot be read.
+    Raises ConfigurationError if there is no such thing, DataError if it cannot be read.
     """
     path = Path(run)
     if (path / EXPORTED).is_file():
@@ -69,7 +76,7 @@ def load(run: str | Path) -> SavedGenerator:
     found = (path, checkpoints.read(path)) if path.is_file() else checkpoints.newest(path)
     if found is None:
         raise ConfigurationError(
-            f"run={run}: there is no checkpoint in this folder; name a run in outputs/ that has been saved, or a checkpoint file"
+            f"run={run}: there is no checkpoint in this folder; name the folder of a saved run, such as one in outputs/, or a checkpoint file"
         )
     file, checkpoint = found
     record = checkpoint.get("run")
@@ -79,7 +86,7 @@ def load(run: str | Path) -> SavedGenerator:
     try:
         game.load_state_dict(checkpoint["state_dict"])
     except RuntimeError as error:
-        raise DataError(f"{file} is not of the game that it says it is: {' '.join(str(error).split())[:200]}") from error
+        raise DataError(f"{file}: its weights do not fit its own configuration: {' '.join(str(error).split())[:200]}") from error
     return SavedGenerator(game, config)
 
 
@@ -94,12 +101,12 @@ def _load_exported(folder: Path) -> SavedGenerator:
 
 
 def sampling_generator(game: Game) -> nn.Module:
-    """The generator that samples are drawn from: averaged where the game averages."""
+    """The generator to sample from: the averaged one if the game has one."""
     return game.tricks.sampler(game.model.generator)
 
 
 def _build(config: DictConfig, where: Path, versions: Any) -> Game:
-    """The game; raises ConfigurationError where this version of twoplayer does not know its settings."""
+    """Build the game; raises ConfigurationError if this version lacks one of its settings."""
     try:
         check_parts(config)
     except ConfigurationError as error:
@@ -113,13 +120,16 @@ def _build(config: DictConfig, where: Path, versions: Any) -> Game:
 
 
 def _own_config(content: Any, where: Path) -> DictConfig:
-    """A configuration that came with weights: plain values, and classes of this package."""
+    """Check a configuration that was saved with weights.
+
+    It must hold plain values only, and name only classes of this package.
+    """
     if not isinstance(content, dict) or any(
         not isinstance(content.get(part), dict) for part in ("model", "loss", "trick", "optimizer", "data")
     ):
-        raise DataError(f"{where} does not say which game it is of")
+        raise DataError(f"{where} has no complete configuration (model, loss, trick, optimizer, data)")
     if any("${" in text for text in _texts(content)):
-        raise ConfigurationError(f"{where}: a saved configuration holds values, and no references such as ${{...}}")
+        raise ConfigurationError(f"{where}: a saved configuration must hold plain values, not references such as ${{...}}")
     config = OmegaConf.create(content)
     for part in ("model", "loss", "trick", "optimizer"):
         refuse_foreign_targets(config[part])
@@ -136,7 +146,7 @@ def _texts(node: Any) -> Iterator[str]:
 
 
 def home(run: str | Path) -> Path:
-    """The folder of a run, or of the run that a checkpoint file is of."""
+    """The run folder of a path, which is the folder itself or a checkpoint file."""
     path = Path(run).resolve()
     return path.parents[1] if path.is_file() and path.parent.name == checkpoints.FOLDER else path.parent if path.is_file() else Path(run)
 
@@ -146,26 +156,30 @@ OPTIMIZERS = "twoplayer.game.optimizers."
 
 
 def _is_ours(target: str) -> bool:
-    """Whether this names what a game is made of: a module of ours that computes, or one of our optimizers. Nothing that reads, writes or runs."""
+    """Whether a `_target_` is a module or an optimizer of this package.
+
+    These compute only: they neither read nor write files, nor run other code.
+    """
     if not target.startswith((*MODULES, OPTIMIZERS)):
         return False
     try:
         found = get_object(target)
-    except Exception:  # it is of another version, which `_build` tells
+    except Exception:  # a class of another version: `_build` reports it
         return True
-    if f"{getattr(found, '__module__', '')}.{getattr(found, '__qualname__', '')}" != target:  # a name that one of our modules imports
+    if f"{getattr(found, '__module__', '')}.{getattr(found, '__qualname__', '')}" != target:  # imported into our module from elsewhere
         return False
     return inspect.isfunction(found) if target.startswith(OPTIMIZERS) else inspect.isclass(found) and issubclass(found, nn.Module)
 
 
 def refuse_foreign_targets(config: Any) -> None:
-    """A configuration that lies beside weights may build the networks, losses, tricks and optimizers of this package, and nothing else."""
+    """Refuse any `_target_` outside the networks, losses, tricks and optimizers of this package.
+
+    Raises ConfigurationError. A configuration from a file must not build anything else.
+    """
     if OmegaConf.is_dict(config):
         target = config.get("_target_")
         if target is not None and not _is_ours(str(target)):
-            raise ConfigurationError(
-                f"_target_={target}: a saved run may build the networks, losses, tricks and optimizers of twoplayer alone"
-            )
+            raise ConfigurationError(f"_target_={target}: a saved run may only build networks, losses, tricks and optimizers of twoplayer")
     for value in config.values() if OmegaConf.is_dict(config) else config:
         if OmegaConf.is_config(value):
             refuse_foreign_targets(value)

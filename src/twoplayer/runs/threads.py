@@ -1,7 +1,7 @@
-"""How many threads a run on a CPU computes with.
+"""Choosing the number of threads of a run on the CPU.
 
-On a quiet machine more threads are faster. Beside another busy process they are ten to a hundred times slower, since they wait for each
-other in every operator. So the number is measured where a run begins.
+On an idle machine more threads are faster. Next to another busy process they are ten to a hundred
+times slower, since they wait for each other in every operator. So a new run measures it.
 """
 
 import logging
@@ -23,14 +23,16 @@ log = logging.getLogger(__name__)
 
 TRIAL_SECONDS = 1.0
 WORTHWHILE = 1.1
-"""More threads have to be so many times as fast as fewer ones."""
+"""More threads are chosen only if they are this many times faster than fewer."""
 HOPELESS = 3.0
-"""A number of threads that is so many times as slow as the best is tried no further."""
+"""A number of threads this many times slower than the best is not tried again."""
 
 
 class Trial(NamedTuple):
-    """The number of threads that was chosen, the mean seconds of an iteration with each that was tried, and the mean number of updates, of
-    both players together, in an iteration.
+    """The result of the trial.
+
+    `threads` is the chosen number, `seconds` the mean seconds per iteration for each number tried,
+    and `updates` the mean number of updates per iteration, of both players together.
     """
 
     threads: int
@@ -39,18 +41,22 @@ class Trial(NamedTuple):
 
 
 def settle_threads(config: DictConfig, plan: Plan, device: torch.device) -> Trial | None:
-    """Have this process compute with as many threads as the run has, or asks for; or as are fastest, where one process trains on a CPU."""
+    """Set the number of threads of this process.
+
+    It is the configured number, else that of the resumed run. Otherwise a run of one process on the
+    CPU measures which number is fastest; only then is a Trial returned.
+    """
     wanted = plan.threads if config.threads == "auto" else config.threads
     if wanted is not None:
         if plan.threads not in (None, wanted):
-            log.warning("on %s threads from here on, %s before: results will differ in their last digits", wanted, plan.threads)
-        os.environ["OMP_NUM_THREADS"] = str(wanted)  # for the other ranks of this machine
+            log.warning("the number of threads changes from %s to %s: results will differ in the last digits", plan.threads, wanted)
+        os.environ["OMP_NUM_THREADS"] = str(wanted)  # for the other ranks on this machine
         torch.set_num_threads(wanted)
         return None
     most = torch.get_num_threads()
     if device.type != "cpu" or most == 1 or num_ranks(config) > 1:
         return None
-    log.info("trying 1 to %s threads ...", most)
+    log.info("measuring the speed of 1 to %s threads ...", most)
     with randomness.aside(device):
         config = config.copy()
         config.engine = "eager"  # compiling would take longer than the trial
@@ -74,12 +80,13 @@ def candidates(most: int) -> list[int]:
 
 
 def choose(numbers: Sequence[int], iterate: Callable[[int], float]) -> Trial:
-    """Try these numbers of threads in turn, for TRIAL_SECONDS of iterations in all and each at least once; `iterate` plays one iteration
-    with so many threads and returns its seconds.
+    """Try the numbers of threads in turn for TRIAL_SECONDS in total, each at least once.
+
+    `iterate` runs one iteration with a number of threads and returns its seconds.
     """
     found: dict[int, list[float]] = {number: [] for number in numbers}
     for number in numbers:
-        iterate(number)  # the first allocates memory and prepares kernels
+        iterate(number)  # warm-up: allocates memory and prepares kernels
     tried, spent = list(numbers), 0.0
     while True:
         for number in tried:

@@ -1,4 +1,4 @@
-"""From a checked configuration and its plan to a finished run."""
+"""Training a run as planned, from a checked configuration to the summary."""
 
 import logging
 import shutil
@@ -39,20 +39,20 @@ log = logging.getLogger(__name__)
 
 
 def train(config: DictConfig, plan: Plan) -> dict[str, Any]:
-    """Train the game that a checked configuration describes, as `plan_run` has planned it.
+    """Train the game of a checked configuration as `plan_run` planned it.
 
-    Returns the summary of the run, on ranks other than the first an empty one. Raises
-    Interruption where a signal has ended the run; it is saved then.
+    Returns the summary of the run on rank 0, and an empty dict on other ranks. Raises Interruption
+    if a signal stopped the run, which is saved then.
     """
     configure_process()
     try:
         if plan.finished:
-            log.info("%s has reached its budget already", shown(plan.folder))
+            log.info("%s has already reached its budget", shown(plan.folder))
             return read_summary(plan.folder)
         with signals.listening(at_once=launcher.end_children), launcher.one_job(), _quiet():
             summary = _fit(OmegaConf.create(plain(config)), plan)
             if number := signals.received():
-                raise Interruption(number, f"a signal came when the run had ended; {shown(plan.folder)} is complete")
+                raise Interruption(number, f"stopped by a signal after training had ended; {shown(plan.folder)} is complete")
     finally:
         lock.release(plan.folder)
     return summary
@@ -91,7 +91,7 @@ def _fit(config: DictConfig, plan: Plan) -> dict[str, Any]:
         path = None if plan.checkpoint is None else plan.checkpoint.path
         trainer.fit(game, datamodule=plan.data, ckpt_path=path, weights_only=True)
     except BaseException as error:
-        cause = launcher.explain_loss(error) or error
+        cause = launcher.lost_connection_error(error) or error
         record.summarize(ending(cause))
         for logger in loggers:
             logger.finalize("failed")
@@ -104,7 +104,10 @@ def _fit(config: DictConfig, plan: Plan) -> dict[str, Any]:
 
 
 def _history(plan: Plan) -> History | None:
-    """What loggers continue. A run that resumes in a new folder takes rows and grids along."""
+    """The history that loggers continue; None for a new run.
+
+    Copies the sample grids if the run resumes in a new folder.
+    """
     if plan.checkpoint is None:
         return None
     home = plan.checkpoint.path.resolve().parents[1]
@@ -119,7 +122,10 @@ def _history(plan: Plan) -> History | None:
 
 
 def _callbacks(config: DictConfig, plan: Plan, history: History | None, trial: Trial | None) -> list[Callback]:
-    """In the order of their work: what others read comes first. A resumed run keeps its last scores until it has new ones."""
+    """All callbacks in order: those that others read from come first.
+
+    A resumed run keeps its last scores until there are new ones.
+    """
     last = read_summary(plan.folder) if history else {}
     speeds = {number: config.data.batch_size / seconds for number, seconds in trial.seconds.items()} if trial else {}
     facts = {"name": config.name, "seed": config.seed}
@@ -141,7 +147,7 @@ def _callbacks(config: DictConfig, plan: Plan, history: History | None, trial: T
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Lightning's advice is about loops and loggers that it does not run here."""
+    """Silence Lightning's advice, which is about loops and loggers that are not used here."""
     names = ("pytorch_lightning", "lightning_fabric", "pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.rank_zero")
     for name in names:
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,1 +1,1 @@
-"""What a run leaves on the disk."""
+"""The files of a run on disk: checkpoints, records and the lock."""

@@ -1,7 +1,8 @@
-"""Checkpoints that are either whole or not there, and that show what has happened to them since.
+"""Checkpoints that are written atomically and verified when they are read.
 
-A file is named by the images seen and by the beginning of the sha256 of its content, `00012800-0a1b2c3d4e5f6071.ckpt`, so that a bit that has
-turned is noticed. The best one by validation score has a second name, `best-...`.
+The name holds the images seen and the first 16 digits of the content's sha256, such as
+`00012800-0a1b2c3d4e5f6071.ckpt`, so that corruption is detected. The best checkpoint by validation
+score has a second name, `best-...`.
 """
 
 import hashlib
@@ -30,7 +31,7 @@ _BROKEN, _TEMPORARY = ".broken", ".part"
 
 
 class Generation(NamedTuple):
-    """One saved state of a run."""
+    """A checkpoint file of a run, by its name."""
 
     images_seen: int
     best: bool
@@ -38,14 +39,14 @@ class Generation(NamedTuple):
 
 
 class Found(NamedTuple):
-    """A checkpoint that has been verified and read."""
+    """A checkpoint that was read and verified."""
 
     path: Path
     content: dict[str, Any]
 
 
 class Save(NamedTuple):
-    """What a save wrote, and how long the game waited for it."""
+    """The file that a save wrote, its size, and the seconds that training waited for it."""
 
     path: Path
     bytes: int
@@ -53,10 +54,10 @@ class Save(NamedTuple):
 
 
 class DurableCheckpoints(TorchCheckpointIO):
-    """Saves that are whole or not there.
+    """Lightning's checkpoint I/O with atomic, verified saves.
 
-    Lightning's own save writes its temporary file where TMPDIR says, and a rename across file
-    systems is a copy that can be cut short. `found` has been read already and is not read again.
+    Lightning's own save writes its temporary file to TMPDIR, and a rename across file systems is a
+    copy that can be interrupted. `found` was read already and is not read again.
     """
 
     def __init__(self, found: Found | None = None) -> None:
@@ -64,9 +65,11 @@ class DurableCheckpoints(TorchCheckpointIO):
         self._found = found
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None) -> None:
-        """Write `<images seen>.ckpt` as `<images seen>-<digest>.ckpt`: beside, flushed to the disk, read back, then renamed in one step.
+        """Write the checkpoint `<images seen>.ckpt` as `<images seen>-<digest>.ckpt`, atomically.
 
-        Raises ResourceError where there is no room or no permission; what was there before is still there.
+        It is written to a temporary file in the same folder, flushed to disk, read back and then
+        renamed. Raises ResourceError if there is no space or no permission, and leaves older
+        checkpoints untouched.
         """
         started, path = time.perf_counter(), Path(path)
         buffer = io.BytesIO()
@@ -86,15 +89,15 @@ class DurableCheckpoints(TorchCheckpointIO):
                 os.fsync(file.fileno())
             if _digest(temporary) != digest:
                 raise ResourceError(
-                    f"{path.parent} does not keep what is written to it (read back, it is something else): name another folder with run="
+                    f"{path.parent}: the checkpoint read back differs from the one written; the disk may be failing, set run=<folder on another disk>"
                 )
             os.replace(temporary, target)
             _flush_folder(path.parent)
         except PermissionError as error:
-            raise ResourceError(f"{path.parent} may not be written to: change its permissions, or name another folder with run=") from error
+            raise ResourceError(f"{path.parent} is not writable: change its permissions, or set run=<another folder>") from error
         except OSError as error:
             raise ResourceError(
-                f"{path.parent}: {error.strerror or error}; a checkpoint takes {len(content):,} bytes; free some, or name another folder with run="
+                f"{path.parent}: {error.strerror or error}; a checkpoint takes {len(content):,} bytes; free some space, or set run=<folder on another disk>"
             ) from error
         finally:
             temporary.unlink(missing_ok=True)
@@ -103,61 +106,69 @@ class DurableCheckpoints(TorchCheckpointIO):
     def load_checkpoint(
         self, path: str | os.PathLike[str], map_location: Callable[..., Any] | None = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """Tensors and plain values alone: opening a file runs no code."""
-        found, self._found = self._found, None  # Lightning adds to what it is given
+        found, self._found = self._found, None  # Lightning modifies the dict it receives
         return found.content if found is not None and found.path == Path(path) else read(Path(path))
 
 
 def read(path: Path) -> dict[str, Any]:
-    """A checkpoint. Raises DataError where the file is not whole or is something else; nothing in it is executed."""
+    """Read and verify a checkpoint: tensors and plain values only, so no code in it is executed.
+
+    Raises DataError if the file is corrupt or is not a checkpoint of twoplayer.
+    """
     try:
         content = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
     name = _NAME.fullmatch(path.name)
     if name and not hashlib.sha256(content).hexdigest().startswith(name["digest"]):
-        raise DataError(f"{path} is broken: its content is not what was saved")
+        raise DataError(f"{path} is corrupt: its content does not match the sha256 in its name")
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:  # torch.load does not look at the checksums
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:  # torch.load does not verify the checksums
             if archive.testzip() is not None:
-                raise DataError(f"{path} is broken: its checksums do not fit")
+                raise DataError(f"{path} is corrupt: a checksum in the file does not match")
         checkpoint = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         if not (isinstance(checkpoint, dict) and isinstance(checkpoint.get("state_dict"), dict)):
             raise DataError(f"{path} is not a checkpoint of twoplayer")
     except DataError:
         raise
     except Exception as error:
-        raise DataError(f"{path} is not a checkpoint that can be read safely: {' '.join(str(error).split())[:200]}") from error
+        raise DataError(
+            f"{path} cannot be read as a checkpoint of tensors and plain values: {' '.join(str(error).split())[:200]}"
+        ) from error
     return checkpoint
 
 
 def generations(run: Path) -> list[Generation]:
-    """What is saved in a run folder, the newest first; nothing is opened."""
+    """List the checkpoints in a run folder by their names, newest first."""
     found = ((path, _NAME.fullmatch(path.name)) for path in (run / FOLDER).glob("*.ckpt"))
     listed = [(Generation(int(name["images_seen"]), bool(name["best"]), path), path.stat().st_mtime_ns) for path, name in found if name]
     return [generation for generation, _ in sorted(listed, key=lambda item: (item[0].images_seen, not item[0].best, item[1]), reverse=True)]
 
 
 def newest(run: Path) -> Found | None:
-    """The newest checkpoint of a run that is whole, and its content; None where nothing has been saved. Broken ones are told of.
+    """Read the newest intact checkpoint of a run; None if the run has no checkpoint.
 
-    Raises DataError where there are checkpoints and none is whole: to begin anew would then be the user's decision.
+    Corrupt ones are skipped with a warning. Raises DataError if all are corrupt: only the user can
+    decide to start over.
     """
     candidates = generations(run)
     for generation in candidates:
         try:
             return Found(generation.path, read(generation.path))
         except DataError as error:
-            log.warning("%s; looking for an older one", error)
+            log.warning("%s; trying an older checkpoint", error)
     if candidates:
         raise DataError(
-            f"{run / FOLDER}: none of the {len(candidates)} checkpoints is whole; to begin anew, delete them or name another folder with run="
+            f"{run / FOLDER}: none of the {len(candidates)} checkpoints is intact; to start over, delete them or set run=<another folder>"
         )
     return None
 
 
 def tidy(run: Path, resumed_from: int) -> None:
-    """Before a run goes on: sweep what a killed save has left, and set aside files from beyond the point where it goes on, which were broken."""
+    """Clean up a run folder before the run resumes at `resumed_from` images seen.
+
+    Deletes temporary files of killed saves and renames the newer checkpoints, which are corrupt.
+    """
     for path in (run / FOLDER).glob(f".*{_TEMPORARY}"):
         path.unlink()
     for generation in generations(run):
@@ -166,13 +177,13 @@ def tidy(run: Path, resumed_from: int) -> None:
 
 
 def keep(run: Path, best: Path | None) -> None:
-    """Leave the newest two and the best; `best`, if given, becomes the best."""
+    """Delete all checkpoints but the newest two and the best; `best`, if given, is the new best."""
     if best is not None:
         second_name = best.with_name(f"best-{best.name}")
         temporary = second_name.with_name(f".{second_name.name}.{os.getpid()}{_TEMPORARY}")
         try:
             os.link(best, temporary)
-        except OSError:  # a file system without links
+        except OSError:  # the file system has no hard links
             shutil.copy2(best, temporary)
         os.replace(temporary, second_name)
         for generation in generations(run):
@@ -193,7 +204,7 @@ def _digest(path: Path) -> str:
 
 
 def _flush_folder(folder: Path) -> None:
-    """So that a rename outlives a power cut, where the system can do that."""
+    """Make a rename survive a power failure, where the system supports it."""
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -203,4 +214,4 @@ def _flush_folder(folder: Path) -> None:
 
 
 def _no_room(folder: Path, needed: int, free: int) -> str:
-    return f"{folder}: a checkpoint takes {needed:,} bytes and {free:,} are free; free some, or name a folder on another disk with run="
+    return f"{folder}: a checkpoint takes {needed:,} bytes and {free:,} are free; free some space, or set run=<folder on another disk>"

@@ -1,4 +1,4 @@
-"""One process at a time works on a run folder."""
+"""A lock that lets one process at a time use a run folder."""
 
 import os
 import socket
@@ -13,9 +13,9 @@ _held: dict[Path, FileLock] = {}
 
 
 def acquire(folder: Path) -> None:
-    """Take the folder until this process ends or releases it; the system gives it back when the process dies, however it dies.
+    """Lock the folder until `release`; the system frees the lock if this process dies.
 
-    Raises ConfigurationError where another process works in it.
+    Raises ConfigurationError if another process holds the lock.
     """
     folder = folder.resolve()
     if folder in _held:
@@ -25,13 +25,13 @@ def acquire(folder: Path) -> None:
         lock.acquire()
     except Timeout:
         owner = (folder / f"{FILE}.owner").read_text() if (folder / f"{FILE}.owner").exists() else "another process"
-        raise ConfigurationError(f"run={folder}: {owner} is at work in this folder; wait for it, or name another folder") from None
+        raise ConfigurationError(f"run={folder}: {owner} is using this folder; wait until it ends, or set run=<another folder>") from None
     (folder / f"{FILE}.owner").write_text(f"process {os.getpid()} on {socket.gethostname()}")
     _held[folder] = lock
 
 
 def is_held(folder: Path) -> bool:
-    """Whether another process has taken the folder."""
+    """Whether another process holds the lock of the folder."""
     if not (folder / FILE).exists() or folder.resolve() in _held:
         return False
     try:
@@ -42,7 +42,7 @@ def is_held(folder: Path) -> bool:
 
 
 def release(folder: Path) -> None:
-    """Give it back."""
+    """Unlock the folder, if this process holds its lock."""
     lock = _held.pop(folder.resolve(), None)
     if lock is not None:
         (folder / f"{FILE}.owner").unlink(missing_ok=True)

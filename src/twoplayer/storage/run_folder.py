@@ -1,4 +1,4 @@
-"""The files of a run folder that people and programs read: metrics.csv, summary.json and config.yaml."""
+"""Reading and writing metrics.csv, summary.json and config.yaml in a run folder."""
 
 import csv
 import json
@@ -18,7 +18,7 @@ CONFIG = "config.yaml"
 
 
 def write_rows(folder: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Replace metrics.csv."""
+    """Replace metrics.csv atomically."""
     temporary = folder / f"{METRICS}.new"
     with temporary.open("w", newline="") as file:
         writer = csv.DictWriter(file, columns)
@@ -28,33 +28,36 @@ def write_rows(folder: Path, columns: Sequence[str], rows: Sequence[Mapping[str,
 
 
 def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
-    """Replace summary.json."""
+    """Replace summary.json atomically; numbers that are not finite become text."""
     temporary = folder / f"{SUMMARY}.new"
     temporary.write_text(json.dumps(_finite(summary), indent=2) + "\n")
     os.replace(temporary, folder / SUMMARY)
 
 
 def write_config(folder: Path, config: DictConfig) -> None:
-    """Replace config.yaml."""
+    """Replace config.yaml atomically."""
     temporary = folder / f"{CONFIG}.new"
     OmegaConf.save(config, temporary)
     os.replace(temporary, folder / CONFIG)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The configuration of a run, as plain values. Raises ConfigurationError where it cannot be read."""
+    """Read config.yaml as plain values, with references unresolved.
+
+    Raises ConfigurationError if the file cannot be read.
+    """
     path = folder / CONFIG
     try:
         content = OmegaConf.to_container(OmegaConf.load(path))
     except Exception as error:
-        raise ConfigurationError(f"{path} is not a configuration that can be read ({' '.join(str(error).split())[:100]})") from error
+        raise ConfigurationError(f"{path} cannot be read as a configuration ({' '.join(str(error).split())[:100]})") from error
     if not isinstance(content, dict):
         raise ConfigurationError(f"{path} is not a configuration")
     return content  # type: ignore[return-value]
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
-    """The summary of a run; nothing where there is none, or none that can be read."""
+    """Read summary.json; an empty dict if it is missing or unreadable."""
     try:
         content = json.loads((folder / SUMMARY).read_text())
     except (OSError, ValueError):
@@ -63,7 +66,10 @@ def read_summary(folder: Path) -> dict[str, Any]:
 
 
 def read_rows(folder: Path, images_seen: int) -> list[dict[str, Any]]:
-    """The rows of a run's metrics.csv up to this moment, without empty cells; a row that a killed process has left half is left out."""
+    """Read the rows of metrics.csv up to `images_seen`, without empty cells.
+
+    Skips rows that are out of order or cut off, as a killed process can leave them.
+    """
     rows: list[dict[str, Any]] = []
     path = folder / METRICS
     if path.exists():
@@ -86,7 +92,7 @@ def _number(cell: str) -> float | str:
 
 
 def _finite(value: Any) -> Any:
-    """Numbers that are not finite as text: JSON has no form for them."""
+    """Replace numbers that are not finite by text, since JSON cannot hold them."""
     if isinstance(value, Mapping):
         return {key: _finite(part) for key, part in value.items()}
     if isinstance(value, float) and not math.isfinite(value):
