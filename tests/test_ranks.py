@@ -155,11 +155,12 @@ def test_a_failed_job_of_several_ranks_does_not_stop_the_next_job(tmp_path: Path
     assert statuses == ["failed", "finished"]
 
 
-STATEFUL = [
-    f"loss/{path.stem}"
-    for path in sorted((CONF / "loss").glob("*.yaml"))
-    if get_class(OmegaConf.load(path)._target_).update is not Loss.update
-]
+def loss_class(path: Path) -> Any:
+    node: Any = OmegaConf.load(path)
+    return get_class(node.get("loss", node)._target_)
+
+
+STATEFUL = [f"loss/{path.stem}" for path in sorted((CONF / "loss").glob("*.yaml")) if loss_class(path).update is not Loss.update]
 ALONE = [*STATEFUL, *(f"trick/{name}" for name in APART)]  # what "everything" does not have; each trick by itself is in the slow walk
 
 
