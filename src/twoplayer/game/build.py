@@ -1,4 +1,4 @@
-"""Builds the game that a configuration describes, untrained or with the weights of another one."""
+"""Build the game that a configuration describes, untrained or from existing weights."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from twoplayer.tricks.base import Tricks
 
 
 def build_game(config: DictConfig, device: torch.device) -> Game:
-    """The players, untrained: a function of the configuration and its seed alone."""
+    """The untrained game; it depends only on the configuration and its seed."""
     randomness.restart(config.seed, "weights")
     return Game(
         instantiate(config.model),
@@ -33,9 +33,9 @@ def build_game(config: DictConfig, device: torch.device) -> Game:
 
 
 def build_from(config: DictConfig, device: torch.device) -> Game:
-    """The players with the weights that `init_from` names: a checkpoint, or the newest one of a run.
+    """The game with the weights at `init_from`: a checkpoint file, or a run's newest checkpoint.
 
-    Raises ConfigurationError where there are none or they are of another model.
+    Raises ConfigurationError if there is no checkpoint or it is of another model.
     """
     path = Path(config.init_from)
     found = checkpoints.newest(path) if path.is_dir() else (path, checkpoints.read(path)) if path.exists() else None
@@ -48,13 +48,13 @@ def build_from(config: DictConfig, device: torch.device) -> Game:
         record = found[1].get("run")
         theirs = record.get("config") if isinstance(record, dict) else None
         raise ConfigurationError(
-            f"init_from={path}: the weights there are of another model{_other_model(theirs, plain(config))}; choose the model that they are of"
+            f"init_from={path}: the weights there are of another model{_other_model(theirs, plain(config))}; choose that model"
         ) from error
     return game
 
 
 def _other_model(theirs: Any, ours: dict[str, Any]) -> str:
-    """The settings of the networks that differ; the models alone where these differ."""
+    """Describe the difference: other models, other settings of networks, or other tricks."""
     if not isinstance(theirs, dict):
         return ""
     then, now = (dict(leaves({"model": config.get("model")})) for config in (theirs, ours))

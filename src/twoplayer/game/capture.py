@@ -1,4 +1,8 @@
-"""Updates as CUDA graphs: hundreds of small kernels are launched at once, where launching them one by one takes longer than they do."""
+"""Updates as CUDA graphs.
+
+An update launches hundreds of small kernels. Launching them one by one takes longer than running
+them; a CUDA graph launches them all at once.
+"""
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
@@ -14,17 +18,23 @@ Result = tuple[Tensor, dict[str, Tensor]]
 Update = Callable[[Batch, Tensor, tuple[str, ...]], Result]
 
 WARM_UP = 3
-"""Updates of a kind that are played as they are written before one is captured: libraries choose kernels, optimizers make their state."""
+"""Number of eager updates of each kind before one is captured.
+
+Meanwhile libraries choose their kernels and optimizers create their state.
+"""
 
 TOLERANCE = 1e-3
-"""How far the state after a replay may be from that after the update as it is written, as a share of how far the update has moved it."""
+"""Largest distance allowed between the states after a replay and after the eager update.
+
+It is a share of the distance by which the eager update changes the state.
+"""
 
 
 class Graph(Protocol):
-    """What was captured, to be played again on the same memory."""
+    """A captured update that can be replayed on the same memory."""
 
     def replay(self) -> None:
-        """Play it again."""
+        """Run the captured kernels."""
         ...
 
 
@@ -32,7 +42,7 @@ Capture = Callable[[Callable[[], Result]], tuple[Graph, Result]]
 
 
 class CannotCaptureError(ConfigurationError, RuntimeError):
-    """An update that a graph cannot hold, with the cause."""
+    """An update cannot be captured as a graph; the message gives the cause."""
 
 
 def changed_tensors(game: nn.Module, optimizers: Iterable[torch.optim.Optimizer]) -> list[Tensor]:
@@ -44,7 +54,7 @@ def changed_tensors(game: nn.Module, optimizers: Iterable[torch.optim.Optimizer]
 
 
 def capture_cuda(function: Callable[[], Result]) -> tuple[Graph, Result]:
-    """What the function does on the device, as a CUDA graph, and the tensors that it will leave its result in."""
+    """Capture the function as a CUDA graph. Returns it and the tensors that hold its result."""
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         result = function()
@@ -53,7 +63,7 @@ def capture_cuda(function: Callable[[], Result]) -> tuple[Graph, Result]:
 
 @dataclass
 class _Kind:
-    """One combination of penalties that are due together."""
+    """The graph for one combination of due penalties."""
 
     baked: Hashable
     calls: int = 0
@@ -63,12 +73,14 @@ class _Kind:
 
 
 class CapturedUpdate:
-    """An update as graphs, one for each combination of penalties that are due together.
+    """An update as CUDA graphs, one for each combination of due penalties.
 
-    `state()` gives all tensors that an update changes, and `baked()` the numbers that a graph would hold as they were when it was
-    captured: when they change, it is captured anew. The first updates of each kind are played as they are written. Then one is played
-    both ways from the same state, and the graph is used if it arrives where the update as it is written does. Otherwise
-    CannotCaptureError is raised.
+    `state()` returns all tensors that an update changes. `baked()` returns the numbers on the host
+    that a graph holds as constants; when they change, the update is captured again.
+
+    The first `WARM_UP` updates of each kind run eagerly. The next one runs both eagerly and as a
+    graph from the same state. The graph is used from then on if both end in the same state, up to
+    `TOLERANCE`; otherwise CannotCaptureError is raised.
     """
 
     def __init__(self, update: Update, state: Callable[[], Sequence[Tensor]], baked: Callable[[], Hashable], *, capture: Capture) -> None:
@@ -76,7 +88,7 @@ class CapturedUpdate:
         self._kinds: dict[tuple[str, ...], _Kind] = {}
 
     def __call__(self, batch: Batch, latents: Tensor, due: tuple[str, ...]) -> Result:
-        """One update."""
+        """Run one update."""
         baked = self._baked()
         kind = self._kinds.get(due)
         if kind is None or kind.baked != baked:
@@ -93,7 +105,7 @@ class CapturedUpdate:
         return kind.result
 
     def _first_replay(self, kind: _Kind, batch: Batch, latents: Tensor, due: tuple[str, ...]) -> Result:
-        """Play one update both ways; the graph is kept if both arrive at the same."""
+        """Run one update eagerly and as a graph; keep the graph if both agree."""
         state = self._state()
         random = _random_state(latents.device)
         before = [tensor.detach().clone() for tensor in state]
@@ -112,18 +124,18 @@ class CapturedUpdate:
         return captured
 
 
-def _compare(before: Sequence[Tensor], written: Sequence[Tensor], replayed: Sequence[Tensor]) -> None:
-    """Raise CannotCaptureError if the state after a replay is not that after the update as it is written."""
+def _compare(before: Sequence[Tensor], eager: Sequence[Tensor], replayed: Sequence[Tensor]) -> None:
+    """Raise CannotCaptureError if the states after an eager update and a replay differ."""
     moved = distance = torch.zeros((), dtype=torch.float64)
-    for old, one, other in zip(before, written, replayed, strict=True):
+    for old, one, other in zip(before, eager, replayed, strict=True):
         if not one.is_floating_point():
             if not torch.equal(one, other):
-                raise CannotCaptureError("a replay counts otherwise than the update as it is written")
+                raise CannotCaptureError("a replay changes counters differently from the eager update")
             continue
         moved = moved + (one.double() - old.double()).square().sum().cpu()
         distance = distance + (one.double() - other.double()).square().sum().cpu()
     if not distance.sqrt() <= TOLERANCE * moved.sqrt():
-        raise CannotCaptureError(f"a replay arrives {float((distance / moved).sqrt()):.1%} of the way beside the update as it is written")
+        raise CannotCaptureError(f"a replay differs from the eager update by {float((distance / moved).sqrt()):.1%} of its change")
 
 
 def _random_state(device: torch.device) -> Tensor:

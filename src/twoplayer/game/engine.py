@@ -1,4 +1,4 @@
-"""How an update is executed, and in which precision."""
+"""How updates are executed, and in which precision."""
 
 import ctypes
 import os
@@ -19,56 +19,62 @@ Gradients = Callable[..., Any]
 
 
 class Engine:
-    """How updates are executed.
+    """How updates are executed; this base class runs them eagerly.
 
-    An engine wraps two layers: the function that computes a player's gradients, which does nothing but device work, and
-    the whole update around it (zero the gradients, compute, reduce, step). By default both run as they are written.
+    An engine may replace two functions: the one that computes a player's gradients, which does only
+    device work, and the whole update around it (zero the gradients, compute, reduce, step).
     """
 
     name: ClassVar[str]
 
     def executable_gradients(self, function: Gradients) -> Gradients:
-        """The executable form of a gradient function."""
+        """The function to call instead of `function`, which computes a player's gradients."""
         return function
 
     def executable_update(self, function: Update, state: Callable[[], Sequence[Tensor]], baked: Callable[[], Hashable]) -> Update:
-        """The executable form of a whole update, which changes `state()` and reads `baked()` on the host."""
+        """The function to call instead of `function`, a whole update.
+
+        The update changes the tensors of `state()` and reads the numbers of `baked()` on the host.
+        """
         return function
 
     def settle(self, optimizers: Sequence[torch.optim.Optimizer], device: torch.device) -> None:
-        """Before the first iteration, when the game is where it will be played and all states have been loaded: the optimizers' numbers too."""
+        """Move the optimizers' numbers to the device.
+
+        Called before the first iteration, when the game is on its device and all state is loaded.
+        """
         for group in (group for optimizer in optimizers for group in optimizer.param_groups):
             group["lr"] = group["lr"].to(device)
 
     @staticmethod
     def missing(device: torch.device) -> str | None:
-        """What this machine lacks that the engine needs."""
+        """What the engine needs and this machine lacks, or None."""
         return None
 
 
 class Eager(Engine):
-    """Operator by operator."""
+    """Runs updates operator by operator."""
 
     name = "eager"
 
 
 class Compiled(Engine):
-    """The gradient functions as one generated kernel sequence each, forward, penalties and backward together.
+    """Compiles each gradient function as a whole: forward, penalties and backward.
 
-    Randomness is drawn as the eager engine draws it, so both play the same game up to rounding.
+    It draws the same random numbers as the eager engine, so results agree up to rounding.
     """
 
     name = "compiled"
 
     def executable_gradients(self, function: Gradients) -> Gradients:
-        """Compiled at its first call, and once more for each combination of penalties that are due together."""
+        """Compiled at the first call, and again for each new combination of due penalties."""
         torch._dynamo.config.trace_autograd_ops = True  # backward() is part of the function
         torch._dynamo.config.recompile_limit = 64
         return torch.compile(function, fullgraph=True, dynamic=False, options={"fallback_random": True})
 
     @staticmethod
     def missing(device: torch.device) -> str | None:
-        """A C++ compiler, for the CPU."""
+        """A C++ compiler, if the device is the CPU."""
         from torch._inductor.cpp_builder import get_cpp_compiler
         from torch._inductor.exc import InvalidCxxCompiler
 
@@ -80,23 +86,23 @@ class Compiled(Engine):
 
 
 class Captured(Engine):
-    """The updates as CUDA graphs."""
+    """Runs updates as CUDA graphs."""
 
     name = "captured"
 
     def executable_update(self, function: Update, state: Callable[[], Sequence[Tensor]], baked: Callable[[], Hashable]) -> Update:
-        """Captured after some updates, if a replay does the same."""
+        """Captured after some eager updates, and checked against one; see `CapturedUpdate`."""
         return CapturedUpdate(function, state, baked, capture=capture_cuda)
 
     def settle(self, optimizers: Sequence[torch.optim.Optimizer], device: torch.device) -> None:
-        """A graph reads what lies on the device."""
+        """As for all engines; the optimizers also become capturable."""
         super().settle(optimizers, device)
         for group in (group for optimizer in optimizers for group in optimizer.param_groups):
             group["capturable"] = True
 
     @staticmethod
     def missing(device: torch.device) -> str | None:
-        """A CUDA GPU."""
+        """A CUDA GPU, if the device is another one."""
         return None if device.type == "cuda" else "a CUDA GPU"
 
 
@@ -104,12 +110,19 @@ ENGINES: Mapping[EngineName, type[Engine]] = {"eager": Eager, "compiled": Compil
 
 
 def resolve_engine(name: EngineName) -> Engine:
-    """`auto` is eager: compiling takes longer than it saves in a run of some minutes, and captured has never been run on a real GPU."""
+    """The engine of this name; `auto` is eager.
+
+    Compiling takes longer than it saves in a run of a few minutes, and the captured engine has
+    never run on a real GPU.
+    """
     return ENGINES["eager" if name == "auto" else name]()
 
 
 def has_fast_bf16(device: torch.device) -> bool:
-    """Whether the device has instructions for bfloat16; without them it is far slower than float32."""
+    """Whether the device has instructions for bfloat16.
+
+    Without them bfloat16 is far slower than float32.
+    """
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     capabilities = torch.cpu.get_capabilities()
@@ -117,21 +130,27 @@ def has_fast_bf16(device: torch.device) -> bool:
 
 
 def resolve_precision(precision: Precision, device: torch.device) -> Precision:
-    """`auto` is bf16 where the device is fast at it."""
+    """The precision to use; `auto` is bf16 where the device has instructions for it."""
     if precision != "auto":
         return precision
     return "bf16" if has_fast_bf16(device) else "fp32"
 
 
 def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[Any]:
-    """The context of one update. Never of two: its cache holds casts of weights that a step makes stale."""
+    """The autocast context of one update.
+
+    Do not use it for two updates: its cached casts of weights are stale after an optimizer step.
+    """
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
 def configure_process() -> None:
-    """What this process has to know before it computes: a GPU's libraries add in the same order each time, without which no run could go
-    on exactly; freed memory is kept; and torch asks itself whether there is a GPU, not the driver before every step, as Lightning has
-    it for processes that fork.
+    """Configure torch and the C library; call this before anything is computed.
+
+    - cuDNN and cuBLAS add in the same order each time, which an exact resume needs.
+    - Freed memory is kept; see `keep_freed_memory`.
+    - Torch detects GPUs itself. With Lightning's default it would query the driver before every
+      step.
     """
     torch.backends.cudnn.deterministic = True
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -140,8 +159,10 @@ def configure_process() -> None:
 
 
 def keep_freed_memory() -> None:
-    """Have the C library keep what tensors free, where it knows how (glibc): by default it gives the memory of every large one back to
-    the system, and page faults then take a tenth of an iteration on a CPU.
+    """Make the C library keep freed memory. Only glibc can; elsewhere this does nothing.
+
+    By default glibc returns the memory of every large tensor to the system. The page faults that
+    follow take a tenth of an iteration on a CPU.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:

@@ -1,4 +1,4 @@
-"""The two-player game: the only LightningModule, with the training step that all losses, tricks and models share."""
+"""The only LightningModule: the training step that all losses, tricks and models share."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -25,11 +25,13 @@ OptimizerFactory = Callable[[Sequence[nn.Parameter]], torch.optim.Optimizer]
 
 
 class Game(LightningModule):
-    """Two players, trained in turn. All device work of a turn is in two layers: `..._gradients` computes the gradients of one
-    player, and nothing else; `update_...` is the whole update around it. Who acts at which place is settled in `Tricks`.
+    """Two players, trained in turn.
 
-    Non-finite gradients never reach the weights: from the first one on, all gradients are zeroed on the device, on all ranks
-    alike, and `finite` says so until someone reads it.
+    The device work of a turn has two layers: `..._gradients` only computes one player's gradients,
+    and `update_...` is the whole update around it. `Tricks` settles which tricks act where.
+
+    From the first non-finite gradient on, all gradients are zeroed on the device, on all ranks
+    alike, and `finite` stays False. So non-finite numbers never reach the weights.
     """
 
     def __init__(
@@ -74,12 +76,12 @@ class Game(LightningModule):
         }
 
     def training_step(self, batch: Batch, batch_index: int) -> None:
-        """One iteration, which is one step to Lightning."""
+        """One iteration, which Lightning counts as one step."""
         self.iterate(batch)
         lightning_private.count_step(self.trainer)
 
     def iterate(self, batch: Batch) -> None:
-        """The turns of the discriminator, then those of the generator, on one real batch."""
+        """The discriminator's turns, then the generator's, on one real batch."""
         clock = self.clock
         self.scalars = {}
         randomness.restart(self.seed, "iteration", clock.iteration, ranks.rank())
@@ -94,7 +96,6 @@ class Game(LightningModule):
         clock.count_iteration()
 
     def _turn(self, player: Player, batch: Batch, turn: int) -> None:
-        """One update of one player."""
         latents = self.rank_latents(player, turn)
         due = self.tricks.due(player, self.clock.updates[player])
         cost, scalars = self._update[player](batch, latents, due)
@@ -102,7 +103,7 @@ class Game(LightningModule):
         self.scalars.update(scalars)
 
     def discriminator_gradients(self, batch: Batch, latents: Tensor, due: tuple[str, ...]) -> Round:
-        """Judge both sides and fill the discriminator's gradients; `due` names the penalties of this update."""
+        """Judge both sides and compute the discriminator's gradients; `due` names the penalties."""
         with autocast(self.precision, self.device):
             with torch.no_grad():
                 real_example, fake_example = self.model.real(batch, latents), self.tricks.replay(self.fake(batch, latents))
@@ -117,7 +118,7 @@ class Game(LightningModule):
         return detached(Round(cost, penalties, real, fake))
 
     def generator_gradients(self, batch: Batch, latents: Tensor, due: tuple[str, ...]) -> Round:
-        """Judge fresh fakes, and the real side where the loss or a trick compares, and fill the generator's gradients."""
+        """Judge new fakes, and real images if needed, and compute the generator's gradients."""
         with autocast(self.precision, self.device):
             fake_example = self.fake(batch, latents)
             real_example = self.model.real(batch, latents) if self.loss.compares or self.tricks.needs_real else None
@@ -130,7 +131,7 @@ class Game(LightningModule):
         return detached(Round(cost, penalties, real, fake))
 
     def update_discriminator(self, batch: Batch, latents: Tensor, due: tuple[str, ...]) -> tuple[Tensor, dict[str, Tensor]]:
-        """The whole update; returns the cost, averaged over ranks, and what there is to log."""
+        """The whole update. Returns the cost, averaged over ranks, and the scalars to log."""
         result, norm = self._step("discriminator", batch, latents, due)
         assert result.real is not None
         self.tricks.after_discriminator(self.model.discriminator, result.real, result.fake)
@@ -138,13 +139,13 @@ class Game(LightningModule):
         return result.cost, {**result.scalars("discriminator", norm), **self.loss.judgement(result.real.logits, result.fake.logits)}
 
     def update_generator(self, batch: Batch, latents: Tensor, due: tuple[str, ...]) -> tuple[Tensor, dict[str, Tensor]]:
-        """The whole update; returns the cost, averaged over ranks, and what there is to log."""
+        """The whole update. Returns the cost, averaged over ranks, and the scalars to log."""
         result, norm = self._step("generator", batch, latents, due)
         self.tricks.after_generator(self.model.generator)
         return result.cost, result.scalars("generator", norm)
 
     def _step(self, player: Player, batch: Batch, latents: Tensor, due: tuple[str, ...]) -> tuple[Round, Tensor]:
-        """Gradients, one all-reduce, the guard against non-finite ones, the tricks, the optimizer. Returns also the gradient's norm."""
+        """Compute, average, check and apply the gradients. Returns also their norm."""
         parameters, optimizer = self.player_parameters[player], self.player_optimizers[player]
         optimizer.zero_grad()
         result: Round = self._gradients[player](batch, latents, due)
@@ -161,36 +162,33 @@ class Game(LightningModule):
         return result, norm
 
     def judge(self, example: Example) -> Side:
-        """What the discriminator says of an example as it sees it, through the tricks' view; logits are in float32."""
+        """The discriminator's output on an example after the tricks' view; logits are float32."""
         logits, features = self.model.judge(example._replace(images=self.tricks.view(example.images)))
         return Side(*example, logits.float(), features)
 
     def fake(self, batch: Batch, latents: Tensor) -> Example:
-        """Fakes in float32, as real images are, whatever precision they were made in."""
+        """Fakes in float32, as real images are, whatever the precision of the update."""
         example = self.model.fake(batch, latents)
         return example._replace(images=example.images.float())
 
     def _differentiable(self, example: Example, side: str, due: Sequence[str]) -> Example:
-        """An example whose images have a gradient where a penalty that is due differentiates by them."""
+        """The example; its images require gradients if a due penalty differentiates by them."""
         return example._replace(images=example.images.detach().requires_grad_(self.tricks.differentiated(side, due)))
 
     def rank_latents(self, player: Player, turn: int) -> Tensor:
-        """This rank's slice of the latents of one update: those of the global batch, so that two ranks draw what one would."""
+        """This rank's slice of an update's latents, which are drawn for the global batch."""
         size = self.clock.batch_size // ranks.world_size()
         start = ranks.rank() * size
         return self.latents(self.clock.batch_size, player, self.clock.iteration, turn)[start : start + size]
 
     def latents(self, num: int, *place: int | str) -> Tensor:
-        """`num` latents (num, latent_size) of the prior, a function of the seed and of the place they are used at."""
+        """`num` latents (num, latent_size) of the prior, a function of the seed and of `place`."""
         generator = randomness.generator(self.device, self.seed, "latents", *place)
         return self.tricks.latents(torch.randn(num, self.model.latent_size, generator=generator, device=self.device))
 
     @torch.no_grad()
     def sample(self, latents: Tensor, labels: Tensor) -> Tensor:
-        """Images in [-1, 1], in float32, by the generator that samples are drawn from; training is not touched.
-
-        The same latents give the same images, by a generator that draws more than latents, too.
-        """
+        """Float32 images in [-1, 1], the same for the same latents; training is not affected."""
         generator = self.tricks.sampler(self.model.generator)
         was_training = generator.training
         generator.eval()
@@ -202,20 +200,20 @@ class Game(LightningModule):
 
     @property
     def numbers(self) -> dict[str, Tensor]:
-        """The settings that a schedule may change, by the name they have in the configuration, as the tensors that their owners read."""
+        """The 0-dim tensors that a schedule may change, by their names in the configuration."""
         return {**self.tricks.numbers(), **optimization.numbers(self.player_optimizers)}
 
     def report(self) -> dict[str, Tensor]:
-        """What there is to log besides `scalars`."""
+        """Scalars to log in addition to `scalars`."""
         return {**{f"loss/{name}": value for name, value in self.loss.report().items()}, **self.tricks.report()}
 
     def load_players(self, state: Mapping[str, Tensor]) -> None:
-        """Before the first iteration: take the players' weights from the state of another game. Raises RuntimeError where they do not fit."""
+        """Load another game's players before training. Raises RuntimeError if they do not fit."""
         self.model.load_state_dict({name.removeprefix("model."): tensor for name, tensor in state.items() if name.startswith("model.")})
         self.tricks.ready(self.model.generator, self.model.discriminator)
 
     def shared_state(self) -> Iterator[tuple[str, Tensor]]:
-        """All state that is the same on every rank, by name."""
+        """All state that is equal on every rank, by name."""
         return sharing.shared_state(self, self.tricks)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
@@ -223,13 +221,10 @@ class Game(LightningModule):
         return list(self.player_optimizers.values())
 
     def on_train_start(self) -> None:
-        """The last moment before the first iteration."""
         self.engine.settle(list(self.player_optimizers.values()), self.device)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """What each rank has of its own is kept by rank; all ranks take part."""
         sharing.save_rank_state(checkpoint, self.tricks)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Each rank gets its own back."""
         sharing.load_rank_state(checkpoint)

@@ -1,4 +1,4 @@
-"""The optimizers of the players, with the numbers that a schedule may change as tensors."""
+"""The players' optimizers. Numbers that a schedule may change are tensors."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated
@@ -13,7 +13,7 @@ Decay = Annotated[float, Ge(0), Lt(1)]
 
 
 def numbers(optimizers: Mapping[Player, torch.optim.Optimizer]) -> dict[str, Tensor]:
-    """The settings of each player's optimizer that a schedule may change, by their names in the configuration."""
+    """Each player's optimizer numbers that a schedule may change, by name in the configuration."""
     found: dict[str, Tensor] = {}
     for player, optimizer in optimizers.items():
         for group in optimizer.param_groups:
@@ -23,12 +23,15 @@ def numbers(optimizers: Mapping[Player, torch.optim.Optimizer]) -> dict[str, Ten
 
 
 def read_on_host(optimizers: Iterable[torch.optim.Optimizer]) -> tuple[float, ...]:
-    """The numbers that a step reads as Python numbers: Adam's betas, in its fused form."""
+    """The numbers that a step reads on the host: Adam's betas, in its fused form."""
     return tuple(float(beta) for optimizer in optimizers for group in optimizer.param_groups for beta in group.get("betas", ()))
 
 
 def gradients_of(parameters: Sequence[nn.Parameter]) -> list[Tensor]:
-    """The gradient of each parameter. One that had no part in the cost gets a gradient of zero, on all ranks alike."""
+    """The gradients of the parameters.
+
+    A parameter that has no part in the cost gets a zero gradient, so all ranks reduce equal shapes.
+    """
     for parameter in parameters:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
@@ -68,7 +71,7 @@ def rmsprop(
     momentum: Decay,
     weight_decay: Annotated[float, Ge(0)],
 ) -> torch.optim.Optimizer:
-    """RMSprop (Tieleman and Hinton, 2012), the choice of the first Wasserstein GAN."""
+    """RMSprop (Tieleman and Hinton, 2012), the optimizer of the first Wasserstein GAN."""
     return torch.optim.RMSprop(parameters, lr=torch.tensor(lr), alpha=alpha, eps=eps, momentum=momentum, weight_decay=weight_decay)
 
 
@@ -85,7 +88,7 @@ def optimistic_adam(
 
 
 class OptimisticAdam(torch.optim.Optimizer):
-    """Twice the step of Adam, less the step before, so that a player answers to where the other is going."""
+    """Twice Adam's step minus the previous step, which anticipates the other player's move."""
 
     def __init__(self, parameters: Iterable[nn.Parameter], lr: Tensor, betas: tuple[Tensor, Tensor], eps: float) -> None:
         super().__init__(parameters, {"lr": lr, "betas": betas, "eps": eps, "capturable": False})

@@ -1,4 +1,4 @@
-"""What one computation of gradients leaves behind."""
+"""The result of computing one player's gradients."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from twoplayer.tricks.base import Player
 
 
 class Round(NamedTuple):
-    """The adversarial cost of the player, its penalties by trick, and both sides as they were judged."""
+    """The player's adversarial cost, its penalties by trick, and both sides as judged."""
 
     cost: Tensor
     penalties: dict[str, Tensor]
@@ -17,13 +17,13 @@ class Round(NamedTuple):
     fake: Side
 
     def scalars(self, player: Player, norm: Tensor) -> dict[str, Tensor]:
-        """What is logged of it, with the norm of the player's gradient."""
+        """Scalars to log; `norm` is the norm of the player's gradient."""
         penalties = {f"penalty/{name}": penalty for name, penalty in self.penalties.items()}
         return {f"loss/{player}": self.cost, **penalties, f"gradient_norm/{player}": norm}
 
 
 def detached(result: Round) -> Round:
-    """The same round without its autograd graph."""
+    """The same round, detached from the autograd graph."""
     penalties = {name: penalty.detach() for name, penalty in result.penalties.items()}
     return Round(result.cost.detach(), penalties, result.real and _detached(result.real), _detached(result.fake))
 
