@@ -344,6 +344,6 @@ def test_fisher_holds_its_constraint_within_the_first_tenth_of_a_short_run(tmp_p
 @pytest.mark.parametrize("name", LOSS_SETTINGS)
 def test_an_energy_wants_an_autoencoder(name: str) -> None:
     with pytest.raises(
-        ConfigurationError, match=f"loss={name}: it judges by the error of an autoencoder; set model.discriminator.autoencoder=true"
+        ConfigurationError, match=f"loss={name}: it needs an autoencoder as the discriminator; set model.discriminator.autoencoder=true"
     ):
         small(f"loss={name}")

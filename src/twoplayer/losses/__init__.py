@@ -1,1 +1,1 @@
-"""The objectives, one file each."""
+"""The losses, one file each."""

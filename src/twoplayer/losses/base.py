@@ -1,4 +1,4 @@
-"""What a loss is: the costs of both players, from what the discriminator says of both sides."""
+"""The base class of losses: both players' costs, from the discriminator's output on both sides."""
 
 from typing import ClassVar
 
@@ -11,28 +11,34 @@ from twoplayer.models.base import Judge, Model, Side
 
 
 class Loss(nn.Module):
-    """An objective of the game. A subclass writes two or three costs of one line, each from logits to a cost per logit."""
+    """An objective. A subclass writes two or three one-line costs: logits to a cost per logit."""
 
     boundary: ClassVar[float | None] = 0.0
-    """The logit at which the discriminator is undecided; None where logits have no absolute meaning."""
+    """The logit at which D is undecided; None if only differences of logits have a meaning."""
     of_vectors: ClassVar[bool] = False
-    """The discriminator gives a vector per image, logits (N, num_outputs), instead of one logit, (N)."""
+    """The discriminator outputs vectors (N, num_outputs) instead of one logit per image (N)."""
     compares: ClassVar[bool] = False
     """The generator's cost needs the real side too."""
     batchwise: ClassVar[bool] = False
-    """A cost of one image depends on the other images of the batch: over several ranks the logits of all are compared."""
+    """The cost of an image depends on the rest of the batch.
+
+    Over several ranks, the logits of all ranks are then gathered.
+    """
     soft_labels: ClassVar[bool] = True
-    """Targets between 0 and 1 mean something."""
+    """Targets between 0 and 1 have a meaning."""
     batchwise_penalties: ClassVar[bool] = False
-    """What a penalty sees of one image depends on the other images of the batch: over several ranks weights differ a little."""
+    """What a penalty sees of an image depends on the rest of the batch.
+
+    Weights then differ slightly between one rank and several.
+    """
     needs_bounded_slope: ClassVar[bool] = False
-    """The costs are meaningful only while something bounds the discriminator's slope."""
+    """The costs have a meaning only if something bounds the discriminator's slope."""
     bounds_slope: ClassVar[bool] = False
-    """It keeps the discriminator's slope bounded itself."""
+    """The loss itself bounds the discriminator's slope."""
 
     @classmethod
     def refuse(cls, config: DictConfig) -> None:
-        """A discriminator of one output per image where the loss is of vectors, or of several where it is not."""
+        """Refuse a discriminator whose number of outputs does not fit the loss."""
         num_outputs, name = OmegaConf.select(config, "model.discriminator.num_outputs", default=1), config.loss._target_.split(".")[-2]
         if cls.of_vectors and num_outputs == 1:
             raise ConfigurationError(
@@ -44,14 +50,14 @@ class Loss(nn.Module):
             )
 
     def build(self, model: Model) -> None:
-        """Once, before training and before any trick has changed the model: make what depends on it."""
+        """Called once, before tricks change the model: create what depends on the model."""
 
     def real(self, logits: Tensor) -> Tensor:
-        """The discriminator's cost of calling a real image real."""
+        """The discriminator's cost for the label real."""
         raise NotImplementedError
 
     def fake(self, logits: Tensor) -> Tensor:
-        """The discriminator's cost of calling a fake fake."""
+        """The discriminator's cost for the label fake."""
         raise NotImplementedError
 
     def fool(self, logits: Tensor) -> Tensor:
@@ -59,37 +65,47 @@ class Loss(nn.Module):
         return self.real(logits)
 
     def discriminator(self, real: Side, fake: Side, real_target: Tensor, fake_target: Tensor) -> Tensor:
-        """The discriminator's cost, a scalar. A target t, shaped like the logits, weighs the two answers: t for real, 1 - t for fake."""
+        """The discriminator's cost, a scalar.
+
+        A target t, shaped like the logits, weighs both labels: t for real, 1 - t for fake.
+        """
         on_real = real_target * self.real(real.logits) + (1 - real_target) * self.fake(real.logits)
         on_fake = fake_target * self.real(fake.logits) + (1 - fake_target) * self.fake(fake.logits)
         return on_real.mean() + on_fake.mean()
 
     def generator(self, fake: Side, real: Side | None, weights: Tensor) -> Tensor:
-        """The generator's cost, a scalar. The weights, one per logit, sum to the number of logits; `real` is given where the loss compares."""
+        """The generator's cost, a scalar.
+
+        The weights, one per logit, sum to the number of logits. `real` is given if the loss
+        `compares`.
+        """
         return (weights * self.fool(fake.logits)).mean()
 
     def gather(self, values: Tensor) -> Tensor:
-        """One value per logit (N, ...): those of all ranks, in order, where the loss is `batchwise`, else as they are."""
+        """Values per logit (N, ...): those of all ranks, in order, if the loss is `batchwise`."""
         return ranks.concatenate(values) if self.batchwise else values
 
     def gather_side(self, side: Side) -> Side:
-        """A side as the costs take it: its logits are gathered."""
+        """A side with gathered logits, as the costs take it."""
         return side._replace(logits=self.gather(side.logits))
 
     def penalized(self, judge: Judge, real: Side, fake: Side, all_real: Side, all_fake: Side) -> tuple[Side, Side, Judge]:
-        """What penalties of the discriminator see: both sides of this rank, and the judge of further examples.
+        """What the discriminator's penalties see: both sides of this rank, and the judge.
 
-        `all_real` and `all_fake` are the sides that the cost is of: with the logits of all ranks where the loss is `batchwise`.
+        `all_real` and `all_fake` are the sides of the cost: if the loss is `batchwise`, they have
+        the logits of all ranks.
         """
         return real, fake, judge
 
     def output(self, logits: Tensor) -> Tensor:
-        """What the literature calls D(x): a probability for the losses that give one, else the logit itself."""
+        """D(x) of the literature: a probability for the losses that give one, else the logit."""
         return logits
 
     def judgement(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
-        """How the discriminator fares, to be logged, from the logits of both sides: the mean of D(x) and of D(G(z)), its accuracy at
-        the boundary, and how often it puts a real image above a fake. Nothing for vectors.
+        """Scalars to log about the discriminator, from the logits of both sides.
+
+        These are the means of D(x) and of D(G(z)), the accuracy at the boundary, and how often a
+        real image has a larger logit than a fake. There are none for vectors.
         """
         if real.ndim > 1:
             return {}
@@ -107,8 +123,8 @@ class Loss(nn.Module):
         }
 
     def update(self, real: Side, fake: Side) -> None:
-        """Update what the loss keeps between iterations, in its buffers, from both sides of the discriminator's turn."""
+        """Update the loss's buffers from both sides, after each update of the discriminator."""
 
     def report(self) -> dict[str, Tensor]:
-        """Scalars to log."""
+        """Scalars to log, by name."""
         return {}

@@ -1,4 +1,7 @@
-"""BEGAN (Berthelot, Schumm and Metz, 2017, arXiv:1703.10717): an autoencoder D, and a balance between both sides' energies."""
+"""BEGAN (Berthelot, Schumm and Metz, 2017, arXiv:1703.10717).
+
+D is an autoencoder, and the energies of both sides are kept in balance.
+"""
 
 from typing import Annotated
 
@@ -12,8 +15,10 @@ from twoplayer.models.base import Side
 
 
 class BoundaryEquilibrium(AutoencoderLoss):
-    """D lowers the energy of real images and raises `balance` times that of fakes; the balance is moved so that the energy of fakes
-    comes to `diversity` times that of real images. A lower diversity gives better looking and fewer kinds of images.
+    """D lowers the energy of real images and raises `balance` times that of fakes.
+
+    The balance is adjusted until the energy of fakes is `diversity` times that of real images. A
+    lower diversity gives better looking but less varied images.
     """
 
     def __init__(self, *, diversity: Annotated[float, Gt(0), Le(1)], gain: Annotated[float, Gt(0)]) -> None:
@@ -25,11 +30,11 @@ class BoundaryEquilibrium(AutoencoderLoss):
         self.convergence: Tensor
 
     def fake(self, logits: Tensor) -> Tensor:
-        """The negative energy, as far as the balance has it."""
+        """The negative energy, times the balance."""
         return self.balance * logits
 
     def update(self, real: Side, fake: Side) -> None:
-        """Proportional control of the balance, and the measure of convergence, the lower the better."""
+        """Proportional control of the balance; the lower the convergence measure, the better."""
         on_real, on_fake = ranks.mean(torch.stack([-real.logits.mean(), -fake.logits.mean()]))
         error = self.diversity * on_real - on_fake
         self.balance.add_(self.gain * error).clamp_(0, 1)

@@ -1,4 +1,7 @@
-"""BGAN for continuous data (Hjelm et al., 2018, arXiv:1702.08431, section 3): G seeks the boundary, where D cannot tell."""
+"""BGAN for continuous data (Hjelm et al., 2018, arXiv:1702.08431, section 3).
+
+G seeks the boundary, where D cannot distinguish real from fake.
+"""
 
 from torch import Tensor
 
@@ -6,7 +9,10 @@ from twoplayer.losses.non_saturating import NonSaturating
 
 
 class BoundarySeeking(NonSaturating):
-    """Half the squared log odds: a sample that D holds for surely real is as far from the boundary as one that is surely fake."""
+    """Half the squared log odds.
+
+    A fake that D rates surely real is as far from the boundary as one that D rates surely fake.
+    """
 
     def fool(self, logits: Tensor) -> Tensor:
         """(log D(G(z)) - log(1 - D(G(z))))^2 / 2."""

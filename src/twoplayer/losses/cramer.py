@@ -1,4 +1,7 @@
-"""Cramér GAN (Bellemare et al., 2017, arXiv:1705.10743): the energy distance of D's vectors, whose gradients are unbiased."""
+"""Cramér GAN (Bellemare et al., 2017, arXiv:1705.10743).
+
+The energy distance of D's vectors, whose gradients are unbiased.
+"""
 
 from torch import Tensor
 
@@ -7,10 +10,16 @@ from twoplayer.models.base import Side
 
 
 class Cramer(SetLoss):
-    """The critic is how much farther from the fakes than from zero a vector is; G lowers the energy distance itself."""
+    """The critic of a vector is its mean distance to the fakes minus its distance to zero.
+
+    G lowers the energy distance itself.
+    """
 
     def discriminator(self, real: Side, fake: Side, real_target: Tensor, fake_target: Tensor) -> Tensor:
-        """The critic's mean on fakes, each compared with the others, less its mean on real images."""
+        """The critic's mean on fakes minus its mean on real images.
+
+        Each fake is compared with the other fakes.
+        """
         on_real = distances(real.logits, fake.logits).mean(1) - _norms(real.logits)
         on_fake = mean_of_others(distances(fake.logits, fake.logits)) - _norms(fake.logits)
         return on_fake.mean() - on_real.mean()
@@ -22,7 +31,6 @@ class Cramer(SetLoss):
         return 2 * across - (weights[:, 0] * mean_of_others(weights[:, 0] * distances(fake.logits, fake.logits))).mean()
 
     def critic(self, vectors: Tensor, real: Side, fake: Side) -> Tensor:
-        """The mean distance from the fakes, less the distance from zero."""
         return distances(vectors, anchors(fake)).mean(1) - _norms(vectors)
 
 

@@ -1,4 +1,7 @@
-"""EBGAN (Zhao, Mathieu and LeCun, 2017, arXiv:1609.03126): D is an autoencoder, and the error it makes on an image is the image's energy."""
+"""EBGAN (Zhao, Mathieu and LeCun, 2017, arXiv:1609.03126).
+
+D is an autoencoder; its error on an image is the energy of the image.
+"""
 
 from typing import Annotated
 
@@ -13,17 +16,17 @@ from twoplayer.losses.base import Loss
 
 
 class AutoencoderLoss(Loss):
-    """What losses have in common for which a logit is the negative energy of an image."""
+    """The base class of losses whose logit is the negative energy of an image."""
 
     boundary = None
     soft_labels = False
 
     @classmethod
     def refuse(cls, config: DictConfig) -> None:
-        """A discriminator that is no autoencoder."""
+        """Refuse a discriminator that is not an autoencoder."""
         super().refuse(config)
         autoencoder = OmegaConf.select(config, "model.discriminator.autoencoder")
-        wants = f"loss={config.loss._target_.split('.')[-2]}: it judges by the error of an autoencoder"
+        wants = f"loss={config.loss._target_.split('.')[-2]}: it needs an autoencoder as the discriminator"
         if autoencoder is None:
             raise ConfigurationError(
                 f"{wants}, which model={config.model._target_.split('.')[-2]} does not have; "
@@ -50,5 +53,5 @@ class Energy(AutoencoderLoss):
         self.margin: Tensor
 
     def fake(self, logits: Tensor) -> Tensor:
-        """What the energy lacks to the margin."""
+        """The margin minus the energy, if positive."""
         return relu(self.margin + logits)

@@ -1,4 +1,7 @@
-"""Fisher GAN (Mroueh and Sercu, 2017, arXiv:1705.09675): the critic's second moment is held at 1, by an augmented Lagrangian."""
+"""Fisher GAN (Mroueh and Sercu, 2017, arXiv:1705.09675).
+
+An augmented Lagrangian keeps the critic's second moment at 1.
+"""
 
 from typing import Annotated
 
@@ -12,7 +15,7 @@ from twoplayer.models.base import Side
 
 
 class Fisher(Loss):
-    """The difference of the critic's means in units of its own spread; nothing has to bound its slope."""
+    """The difference of the critic's means in units of its spread. Its slope needs no bound."""
 
     boundary = None
     soft_labels = False
@@ -25,20 +28,18 @@ class Fisher(Loss):
         self.multiplier: Tensor
 
     def discriminator(self, real: Side, fake: Side, real_target: Tensor, fake_target: Tensor) -> Tensor:
-        """The negative Lagrangian."""
+        """The negative augmented Lagrangian."""
         excess = _second_moment(real.logits, fake.logits) - 1
         return fake.logits.mean() - real.logits.mean() + self.multiplier * excess + self.penalty / 2 * excess.square()
 
     def fool(self, logits: Tensor) -> Tensor:
-        """The negative output."""
         return -logits
 
     def update(self, real: Side, fake: Side) -> None:
-        """A step of the multiplier towards the constraint."""
+        """Move the multiplier one step towards the constraint."""
         self.multiplier.add_(self.penalty * (ranks.mean(_second_moment(real.logits, fake.logits)) - 1))
 
     def report(self) -> dict[str, Tensor]:
-        """The multiplier."""
         return {"multiplier": self.multiplier}
 
 

@@ -1,4 +1,7 @@
-"""The hinge loss (Lim and Ye, 2017, arXiv:1705.02894): D only cares for what it has not yet put beyond the margin."""
+"""The hinge loss (Lim and Ye, 2017, arXiv:1705.02894).
+
+D's cost ignores logits beyond the margin.
+"""
 
 from torch import Tensor
 from torch.nn.functional import relu
@@ -10,13 +13,10 @@ class Hinge(Loss):
     """A margin of 1 on either side; G raises the logit without bound."""
 
     def real(self, logits: Tensor) -> Tensor:
-        """What is missing to 1."""
         return relu(1 - logits)
 
     def fake(self, logits: Tensor) -> Tensor:
-        """What is missing to -1."""
         return relu(1 + logits)
 
     def fool(self, logits: Tensor) -> Tensor:
-        """The negative logit."""
         return -logits

@@ -11,9 +11,7 @@ class LeastSquares(Loss):
     boundary = 0.5
 
     def real(self, logits: Tensor) -> Tensor:
-        """Half the squared distance to 1."""
         return 0.5 * (logits - 1).square()
 
     def fake(self, logits: Tensor) -> Tensor:
-        """Half the squared distance to 0."""
         return 0.5 * logits.square()

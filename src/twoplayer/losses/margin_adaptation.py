@@ -1,4 +1,7 @@
-"""MAGAN (Wang et al., 2017, arXiv:1704.03817): EBGAN whose margin follows the energy of real images down."""
+"""MAGAN (Wang et al., 2017, arXiv:1704.03817).
+
+EBGAN with a margin that falls with the energy of real images.
+"""
 
 from typing import Annotated
 
@@ -12,11 +15,13 @@ from twoplayer.models.base import Side
 
 
 class MarginAdaptation(Energy):
-    """After `every_images` real images the margin becomes the mean energy of the real images among them, if that is below the margin
-    and below the mean energy of the fakes, and the fakes' has not fallen since the last time: G has stopped to gain.
+    """Every `every_images` real images the margin may fall to their mean energy.
 
-    While `pretraining_images` have not been seen, D learns to reconstruct real images alone; then the margin is the mean energy of the last
-    quarter of them.
+    It falls if that is below both the margin and the mean energy of the fakes, and if the energy of
+    the fakes has not fallen since the last check: G has stopped improving.
+
+    During the first `pretraining_images` D learns to reconstruct real images only. Then the margin
+    is set to the mean energy of the last quarter of them.
     """
 
     def __init__(
@@ -30,7 +35,7 @@ class MarginAdaptation(Energy):
         self.every_images, self.pretraining_images = every_images, pretraining_images
         for name in ("real_sum", "fake_sum", "summed", "images_seen"):
             self.register_buffer(name, torch.tensor(0.0))
-        # Of the last look, of which the first has none: in the paper it is infinite, which a checkpoint refuses.
+        # The value at the last check. The paper starts at infinity, which checkpoints refuse.
         self.register_buffer("last_fake", torch.tensor(torch.finfo(torch.float32).max))
         self.real_sum: Tensor
         self.fake_sum: Tensor
@@ -39,7 +44,7 @@ class MarginAdaptation(Energy):
         self.last_fake: Tensor
 
     def update(self, real: Side, fake: Side) -> None:
-        """Add up; adapt where it is time."""
+        """Sum the energies; adapt the margin when a check is due."""
         size = len(real.logits) * ranks.world_size()
         energies = ranks.mean(torch.stack([-real.logits.mean(), -fake.logits.mean()]))
         pretraining = self.images_seen < self.pretraining_images
@@ -58,5 +63,4 @@ class MarginAdaptation(Energy):
             total.masked_fill_(due | pretrained, 0.0)
 
     def report(self) -> dict[str, Tensor]:
-        """The margin."""
         return {"margin": self.margin}

@@ -1,4 +1,7 @@
-"""McGAN (Mroueh, Sercu and Goel, 2017, arXiv:1702.08398): the means and the covariances of D's vectors, along directions that are learned."""
+"""McGAN (Mroueh, Sercu and Goel, 2017, arXiv:1702.08398).
+
+It compares the means and the covariances of D's vectors along learned directions.
+"""
 
 from typing import Annotated
 
@@ -14,13 +17,15 @@ from twoplayer.models.base import Model, Side
 
 
 class MeanCovariance(SetLoss):
-    """The critic of a vector h is v'h + (U'h)'(V'h): v is of length 1, the `num_directions` columns of U and of V are orthonormal. D raises the
-    critic's mean on real images above its mean on fakes, G lowers the difference. That is the paper's primal form, with covariances that
-    are not centred.
+    """The critic of a vector h is v'h + (U'h)'(V'h).
 
-    v, U and V take a step towards the largest difference after each update of D, of length `rate`, and are made orthonormal again (the QR
-    retraction). So each batch is scored along the directions that earlier batches have shown: directions of the batch itself would fit
-    its noise.
+    The vector v has length 1; the `num_directions` columns of U and of V are orthonormal. D raises
+    the critic's mean on real images above its mean on fakes; G lowers the difference. This is the
+    paper's primal form, with covariances that are not centred.
+
+    After each update of D, v, U and V take a step of length `rate` towards the largest difference,
+    and are made orthonormal again (the QR retraction). So each batch is scored along directions
+    learned from earlier batches: directions of the batch itself would fit its noise.
     """
 
     compares = False
@@ -36,7 +41,6 @@ class MeanCovariance(SetLoss):
 
     @classmethod
     def refuse(cls, config: DictConfig) -> None:
-        """More directions than dimensions."""
         super().refuse(config)
         if config.loss.num_directions > config.model.discriminator.num_outputs:
             raise ConfigurationError(
@@ -45,13 +49,13 @@ class MeanCovariance(SetLoss):
             )
 
     def build(self, model: Model) -> None:
-        """Directions at random, of as many dimensions as D's vectors."""
+        """Random directions, with as many dimensions as D's vectors."""
         self.register_buffer("v", _normalized(torch.randn(model.num_outputs)))
         self.register_buffer("U", _orthonormal(torch.randn(model.num_outputs, self.num_directions)))
         self.register_buffer("V", _orthonormal(torch.randn(model.num_outputs, self.num_directions)))
 
     def discriminator(self, real: Side, fake: Side, real_target: Tensor, fake_target: Tensor) -> Tensor:
-        """The critic's mean on fakes less its mean on real images."""
+        """The critic's mean on fakes minus its mean on real images."""
         return self.critic(fake.logits, real, fake).mean() - self.critic(real.logits, real, fake).mean()
 
     def generator(self, fake: Side, real: Side | None, weights: Tensor) -> Tensor:
@@ -64,7 +68,7 @@ class MeanCovariance(SetLoss):
 
     @torch.no_grad()
     def update(self, real: Side, fake: Side) -> None:
-        """One step of ascent for v, U and V, by the moments of all ranks."""
+        """One step of gradient ascent for v, U and V, from the moments of all ranks."""
         mean = ranks.mean(real.logits.mean(0) - fake.logits.mean(0))
         moment = ranks.mean(_second_moment(real.logits) - _second_moment(fake.logits))
         moment = moment / torch.linalg.matrix_norm(moment).clamp_min(1e-12)
@@ -87,6 +91,6 @@ def _normalized(vector: Tensor) -> Tensor:
 
 
 def _orthonormal(columns: Tensor) -> Tensor:
-    """The QR retraction: the nearest of the bases that keep the directions of the columns, signs included."""
+    """The QR retraction: an orthonormal basis that keeps the signs of the columns."""
     basis, upper = torch.linalg.qr(columns)
     return basis * torch.where(upper.diagonal() < 0, -1.0, 1.0)

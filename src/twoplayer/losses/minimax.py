@@ -1,4 +1,7 @@
-"""The minimax value itself (Goodfellow et al., 2014, arXiv:1406.2661, equation 1): G minimizes log(1 - D(G(z)))."""
+"""The original minimax loss (Goodfellow et al., 2014, arXiv:1406.2661, equation 1).
+
+G minimizes log(1 - D(G(z))).
+"""
 
 from torch import Tensor
 
@@ -6,7 +9,7 @@ from twoplayer.losses.non_saturating import NonSaturating
 
 
 class Minimax(NonSaturating):
-    """Binary cross-entropy on logits, zero-sum: G's gradient saturates where D is sure of itself."""
+    """Binary cross-entropy on logits, zero-sum: G's gradient saturates where D is confident."""
 
     def fool(self, logits: Tensor) -> Tensor:
         """log(1 - D(G(z)))."""

@@ -1,5 +1,7 @@
-"""MMD GAN (Li et al., 2017, arXiv:1705.08584; Bińkowski et al., 2018, arXiv:1801.01401): the maximum mean discrepancy of D's vectors.
-With a D that has nothing to learn it is GMMN (Li, Swersky and Zemel, 2015, arXiv:1502.02761).
+"""MMD GAN (Li et al., 2017, arXiv:1705.08584; Bińkowski et al., 2018, arXiv:1801.01401).
+
+The maximum mean discrepancy of D's vectors. If D has nothing to learn, it is GMMN (Li, Swersky and
+Zemel, 2015, arXiv:1502.02761).
 """
 
 from typing import Annotated, Literal
@@ -15,23 +17,21 @@ Kernel = Literal["gaussian", "rational_quadratic"]
 
 
 class MMD(SetLoss):
-    """The unbiased estimate of the squared discrepancy, with the sum of one kernel at several scales."""
+    """An unbiased estimate of the squared discrepancy; the kernel is summed over several scales."""
 
     def __init__(self, *, kernel: Kernel, scales: Annotated[list[Annotated[float, Gt(0)]], MinLen(1)]) -> None:
         super().__init__()
         self.kernel, self.scales = kernel, list(scales)
 
     def discriminator(self, real: Side, fake: Side, real_target: Tensor, fake_target: Tensor) -> Tensor:
-        """The negative discrepancy."""
         return -self._discrepancy(real.logits, fake.logits, torch.ones_like(fake_target[:, 0]))
 
     def generator(self, fake: Side, real: Side | None, weights: Tensor) -> Tensor:
-        """The discrepancy."""
         assert real is not None
         return self._discrepancy(real.logits, fake.logits, weights[:, 0])
 
     def critic(self, vectors: Tensor, real: Side, fake: Side) -> Tensor:
-        """The witness: how much nearer a vector is to the real ones than to the fakes."""
+        """The witness function: mean similarity to the real vectors minus that to the fakes."""
         return self._similarity(vectors, anchors(real)).mean(1) - self._similarity(vectors, anchors(fake)).mean(1)
 
     def _discrepancy(self, real: Tensor, fake: Tensor, weights: Tensor) -> Tensor:

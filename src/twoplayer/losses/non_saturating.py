@@ -1,4 +1,7 @@
-"""The non-saturating objective (Goodfellow et al., 2014, arXiv:1406.2661, section 3): G maximizes log D(G(z))."""
+"""The non-saturating loss (Goodfellow et al., 2014, arXiv:1406.2661, section 3).
+
+G maximizes log D(G(z)).
+"""
 
 from torch import Tensor
 from torch.nn.functional import softplus
@@ -7,7 +10,7 @@ from twoplayer.losses.base import Loss
 
 
 class NonSaturating(Loss):
-    """Binary cross-entropy on logits; for G with the labels flipped, so that bad samples get the larger gradient."""
+    """Binary cross-entropy on logits; G's labels are flipped, so bad fakes get larger gradients."""
 
     def real(self, logits: Tensor) -> Tensor:
         """-log D(x)."""

@@ -1,4 +1,7 @@
-"""The relativistic pairing GAN (Jolicoeur-Martineau, 2018, arXiv:1807.00734): is this real image more real than that fake?"""
+"""The relativistic GAN on pairs (RSGAN; Jolicoeur-Martineau, 2018, arXiv:1807.00734).
+
+D decides whether a real image is more real than a fake.
+"""
 
 from torch import Tensor
 from torch.nn.functional import softplus
@@ -14,7 +17,7 @@ class Relativistic(Loss):
     compares = True
 
     def discriminator(self, real: Side, fake: Side, real_target: Tensor, fake_target: Tensor) -> Tensor:
-        """-log P(real is more real than fake); soft labels say how surely, each by half."""
+        """-log P(real is more real than fake); both sides' soft labels count half each."""
         difference = real.logits - fake.logits
         target = (real_target + 1 - fake_target) / 2
         return (target * softplus(-difference) + (1 - target) * softplus(difference)).mean()

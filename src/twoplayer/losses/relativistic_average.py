@@ -1,4 +1,7 @@
-"""The relativistic average GAN (Jolicoeur-Martineau, 2018, arXiv:1807.00734): is this image more real than the other side's average?"""
+"""The relativistic average GAN (RaSGAN; Jolicoeur-Martineau, 2018, arXiv:1807.00734).
+
+D decides whether an image is more real than the other side's average.
+"""
 
 from torch import Tensor
 from torch.nn.functional import softplus
@@ -8,14 +11,17 @@ from twoplayer.models.base import Side
 
 
 class RelativisticAverage(Loss):
-    """Binary cross-entropy on the difference to the mean logit of the other side; G plays both halves with the labels exchanged."""
+    """Binary cross-entropy on the difference to the mean logit of the other side.
+
+    G's cost has both halves too, with the labels exchanged.
+    """
 
     boundary = None
     compares = True
     batchwise = True
 
     def discriminator(self, real: Side, fake: Side, real_target: Tensor, fake_target: Tensor) -> Tensor:
-        """Real above the average fake, fake below the average real image."""
+        """Real images above the average fake, fakes below the average real image."""
         above, below = real.logits - fake.logits.mean(), fake.logits - real.logits.mean()
         on_real = real_target * softplus(-above) + (1 - real_target) * softplus(above)
         on_fake = fake_target * softplus(-below) + (1 - fake_target) * softplus(below)

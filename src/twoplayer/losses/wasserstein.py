@@ -1,4 +1,7 @@
-"""The Wasserstein distance (Arjovsky, Chintala and Bottou, 2017, arXiv:1701.07875); a trick has to bound the critic's slope."""
+"""The Wasserstein distance (Arjovsky, Chintala and Bottou, 2017, arXiv:1701.07875).
+
+A trick has to bound the critic's slope.
+"""
 
 from torch import Tensor
 
@@ -6,16 +9,17 @@ from twoplayer.losses.base import Loss
 
 
 class Wasserstein(Loss):
-    """The critic's mean on fakes less its mean on real images; only differences of logits have a meaning."""
+    """The critic's mean on fakes minus its mean on real images.
+
+    Only differences of logits have a meaning.
+    """
 
     boundary = None
     soft_labels = False
     needs_bounded_slope = True
 
     def real(self, logits: Tensor) -> Tensor:
-        """The negative logit."""
         return -logits
 
     def fake(self, logits: Tensor) -> Tensor:
-        """The logit."""
         return logits
