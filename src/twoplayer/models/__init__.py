@@ -1,1 +1,1 @@
-"""The families of networks, one file each."""
+"""The models, one file per family."""

@@ -1,4 +1,4 @@
-"""The families of networks: what both players are made of, and what each side shows for judgement."""
+"""The base class of models: what both players consist of, and the examples of both sides."""
 
 from collections.abc import Callable
 from typing import ClassVar, NamedTuple, cast
@@ -6,12 +6,17 @@ from typing import ClassVar, NamedTuple, cast
 from torch import Tensor, nn
 
 Batch = tuple[Tensor, Tensor]
-"""Real images (N, C, H, W) in [-1, 1], or points of any shape (N, ...), and their labels (N)."""
+"""Real images (N, C, H, W) in [-1, 1] and their labels (N).
+
+Points of any shape (N, ...) can take the place of images.
+"""
 
 
 class Example(NamedTuple):
-    """What one side offers for judgement. The latents of a fake are those it came from; those of a real image are None,
-    except in a family that judges pairs, which shows the partner there.
+    """What the discriminator gets of one side.
+
+    The latents of a fake are those it was generated from. For real images they are None, except in
+    a family that judges pairs, which puts the partner there.
     """
 
     images: Tensor
@@ -20,7 +25,7 @@ class Example(NamedTuple):
 
 
 class Side(NamedTuple):
-    """One side of a round: an example as it was before `view`, and what the discriminator said of it."""
+    """One side of a round: an example before `view`, and the discriminator's output on it."""
 
     images: Tensor
     labels: Tensor
@@ -30,34 +35,43 @@ class Side(NamedTuple):
 
 
 Judge = Callable[[Example], Side]
-"""What the discriminator says of an example, through the tricks' `view`."""
+"""Returns the discriminator's output on an example, after the tricks' `view`."""
 
 
 class Model(nn.Module):
-    """A family of networks. Players are sets of modules: all that lies below `generator` is the generator's (an encoder, a
-    second generator, InfoGAN's Q, too), all below `discriminator` the discriminator's.
+    """A family of networks.
 
-    A generator is called as `generator(latents, labels)` and returns images (N, C, H, W) in [-1, 1]. It has
+    Players are sets of modules: all modules below `generator` belong to the generator (also an
+    encoder, a second generator, InfoGAN's Q), all below `discriminator` to the discriminator.
+
+    A generator is called as `generator(latents, labels)` and returns images (N, C, H, W) in
+    [-1, 1]. It has
+
     - `latent_size`, the dimension of its latents;
-    - `output`, its last layer. Tricks put modules behind all other layers that have a weight matrix;
-    - `layout`, its forward pass as an expression of plain torch, of latents `z` and its modules' names, for whoever rebuilds it
-      from exported weights.
+    - `output`, its last layer. Tricks add modules after all other layers that have a weight matrix;
+    - `layout`, its forward pass as an expression of plain torch, with latents `z` and the names of
+      its modules, for users who rebuild it from exported weights.
 
-    A discriminator is called as `discriminator(images, labels)` and returns logits, (N), or (N, num_outputs) where the loss asks for
-    vectors, and features (N, ...). A larger logit always means more real. It has
-    - `num_outputs`, how many numbers it gives for an image: 1, or the size of the vectors that some losses compare;
-    - `output`, its last layer: `nn.Linear`, from features (N, F), which tricks can widen; or a `Decoder`, where it is an autoencoder.
+    A discriminator is called as `discriminator(images, labels)` and returns logits, (N), or
+    (N, num_outputs) if the loss needs vectors, and features (N, ...). A larger logit always means
+    more real. It has
 
-    Both ignore labels that they have no use for. Sizes come from the configuration: the yaml of a model refers to `${data.channels}`,
-    `${data.image_size}`. A loss of
-    vectors sets `model.discriminator.num_outputs`.
+    - `num_outputs`, the number of outputs per image: 1, or the size of the vectors that some losses
+      compare;
+    - `output`, its last layer: an `nn.Linear` from features (N, F), which tricks can widen, or a
+      `Decoder` in an autoencoder.
 
-    Some tricks and losses use settings of the discriminator that a model may have or not: `normalization` ("batch", "none", ...),
-    `autoencoder` (true, false) and `channels`. They are refused with a model that lacks what they need.
+    Both ignore labels that they do not use. Sizes come from the configuration: the yaml of a model
+    refers to `${data.channels}` and `${data.image_size}`. A loss of vectors sets
+    `model.discriminator.num_outputs`.
+
+    Some tricks and losses use settings that a model's discriminator may lack: `normalization`
+    ("batch", "none", ...), `autoencoder` (true, false) and `channels`. They are refused with a
+    model that lacks the setting they need.
     """
 
     bounds_slope: ClassVar[bool] = False
-    """The discriminator's slope is bounded by its layers, as a Wasserstein critic needs."""
+    """The discriminator's layers bound its slope, as a Wasserstein critic needs."""
 
     def __init__(self, generator: nn.Module, discriminator: nn.Module) -> None:
         super().__init__()
@@ -71,7 +85,7 @@ class Model(nn.Module):
 
     @property
     def num_outputs(self) -> int:
-        """What the discriminator says of an image: so many numbers."""
+        """The number of the discriminator's outputs per image."""
         return cast(int, self.discriminator.num_outputs)
 
     def real(self, batch: Batch, latents: Tensor) -> Example:
@@ -85,5 +99,5 @@ class Model(nn.Module):
         return Example(self.generator(latents, labels), labels, latents)
 
     def judge(self, example: Example) -> tuple[Tensor, Tensor]:
-        """What the discriminator says of an example: logits and features."""
+        """The discriminator's logits and features of an example."""
         return cast(tuple[Tensor, Tensor], self.discriminator(example.images, example.labels))

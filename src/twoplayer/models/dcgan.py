@@ -1,6 +1,10 @@
-"""DCGAN (Radford, Metz and Chintala, 2016, arXiv:1511.06434), by its five guidelines: strided and transposed convolutions
-instead of pooling, batch normalization except at G's output and D's input, no hidden fully connected layers (a projection opens
-G and a linear map closes D), ReLU and a final tanh in G, LeakyReLU in D.
+"""DCGAN (Radford, Metz and Chintala, 2016, arXiv:1511.06434), by its five guidelines.
+
+- strided and transposed convolutions instead of pooling
+- batch normalization, except at G's output and D's input
+- no hidden fully connected layers: G starts with a projection, D ends with a linear layer
+- ReLU and a final tanh in G
+- LeakyReLU in D
 """
 
 from typing import Annotated, Literal
@@ -33,8 +37,8 @@ IMAGE_SIZES = (16, 28, 32, 64, 128, 256)
 class Generator(nn.Module):
     """Latents (N, latent_size) to images (N, channels, image_size, image_size).
 
-    It starts at 4 x 4 (7 x 7 for images of 28), and doubles the resolution with each stage while it halves
-    the channels; `width` channels are left at full resolution.
+    It starts at 4 x 4 (7 x 7 for images of 28). Each stage doubles the resolution and halves the
+    channels, down to `width` channels at full resolution.
     """
 
     def __init__(
@@ -73,15 +77,19 @@ class Generator(nn.Module):
 
     def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
         """Images in [-1, 1]."""
-        # The projection's outputs are taken as the channels of one pixel after another, the order that convolutions are fastest in.
+        # Channels come last in memory, the order in which convolutions are fastest.
         maps = self.projection(latents).unflatten(1, (self.start, self.start, -1)).permute(0, 3, 1, 2)
         return to_images(self.output(self.convolutions(maps)), self.output_activation)
 
 
 class Discriminator(nn.Module):
-    """Images to logits. Each stage halves the resolution, down to 4 x 4, and doubles the channels, from `width` on.
+    """Images to logits.
 
-    An autoencoder goes on to a code of `code_size` numbers and back, by a generator's layers; its logit is the negative energy.
+    Each stage halves the resolution, down to 4 x 4, and doubles the channels, starting with
+    `width`.
+
+    An autoencoder continues to a code of `code_size` numbers and back through a generator's layers;
+    its logit is the negative energy.
     """
 
     def __init__(
@@ -121,7 +129,10 @@ class Discriminator(nn.Module):
             self.output = Decoder(nn.Linear(maps * size**2, code_size), decoder)
 
     def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits, and the last feature maps, flattened, or an autoencoder's code, as features."""
+        """Logits, and features: the last feature maps, flattened.
+
+        An autoencoder's features are its code.
+        """
         features = self.convolutions(images)
         if isinstance(self.output, Decoder):
             return self.output(images, features)
@@ -136,7 +147,6 @@ class DCGAN(Model):
 
     @staticmethod
     def refuse(config: DictConfig) -> None:
-        """Sizes that cannot be reached by doubling."""
         if config.data.image_size not in IMAGE_SIZES:
             raise ConfigurationError(
                 f"data.image_size={config.data.image_size}: model=dcgan takes {', '.join(map(str, IMAGE_SIZES))}; set one of them, or use model=gan"

@@ -1,4 +1,4 @@
-"""The fully connected pair, in the manner of the first GAN (Goodfellow et al., 2014, arXiv:1406.2661)."""
+"""Fully connected players, after the first GAN (Goodfellow et al., 2014, arXiv:1406.2661)."""
 
 import math
 from itertools import pairwise
@@ -25,7 +25,10 @@ Widths = Annotated[list[Size], MinLen(1)]
 
 
 class Generator(nn.Module):
-    """Latents (N, latent_size) through hidden layers of these widths to images (N, channels, image_size, image_size)."""
+    """Latents (N, latent_size) to images (N, channels, image_size, image_size).
+
+    `widths` are the sizes of the hidden layers.
+    """
 
     def __init__(
         self,
@@ -55,9 +58,10 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Flattened images through hidden layers of these widths, LeakyReLU and dropout, to logits.
+    """Flattened images to logits, through hidden layers with LeakyReLU and dropout.
 
-    An autoencoder goes on to a code of `code_size` numbers and back, through the same widths; its logit is the negative energy.
+    An autoencoder continues to a code of `code_size` numbers and back through the same widths; its
+    logit is the negative energy.
     """
 
     def __init__(
@@ -89,7 +93,10 @@ class Discriminator(nn.Module):
             self.output = Decoder(nn.Linear(widths[-1], code_size), decoder)
 
     def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits, and the last hidden layer, or an autoencoder's code, as features."""
+        """Logits, and features: the last hidden layer.
+
+        An autoencoder's features are its code.
+        """
         features = self.hidden(images.flatten(1))
         if isinstance(self.output, Decoder):
             return self.output(images, features)

@@ -1,4 +1,4 @@
-"""The layers that families choose among by name."""
+"""The layers that models choose by name."""
 
 from collections.abc import Callable, Mapping
 from typing import Literal
@@ -9,7 +9,7 @@ Activation = Literal["relu", "leaky_relu", "elu", "gelu", "silu"]
 OutputActivation = Literal["tanh", "sigmoid"]
 Normalization = Literal["batch", "instance", "layer", "none"]
 VectorNormalization = Literal["batch", "layer", "none"]
-"""An instance of a vector is one number per channel, which instance normalization would erase."""
+"""No instance normalization: a vector has one number per channel, which it would erase."""
 
 _activations: Mapping[str, Callable[[bool], nn.Module]] = {
     "relu": nn.ReLU,
@@ -32,26 +32,32 @@ _vector_normalizations: Mapping[str, Callable[[int], nn.Module]] = {
 
 
 def activation(name: Activation, in_place: bool = False) -> nn.Module:
-    """The activation of that name; `leaky_relu` has a slope of 0.2.
+    """The activation of this name; `leaky_relu` has a slope of 0.2.
 
-    `in_place` lets relu and leaky_relu write over their input, which spares a pass through memory: only where nothing else needs it,
-    as a residual sum would.
+    `in_place` lets relu and leaky_relu overwrite their input, which saves a pass through memory.
+    Use it only if nothing else needs the input, as a residual sum would.
     """
     return _activations[name](in_place)
 
 
 def to_images(outputs: Tensor, name: OutputActivation) -> Tensor:
-    """Numbers of any size as images in [-1, 1]: by tanh, or by a sigmoid whose range is stretched, which is tanh at half the slope."""
+    """Numbers of any size to images in [-1, 1].
+
+    They are mapped by tanh, or by a stretched sigmoid, which is tanh at half the slope.
+    """
     return outputs.tanh() if name == "tanh" else 2 * outputs.sigmoid() - 1
 
 
 def images_of(outputs: str, name: OutputActivation) -> str:
-    """What `to_images` does, as an expression of plain torch."""
+    """`to_images` as an expression of plain torch."""
     return f"{outputs}.tanh()" if name == "tanh" else f"(2 * {outputs}.sigmoid() - 1)"
 
 
 def normalization(name: Normalization, channels: int) -> nn.Module:
-    """The normalization of feature maps (N, channels, H, W); `layer` is over all channels and pixels of an image."""
+    """The normalization of feature maps (N, channels, H, W).
+
+    `layer` normalizes over all channels and pixels of an image.
+    """
     return _normalizations[name](channels)
 
 
@@ -61,20 +67,23 @@ def vector_normalization(name: VectorNormalization, size: int) -> nn.Module:
 
 
 class Decoder(nn.Module):
-    """The second half of an autoencoder that judges: from features to a code, and from the code back to an image."""
+    """The second half of an autoencoder discriminator: from features to a code to an image."""
 
     def __init__(self, code: nn.Module, images: nn.Module) -> None:
         super().__init__()
         self.code, self.images = code, images
 
     def forward(self, images: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Negative energies (N), the Euclidean norms of the errors over all pixels, and codes (N, code_size)."""
+        """Negative energies (N) and codes (N, code_size).
+
+        An energy is the Euclidean norm of the error over all pixels.
+        """
         codes = self.code(features)
         errors = (self.images(codes, None) - images).flatten(1).float()
-        # Not quite a norm, whose slope has no bound where the error is nothing.
+        # Without the constant, the slope would be unbounded where the error is zero.
         return -(errors.square().sum(1) + 1e-6).sqrt(), codes
 
 
 def to_logits(outputs: Tensor) -> Tensor:
-    """One output per image as logits (N), several as they are (N, num_outputs)."""
+    """One output per image as logits (N); several unchanged, (N, num_outputs)."""
     return outputs.squeeze(1) if outputs.shape[1] == 1 else outputs
