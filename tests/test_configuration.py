@@ -169,7 +169,7 @@ def test_a_wrong_setting_is_told_in_one_line(override: str, message: str) -> Non
         ("trick.schedule.to=3", "trick.schedule.to=3: must be a valid dictionary"),
         (
             "trick.schedule.begin_images=240000",
-            "must be less than trick.schedule.end_images=240000, which is budget.images where it is not set",
+            "must be less than trick.schedule.end_images=240000, which is budget.images by default",
         ),
     ],
 )
@@ -202,7 +202,7 @@ def test_a_loss_of_vectors_sets_how_many_numbers_d_gives(loss: str, model: str) 
 
 
 def test_batch_normalization_does_not_go_with_a_slope_per_image() -> None:
-    with pytest.raises(ConfigurationError, match=r"wgan_gp: it does not go with model\.discriminator\.normalization=batch"):
+    with pytest.raises(ConfigurationError, match=r"wgan_gp: it does not work with model\.discriminator\.normalization=batch"):
         composed("loss=wasserstein", "trick=[wgan_gp]", "model.discriminator.normalization=batch")
 
 

@@ -169,7 +169,8 @@ def test_lecam_draws_each_side_to_the_mean_of_the_other() -> None:
 
 def test_lecam_wants_one_output() -> None:
     with pytest.raises(
-        ConfigurationError, match=r"trick=lecam: loss=mmd has D give vectors, and no output to draw to a mean; choose another loss"
+        ConfigurationError,
+        match=r"trick=lecam: loss=mmd makes D output vectors, but this trick needs one number per image; choose another loss",
     ):
         composed("loss=mmd", "trick=[wgan_gp,lecam]")
 
@@ -258,7 +259,7 @@ def test_what_d_judges_is_decided_by_one_trick() -> None:
 def test_batches_by_whose_statistics_nothing_can_be_normalized_are_refused() -> None:
     batch = ["model=gan", "model.discriminator.normalization=batch"]
     with pytest.raises(
-        ConfigurationError, match=r"trick.replay.share=0.01: of 64 fakes 1 would be old, and one alone cannot be normalized"
+        ConfigurationError, match=r"trick.replay.share=0.01: 1 of 64 fakes would be old, and batch normalization needs two or more"
     ):
         composed(*batch, "trick=[replay]", "trick.replay.share=0.01")
     with pytest.raises(ConfigurationError, match=r"trick=\[consistency,mixed_batches\]: with batch normalization"):
@@ -370,7 +371,7 @@ def test_minibatch_stddev_is_the_mean_spread() -> None:
 
 @pytest.mark.parametrize("trick", ["minibatch_discrimination", "minibatch_stddev"])
 def test_what_widens_the_last_layer_wants_one(trick: str) -> None:
-    with pytest.raises(ConfigurationError, match=f"trick={trick}: it does not go with model.discriminator.autoencoder=true"):
+    with pytest.raises(ConfigurationError, match=f"trick={trick}: it does not work with model.discriminator.autoencoder=true"):
         small("loss=energy", "model.discriminator.autoencoder=true", f"trick=[{trick}]")
 
 

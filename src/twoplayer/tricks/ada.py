@@ -1,4 +1,7 @@
-"""Adaptive discriminator augmentation (Karras et al., 2020, arXiv:2006.06676): as much augmentation as D's overfitting asks for."""
+"""Adaptive discriminator augmentation (ADA; Karras et al., 2020, arXiv:2006.06676).
+
+The more D overfits, the more images are augmented.
+"""
 
 from typing import Annotated, cast
 
@@ -17,8 +20,10 @@ from twoplayer.tricks.base import Trick
 
 
 class ADA(Trick):
-    """Each change is made to each image with `probability`, which rises while D's sign on real images is right more often than
-    `target` says, and falls while it is less: by 1 in `ramp_images` real images.
+    """Applies each augmentation to each image with `probability`.
+
+    The controller measures the mean sign of D's output on real images. The probability rises while
+    it is above `target` and falls while it is below, by 1 in `ramp_images` real images.
     """
 
     def __init__(
@@ -40,30 +45,27 @@ class ADA(Trick):
 
     @staticmethod
     def refuse(config: DictConfig) -> None:
-        """Losses without a boundary, where a sign means nothing."""
+        """Refuse losses without a boundary, for which the sign has no meaning."""
         loss = get_class(config.loss._target_)
         if loss.boundary is None:
             raise ConfigurationError(
-                f"trick=ada: with {loss.__name__} D's output has no boundary between real and fake that could steer it; use trick=[diff_augment], or another loss"
+                f"trick=ada: with {loss.__name__} D's output has no boundary between real and fake, which this trick needs; use trick=[diff_augment], or another loss"
             )
 
     def build(self, model: Model, loss: Loss) -> None:
-        """Take the boundary of the loss."""
-        self.boundary = cast(float, loss.boundary)  # `refuse` has seen that there is one
+        self.boundary = cast(float, loss.boundary)  # `refuse` rules out None
 
     def view(self, images: Tensor) -> Tensor:
-        """Each change to some of the images."""
         for change, amount in ((brighten, self.brightness), (translate, self.translation), (cut_out, self.cutout)):
             chosen = torch.rand(len(images), 1, 1, 1, device=images.device) < self.probability
             images = torch.where(chosen, change(images, amount), images)
         return images
 
     def after_discriminator(self, discriminator: nn.Module, real: Side, fake: Side) -> None:
-        """One step of the controller."""
         self.sign.copy_(ranks.mean((real.logits - self.boundary).sign().mean()))
         step = len(real.images) * ranks.world_size() / self.ramp_images
         self.probability.add_(step * (self.sign - self.target).sign()).clamp_(0, 1)
 
     def report(self) -> dict[str, Tensor]:
-        """The probability, and r_t."""
+        """`sign` is r_t in the paper."""
         return {"probability": self.probability, "sign": self.sign}

@@ -1,4 +1,7 @@
-"""A player goes on until its cost is low enough (tip 11 of "How to train a GAN", which counsels against it)."""
+"""One player trains alone until its cost is low enough (tip 11 of "How to train a GAN").
+
+The tip advises against it.
+"""
 
 from typing import Annotated
 
@@ -10,8 +13,9 @@ Limit = Annotated[float, Gt(0)]
 
 
 class AdaptiveSteps(Trick):
-    """While D's last cost is above its limit D alone has a turn, else while G's is above its own G alone has one; each is an iteration of
-    its own, which counts against the budget.
+    """D trains alone while its last cost is above its limit, else G while its own is above its own.
+
+    Each such update is an iteration of its own, which counts against the budget.
     """
 
     def __init__(self, *, discriminator: Limit, generator: Limit) -> None:
@@ -19,7 +23,7 @@ class AdaptiveSteps(Trick):
         self.discriminator, self.generator = discriminator, generator
 
     def turns(self, iteration: int, turns: Turns, costs: Costs | None) -> Turns:
-        """Reads the costs, for which the host has to wait."""
+        """Reads the costs, for which the host waits for the device."""
         if costs is None:
             return turns
         if float(costs.discriminator) > self.discriminator:

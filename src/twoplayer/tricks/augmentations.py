@@ -1,11 +1,11 @@
-"""Differentiable changes of images (N, C, H, W), each image by chance in its own way: what augmentations are made of."""
+"""Differentiable augmentations of images (N, C, H, W), random and different for each image."""
 
 import torch
 from torch import Tensor
 
 
 def translate(images: Tensor, share: float) -> Tensor:
-    """Moved by up to `share` of the size, whole pixels, the border repeated."""
+    """Shift by up to `share` of the size, in whole pixels; the border is repeated."""
     height, width = images.shape[-2:]
     rows = _shifted(len(images), height, share, images.device)
     columns = _shifted(len(images), width, share, images.device)
@@ -14,14 +14,17 @@ def translate(images: Tensor, share: float) -> Tensor:
 
 
 def cut_out(images: Tensor, share: float) -> Tensor:
-    """A rectangle of `share` of the size, anywhere, even partly outside, becomes 0, the middle of the range."""
+    """Set a rectangle with sides of `share` of the size to 0, the middle of the range.
+
+    It may lie partly outside the image.
+    """
     height, width = images.shape[-2:]
     rows, columns = (_inside(len(images), size, share, images.device) for size in (height, width))
     return images.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], 0.0)
 
 
 def brighten(images: Tensor, amount: float) -> Tensor:
-    """The same number, from -`amount` to `amount`, added to all pixels of an image."""
+    """Add one number, from -`amount` to `amount`, to all pixels of an image."""
     return images + amount * (2 * torch.rand(len(images), 1, 1, 1, device=images.device) - 1)
 
 

@@ -1,11 +1,11 @@
 """The places of the training step, and the chosen tricks that act there.
 
-A trick overrides the places where it acts; each takes a value and returns one of the same type, and by default changes
-nothing. All work on things of any sample shape (N, ...), so 2-D points are data as well as images.
+A trick overrides the places where it acts. Each place takes a value and returns one of the same
+type, and changes nothing by default. Samples may have any shape (N, ...): images or 2-D points.
 
-The loop of game/game.py, with every place in the order in which they are called; `Trick` below says what each is for:
+The loop of game/game.py, with every place in calling order; `Trick` below describes each:
 
-    build(model, loss), wrap(G, D), ready(G, D)                              # once, three rounds over all tricks
+    build(model, loss), wrap(G, D), ready(G, D)         # once: three rounds over all tricks
 
     for iteration, batch in enumerate(batches):
         begin(images_seen, numbers)
@@ -15,9 +15,9 @@ The loop of game/game.py, with every place in the order in which they are called
             for _ in range(num_discriminator):
                 z = latents(noise)
                 fake = replay(model.fake(batch, z))
-                real, fake = judge_both(judge, model.real(batch, z), fake)   # judge(x): what D says of view(x)
+                real, fake = judge_both(judge, model.real(batch, z), fake)  # judge(x): D(view(x))
                 cost = loss.discriminator(real, fake, *targets(1, 0))
-                cost += every * penalty(real, fake, judge)                   # if it is due
+                cost += every * penalty(real, fake, judge)               # if due
                 cost.backward()
                 gradients("discriminator", D.parameters)
                 optimizer.step()
@@ -29,14 +29,14 @@ The loop of game/game.py, with every place in the order in which they are called
                 real, fake = judge_fakes(judge, model.real(batch, z), model.fake(batch, z))
                 cost = loss.generator(fake, real, weights(fake.logits))
                 cost = generator_cost(cost, real, fake)
-                cost += every * generator_penalty(real, fake, judge)         # if it is due
+                cost += every * generator_penalty(real, fake, judge)     # if due
                 cost.backward()
                 gradients("generator", G.parameters)
                 optimizer.step()
                 after_generator(G)
 
-    sampler(G)                                                               # what is sampled and scored
-    report()                                                                 # now and then, beside the costs
+    sampler(G)                                          # for samples and metrics
+    report()                                            # logged with the costs
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -56,7 +56,7 @@ Player = Literal["discriminator", "generator"]
 
 
 class Turns(NamedTuple):
-    """How many updates each player gets in one iteration."""
+    """The number of each player's updates in one iteration."""
 
     discriminator: int
     generator: int
@@ -70,67 +70,96 @@ class Costs(NamedTuple):
 
 
 class Trick(nn.Module):
-    """One idea about how the game is played: the map of all places."""
+    """The base class of tricks, with one method per place; by default none acts."""
 
     every_updates: int = 1
-    """`penalty` and `generator_penalty` are computed in every so many updates of the player, and multiplied by as much."""
+    """Compute the penalties only in every n-th update of the player, multiplied by n.
+
+    The penalties are `penalty` and `generator_penalty`.
+    """
     slopes: ClassVar[frozenset[str]] = frozenset()
     """The sides, "real" or "fake", by whose images `penalty` differentiates."""
     needs_real: ClassVar[bool] = False
     """`judge_fakes` or `generator_penalty` needs the real side."""
     order: ClassVar[int] = 0
-    """Where several tricks act at one place, those of a lower order act first; those of the same order as they are listed."""
+    """At a place, tricks of lower order act first; those of equal order act as listed."""
     bounds_slope: ClassVar[bool] = False
-    """It keeps the discriminator's slope bounded, as a Wasserstein critic needs."""
+    """The trick bounds the discriminator's slope, as a Wasserstein critic needs."""
     prior: ClassVar[str] = ""
-    """What `latents` makes of latents z: an expression and the distribution that it has, for whoever uses an exported generator."""
+    """The result of `latents` for normal latents z: an expression, and its distribution.
+
+    It is printed for users of an exported generator.
+    """
     per_rank: ClassVar[frozenset[str]] = frozenset()
-    """Its buffers that differ between ranks. All others are shared: equal on all ranks, and kept so by the trick itself."""
+    """The names of the buffers that differ between ranks.
+
+    All other buffers are shared: the trick itself keeps them equal on all ranks.
+    """
 
     def build(self, model: Model, loss: Loss) -> None:
-        """First round, once: add modules to the players, and take what is needed of the model and of the loss."""
+        """First round, once: add modules to the players; read what is needed of model and loss."""
 
     def wrap(self, generator: nn.Module, discriminator: nn.Module) -> None:
-        """Second round: change modules that exist."""
+        """Second round, once: change existing modules."""
 
     def ready(self, generator: nn.Module, discriminator: nn.Module) -> None:
-        """Third round: both players are as they will be trained. Once more if their weights are replaced before training."""
+        """Third round: both players are complete.
+
+        Called again if the players' weights are replaced before training.
+        """
 
     def begin(self, images_seen: int, numbers: Mapping[str, Tensor]) -> None:
-        """At the start of an iteration, outside any graph. `numbers` maps the name of a setting (`optimizer.discriminator.lr`,
-        `trick.r1.weight`) to the 0-dim tensor that its owner reads; a schedule writes into it in place.
+        """Called at the start of an iteration, outside any graph.
+
+        `numbers` maps the name of a setting (`optimizer.discriminator.lr`, `trick.r1.weight`) to
+        the 0-dim tensor that its owner reads. A schedule writes into it in place.
         """
 
     def turns(self, iteration: int, turns: Turns, costs: Costs | None) -> Turns:
-        """How many updates each player gets, outside any graph. There are no costs before both have had a turn."""
+        """The number of each player's updates, outside any graph.
+
+        `costs` is None until both players have had a turn.
+        """
         return turns
 
     def opponent(self, player: Player, iteration: int) -> AbstractContextManager[None]:
-        """Held while the other player is updated, outside any graph: old weights can stand in for `player`, copied in place and back."""
+        """A context that is held while the other player is updated, outside any graph.
+
+        Old weights can stand in for those of `player`: copied in place, and restored at the end.
+        """
         return nullcontext()
 
     def latents(self, latents: Tensor) -> Tensor:
-        """Standard normal latents (N, latent_size) to the prior's, in training, sampling and metrics alike."""
+        """Map standard normal latents (N, latent_size) to the prior's.
+
+        Used in training, sampling and metrics alike.
+        """
         return latents
 
     def view(self, images: Tensor) -> Tensor:
-        """What the discriminator sees of images, real or fake."""
+        """Change the images, real or fake, that the discriminator sees."""
         return images
 
     def replay(self, fake: Example) -> Example:
-        """The fakes of the discriminator's update."""
+        """Change the fakes of the discriminator's update."""
         return fake
 
     def targets(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-        """Soft labels, shaped like the logits: 1 and 0 at first."""
+        """Change the soft labels, shaped like the logits; at first 1 for real and 0 for fake."""
         return real, fake
 
     def judge_both(self, judge: Judge, real: Example, fake: Example) -> tuple[Side, Side]:
-        """How the discriminator judges both sides in its own update: in two batches. At most one chosen trick acts here."""
+        """Judge both sides in the discriminator's update, by default in two batches.
+
+        At most one chosen trick acts here.
+        """
         return judge(real), judge(fake)
 
     def judge_fakes(self, judge: Judge, real: Example | None, fake: Example) -> tuple[Side | None, Side]:
-        """How the discriminator judges in the generator's update. `real` is None where nothing needs it. At most one chosen trick acts here."""
+        """Judge in the generator's update; `real` is None if nothing needs it.
+
+        At most one chosen trick acts here.
+        """
         return real and judge(real), judge(fake)
 
     def penalty(self, real: Side, fake: Side, judge: Judge) -> Tensor:
@@ -138,11 +167,14 @@ class Trick(nn.Module):
         raise NotImplementedError
 
     def weights(self, logits: Tensor, weights: Tensor) -> Tensor:
-        """The weight of each fake in the generator's cost; they sum to the number of logits."""
+        """The weight of each fake in the generator's cost. They sum to the number of logits."""
         return weights
 
     def generator_cost(self, cost: Tensor, real: Side | None, fake: Side) -> Tensor:
-        """The generator's adversarial cost, a scalar, as it is minimized; what is logged is the cost before any change here."""
+        """Change the generator's adversarial cost, a scalar, before it is minimized.
+
+        The cost is logged without this change.
+        """
         return cost
 
     def generator_penalty(self, real: Side | None, fake: Side, judge: Judge) -> Tensor:
@@ -150,25 +182,28 @@ class Trick(nn.Module):
         raise NotImplementedError
 
     def gradients(self, player: Player, parameters: Sequence[nn.Parameter]) -> None:
-        """Change the gradients in place, after they have been averaged over ranks and before the optimizer's step."""
+        """Change gradients in place, after averaging over ranks and before the optimizer's step."""
 
     def after_discriminator(self, discriminator: nn.Module, real: Side, fake: Side) -> None:
-        """After the discriminator's step."""
+        """Called after the discriminator's step."""
 
     def after_generator(self, generator: nn.Module) -> None:
-        """After the generator's step."""
+        """Called after the generator's step."""
 
     def sampler(self, generator: nn.Module) -> nn.Module:
-        """The generator that samples and metrics are drawn from."""
+        """The generator for samples and metrics."""
         return generator
 
     def report(self) -> dict[str, Tensor]:
-        """Scalars to log."""
+        """Scalars to log, by name."""
         return {}
 
 
 class Tricks(nn.Module):
-    """The chosen tricks, in order. Who acts where is settled once, here; a place at which nobody acts costs nothing."""
+    """The chosen tricks, in order.
+
+    Which tricks act at which place is settled here, once; a place without tricks costs nothing.
+    """
 
     def __init__(self, chosen: Mapping[str, Trick]) -> None:
         super().__init__()
@@ -185,13 +220,13 @@ class Tricks(nn.Module):
         self._slopes = {name: trick.slopes for name, trick in chosen.items()}
 
     def attach(self, model: Model, loss: Loss) -> None:
-        """The three rounds over all tricks, so that their order does not matter."""
+        """Run three rounds, each over all tricks, so that their order does not matter."""
         self._notify("build", model, loss)
         self._notify("wrap", model.generator, model.discriminator)
         self.ready(model.generator, model.discriminator)
 
     def ready(self, generator: nn.Module, discriminator: nn.Module) -> None:
-        """The last of the three rounds; once more where the players' weights are replaced before the first iteration."""
+        """Run the third round, again if the players' weights are replaced before training."""
         self._notify("ready", generator, discriminator)
 
     def begin(self, images_seen: int, numbers: Mapping[str, Tensor]) -> None:
@@ -215,7 +250,7 @@ class Tricks(nn.Module):
 
     @property
     def priors(self) -> list[str]:
-        """What is made of standard normal latents, step by step."""
+        """The maps from standard normal latents to the prior, in order."""
         return [cast(Trick, self.chosen[name]).prior for name in self._acting["latents"]]
 
     def view(self, images: Tensor) -> Tensor:
@@ -246,24 +281,24 @@ class Tricks(nn.Module):
         return real and judge(real), fake_side
 
     def due(self, player: Player, updates: int) -> tuple[str, ...]:
-        """The tricks whose penalty is due in the player's update after so many others."""
+        """The tricks whose penalty is due in a player's next update, after `updates` others."""
         place = "penalty" if player == "discriminator" else "generator_penalty"
         return tuple(name for name in self._acting[place] if updates % self._every[name] == 0)
 
     def differentiated(self, side: str, due: Sequence[str]) -> bool:
-        """Whether a penalty that is due differentiates by the images of this side."""
+        """Whether a due penalty differentiates by the images of `side`, "real" or "fake"."""
         return any(side in self._slopes[name] for name in due)
 
     def penalties(self, due: Sequence[str], real: Side, fake: Side, judge: Judge) -> dict[str, Tensor]:
-        """Each penalty of the discriminator that is due, by trick, before it is multiplied by its interval."""
+        """The discriminator's due penalties by trick, not yet multiplied by their intervals."""
         return {name: self._acting["penalty"][name](real, fake, judge) for name in due}
 
     def generator_penalties(self, due: Sequence[str], real: Side | None, fake: Side, judge: Judge) -> dict[str, Tensor]:
-        """Each penalty of the generator that is due, by trick, before it is multiplied by its interval."""
+        """The generator's due penalties by trick, not yet multiplied by their intervals."""
         return {name: self._acting["generator_penalty"][name](real, fake, judge) for name in due}
 
     def total(self, penalties: Mapping[str, Tensor]) -> Tensor | float:
-        """The sum of penalties, each multiplied by its interval: what it would add up to if it were due in every update."""
+        """The sum of penalties, each multiplied by its interval."""
         return sum(self._every[name] * penalty for name, penalty in penalties.items())
 
     def weights(self, logits: Tensor) -> Tensor:
@@ -290,7 +325,7 @@ class Tricks(nn.Module):
         return generator
 
     def numbers(self) -> dict[str, Tensor]:
-        """The settings of all tricks that a schedule may change, by their names in the configuration."""
+        """The numbers of all tricks that a schedule may change, by name in the configuration."""
         return {
             f"trick.{trick}.{name}": number for trick, module in self.chosen.named_children() for name, number in numbers(module).items()
         }
@@ -309,22 +344,23 @@ class Tricks(nn.Module):
 
 
 def numbers(trick: nn.Module) -> dict[str, Tensor]:
-    """The settings of a trick that a schedule may change, by name, as the 0-dim buffers that the trick reads."""
+    """A trick's numbers that a schedule may change, by name: its 0-dim floating-point buffers."""
     return {name: buffer for name, buffer in trick.named_buffers(recurse=False) if buffer.ndim == 0 and buffer.is_floating_point()}
 
 
 def refuse_vectors(trick: str, config: DictConfig, why: str) -> None:
-    """Refuse a trick that needs one output of D per image with a loss for which D gives vectors."""
+    """Refuse losses for which D outputs vectors.
+
+    `trick` needs one number per image; `why` completes the message.
+    """
     if get_class(config.loss._target_).of_vectors:
         raise ConfigurationError(
-            f"trick={trick}: loss={config.loss._target_.split('.')[-2]} has D give vectors, {why}; choose another loss"
+            f"trick={trick}: loss={config.loss._target_.split('.')[-2]} makes D output vectors, {why}; choose another loss"
         )
 
 
 def refuse_without_soft_labels(trick: str, config: DictConfig) -> None:
-    """Refuse a trick that softens labels with a loss to which they mean nothing."""
+    """Refuse losses without soft labels, for a trick that changes the labels."""
     loss = get_class(config.loss._target_)
     if not loss.soft_labels:
-        raise ConfigurationError(
-            f"trick={trick}: {loss.__name__} has no labels that could be softened; leave the trick out, or choose another loss"
-        )
+        raise ConfigurationError(f"trick={trick}: {loss.__name__} has no labels to soften; leave the trick out, or choose another loss")

@@ -1,4 +1,7 @@
-"""Balanced consistency regularization (bCR; Zhao et al., 2021, arXiv:2002.04724): D is to say the same of an image and of it moved."""
+"""Balanced consistency regularization (bCR; Zhao et al., 2021, arXiv:2002.04724).
+
+D's output should not change when an image is shifted.
+"""
 
 from typing import Annotated
 
@@ -14,7 +17,10 @@ from twoplayer.tricks.base import Trick
 
 
 class Consistency(Trick):
-    """The mean squared change of D's output when images are moved by up to `shift` of their size, for real images and for fakes."""
+    """The mean squared change of D's output when images shift by up to `shift` of their size.
+
+    Real images and fakes have a weight each.
+    """
 
     def __init__(
         self,
@@ -33,16 +39,15 @@ class Consistency(Trick):
 
     @staticmethod
     def refuse(config: DictConfig) -> None:
-        """Batch normalization of other batches than the moved images are in."""
+        """Refuse batch normalization where the shifted images are in a different kind of batch."""
         other = next((name for name in ("mixed_batches", "replay") if name in config.trick), None)
         if other and OmegaConf.select(config, "model.discriminator.normalization") == "batch":
             raise ConfigurationError(
-                f"trick=[consistency,{other}]: with batch normalization D would judge moved images by other statistics than the images themselves; "
+                f"trick=[consistency,{other}]: with batch normalization D would normalize shifted images by other statistics than the originals; "
                 "set model.discriminator.normalization=layer, or leave one of them out"
             )
 
     def penalty(self, real: Side, fake: Side, judge: Judge) -> Tensor:
-        """Both sides."""
         return self.real_weight * self._change(real, judge) + self.fake_weight * self._change(fake, judge)
 
     def _change(self, side: Side, judge: Judge) -> Tensor:

@@ -1,4 +1,7 @@
-"""DiffAugment (Zhao et al., 2020, arXiv:2006.10738): all that D sees, real and fake, is changed, and G learns through the change."""
+"""DiffAugment (Zhao et al., 2020, arXiv:2006.10738): all images that D sees are augmented.
+
+G's gradients pass through the augmentation.
+"""
 
 from typing import Annotated
 
@@ -12,14 +15,13 @@ Share = Annotated[float, Ge(0), Lt(1)]
 
 
 class DiffAugment(Trick):
-    """Brightness, translation and a cut-out, each image in its own way; what is 0 is left out."""
+    """Brightness, translation and cutout, drawn for each image; those of amount 0 are left out."""
 
     def __init__(self, *, brightness: Annotated[float, Ge(0)], translation: Share, cutout: Share) -> None:
         super().__init__()
         self.brightness, self.translation, self.cutout = brightness, translation, cutout
 
     def view(self, images: Tensor) -> Tensor:
-        """The changed images."""
         for change, amount in ((brighten, self.brightness), (translate, self.translation), (cut_out, self.cutout)):
             images = change(images, amount) if amount else images
         return images

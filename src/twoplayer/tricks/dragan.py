@@ -1,4 +1,7 @@
-"""DRAGAN (Kodali et al., 2017, arXiv:1705.07215): D's slope is to be 1 around real images, which keeps sharp local optima away."""
+"""DRAGAN (Kodali et al., 2017, arXiv:1705.07215): D's slope should be 1 around real images.
+
+This avoids sharp local optima.
+"""
 
 from typing import Annotated
 
@@ -12,8 +15,10 @@ from twoplayer.tricks.slopes import one_per_logit, slopes
 
 
 class DRAGAN(Trick):
-    """`weight` times the mean of (slope - 1)^2 at real images that noise was added to: a random share, for each image, of uniform noise
-    of up to `spread` times the standard deviation of the batch.
+    """`weight` times the mean of (slope - 1)^2 at real images with added noise.
+
+    For each image the noise is a random share of uniform noise, which reaches up to `spread` times
+    the standard deviation of the batch.
     """
 
     bounds_slope = True
@@ -25,7 +30,7 @@ class DRAGAN(Trick):
         self.weight: Tensor
 
     def penalty(self, real: Side, fake: Side, judge: Judge) -> Tensor:
-        """The mean over perturbed images; the norm of a slope is over all pixels of an image."""
+        """The norm of a slope is over all pixels of an image."""
         images = real.images.detach()
         share = one_per_logit(real)
         perturbed = (images + share * self.spread * images.std() * torch.rand_like(images)).requires_grad_()

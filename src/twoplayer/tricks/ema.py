@@ -1,5 +1,6 @@
-"""An exponential moving average of G's weights, for samples and metrics (Yaz et al., 2019, arXiv:1806.04498), with the half-life
-in images and ramped up as in StyleGAN2 (Karras et al., 2020, arXiv:1912.04958).
+"""EMA of G's weights, for samples and metrics (Yaz et al., 2019, arXiv:1806.04498).
+
+The half-life is in images and ramped up as in StyleGAN2 (Karras et al., 2020, arXiv:1912.04958).
 """
 
 import copy
@@ -16,10 +17,11 @@ AVERAGED_BUFFERS = ("running_mean", "running_var")
 
 
 class EMA(Trick):
-    """Half of the average is younger than `half_life_images`, or than `ramp_up` times the images seen if that is less.
+    """The half-life is `half_life_images`, or `ramp_up` times the images seen if that is less.
 
-    Batch-norm statistics are averaged as the weights are; other buffers, such as the vectors of spectral norm, belong to the present
-    weights and are copied. Of several steps in one iteration the first is averaged. Training is not touched.
+    Batch-norm statistics are averaged like weights. Other buffers, such as the vectors of spectral
+    norm, belong to the present weights and are copied. If G has several steps in an iteration, the
+    first one is averaged. Training is not affected.
     """
 
     def __init__(self, *, half_life_images: Annotated[float, Gt(0)], ramp_up: Annotated[float, Gt(0)]) -> None:
@@ -35,12 +37,11 @@ class EMA(Trick):
         self.register_buffer("updated_at", torch.tensor(0))
 
     def ready(self, generator: nn.Module, discriminator: nn.Module) -> None:
-        """The average begins as a copy."""
+        """The average starts as a copy."""
         self.generator = copy.deepcopy(generator).requires_grad_(False)
         self._pairs = None
 
     def begin(self, images_seen: int, numbers: Mapping[str, Tensor]) -> None:
-        """Note where the game stands."""
         self.images_seen.fill_(images_seen)
 
     @torch.no_grad()
@@ -48,9 +49,9 @@ class EMA(Trick):
         """Move the average by the images seen since the generator's last step."""
         half_life = torch.minimum(self.images_seen * self.ramp_up, self.half_life_images)
         elapsed = (self.images_seen - self.updated_at).float()
-        # Before any image has been seen there is nothing worth keeping.
+        # Before any image has been seen, take the present weights.
         decay = torch.where(half_life > 0, 0.5 ** (elapsed / half_life), 0.0)
-        if self._pairs is None:  # not before now, when both are where they will stay
+        if self._pairs is None:  # only now are both on their final device
             self._pairs = _averaged(self.generator), _averaged(generator), _copied(self.generator), _copied(generator)
         averages, present, copies, originals = self._pairs
         torch._foreach_mul_(averages, decay)
@@ -60,7 +61,6 @@ class EMA(Trick):
         self.updated_at.copy_(self.images_seen)
 
     def sampler(self, generator: nn.Module) -> nn.Module:
-        """The average."""
         return self.generator
 
 

@@ -1,4 +1,7 @@
-"""Feature matching (Salimans et al., 2016, arXiv:1606.03498, section 3.1): G is to meet the mean of D's features on real images."""
+"""Feature matching (Salimans et al., 2016, arXiv:1606.03498, section 3.1).
+
+The mean of D's features on fakes should match that on real images.
+"""
 
 from typing import Annotated
 
@@ -11,7 +14,10 @@ from twoplayer.tricks.base import Trick
 
 
 class FeatureMatching(Trick):
-    """`weight` times the squared distance of the mean features of both sides, in the place of G's cost, as in the paper, or added to it."""
+    """`weight` times the squared distance between the mean features of both sides.
+
+    It replaces G's cost, as in the paper, or is added to it.
+    """
 
     needs_real = True
 
@@ -22,10 +28,9 @@ class FeatureMatching(Trick):
         self.weight: Tensor
 
     def generator_cost(self, cost: Tensor, real: Side | None, fake: Side) -> Tensor:
-        """Nothing of the adversarial cost, where it is replaced."""
-        return 0 * fake.logits.mean() if self.replace else cost  # not of the cost, which may be infinite
+        """Zero where the adversarial cost is replaced."""
+        return 0 * fake.logits.mean() if self.replace else cost  # not 0 * cost, which may be infinite
 
     def generator_penalty(self, real: Side | None, fake: Side, judge: Judge) -> Tensor:
-        """The distance."""
         assert real is not None
         return self.weight * (real.features.flatten(1).mean(0) - fake.features.flatten(1).mean(0)).square().sum()

@@ -1,4 +1,7 @@
-"""Dropout in G, in sampling too (Isola et al., 2017, arXiv:1611.07004; tip 17 of "How to train a GAN"): noise of another kind than latents."""
+"""Dropout in G, in sampling too (Isola et al., 2017, arXiv:1611.07004).
+
+Tip 17 of "How to train a GAN": another source of noise than latents.
+"""
 
 from typing import Annotated
 
@@ -11,24 +14,22 @@ from twoplayer.tricks.inserted import after_hidden_layers
 
 
 class GeneratorDropout(Trick):
-    """A `share` of the numbers behind every hidden layer of G is switched off, always."""
+    """Zeroes a `share` of the outputs of every hidden layer of G, in sampling too."""
 
     def __init__(self, *, share: Annotated[float, Gt(0), Lt(1)]) -> None:
         super().__init__()
         self.share = share
 
     def wrap(self, generator: nn.Module, discriminator: nn.Module) -> None:
-        """Behind each layer but the last."""
         after_hidden_layers(generator, lambda: Dropout(self.share), "generator_dropout")
 
 
 class Dropout(nn.Module):
-    """Dropout that does not end with training."""
+    """Dropout that stays active in evaluation mode."""
 
     def __init__(self, share: float) -> None:
         super().__init__()
         self.share = share
 
     def forward(self, values: Tensor) -> Tensor:
-        """Values of any shape."""
         return dropout(values, self.share, training=True)

@@ -1,4 +1,7 @@
-"""Gaussian noise behind every hidden layer of G (Zhao, Mathieu and LeCun, 2017, arXiv:1609.03126; tip 13 of "How to train a GAN")."""
+"""Gaussian noise after every hidden layer of G.
+
+Zhao, Mathieu and LeCun (2017, arXiv:1609.03126); tip 13 of "How to train a GAN".
+"""
 
 from typing import Annotated
 
@@ -11,24 +14,22 @@ from twoplayer.tricks.inserted import after_hidden_layers
 
 
 class GeneratorNoise(Trick):
-    """Of standard deviation `sigma`, in training; samples are drawn without it."""
+    """Noise of standard deviation `sigma`, in training; samples are drawn without it."""
 
     def __init__(self, *, sigma: Annotated[float, Gt(0)]) -> None:
         super().__init__()
         self.sigma = sigma
 
     def wrap(self, generator: nn.Module, discriminator: nn.Module) -> None:
-        """Behind each layer but the last."""
         after_hidden_layers(generator, lambda: Noise(self.sigma), "generator_noise")
 
 
 class Noise(nn.Module):
-    """Adds noise while training."""
+    """Adds noise in training mode."""
 
     def __init__(self, sigma: float) -> None:
         super().__init__()
         self.sigma = sigma
 
     def forward(self, values: Tensor) -> Tensor:
-        """Values of any shape."""
         return values + self.sigma * torch.randn_like(values) if self.training else values

@@ -8,12 +8,11 @@ from twoplayer.tricks.base import Costs, Trick, Turns
 
 
 class GeneratorSteps(Trick):
-    """G's turn has `steps` updates."""
+    """`steps` updates of G where it would have one."""
 
     def __init__(self, *, steps: Annotated[int, Ge(1)]) -> None:
         super().__init__()
         self.steps = steps
 
     def turns(self, iteration: int, turns: Turns, costs: Costs | None) -> Turns:
-        """`steps` updates where G would have one."""
         return turns._replace(generator=turns.generator * self.steps)

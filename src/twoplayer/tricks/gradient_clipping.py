@@ -1,4 +1,4 @@
-"""Gradient clipping: the gradient of a player is shortened to a largest norm (Pascanu, Mikolov and Bengio, 2013, arXiv:1211.5063)."""
+"""Gradient clipping by norm (Pascanu, Mikolov and Bengio, 2013, arXiv:1211.5063)."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -13,14 +13,13 @@ Norm = Annotated[float, Gt(0)] | None
 
 
 class GradientClipping(Trick):
-    """The largest norm of each player's whole gradient; None for no limit."""
+    """Limits the norm of each player's whole gradient; None means no limit."""
 
     def __init__(self, *, generator: Norm, discriminator: Norm) -> None:
         super().__init__()
         self.limits: dict[Player, float | None] = {"generator": generator, "discriminator": discriminator}
 
     def gradients(self, player: Player, parameters: Sequence[nn.Parameter]) -> None:
-        """Shorten, where it is too long."""
         limit = self.limits[player]
         if limit is not None:
             clip_grad_norm_(parameters, limit)

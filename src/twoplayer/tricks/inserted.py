@@ -1,4 +1,4 @@
-"""Modules put into a player whose family knows nothing of them."""
+"""Inserts modules into the players of any model."""
 
 from collections.abc import Callable
 
@@ -10,9 +10,9 @@ LAYERS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 
 
 def after_hidden_layers(player: nn.Module, make: Callable[[], nn.Module], trick: str) -> None:
-    """Put a new module behind every layer that has a weight matrix, but for those of `player.output`.
+    """Add a new module after every layer with a weight matrix, except in `player.output`.
 
-    Raises ConfigurationError, in the name of `trick`, where the player has no `output`.
+    Raises ConfigurationError, which names `trick`, if the player has no `output`.
     """
     last = set(_output(player, trick).modules())
     found = [place.rpartition(".") for place, child in player.named_modules() if isinstance(child, LAYERS) and child not in last]
@@ -22,9 +22,11 @@ def after_hidden_layers(player: nn.Module, make: Callable[[], nn.Module], trick:
 
 
 def before_output(discriminator: nn.Module, make: Callable[[int], nn.Module], num: int, trick: str) -> None:
-    """Give D's last layer `num` more features, which `make(number of features)` adds to those it gets, (N, F) to (N, F + num).
+    """Add `num` features to the input of D's last layer.
 
-    Raises ConfigurationError, in the name of `trick`, where D's `output` is no linear layer.
+    `make(F)` returns a module that maps features (N, F) to (N, F + num).
+
+    Raises ConfigurationError, which names `trick`, if D's `output` does not end in a linear layer.
     """
     output = _output(discriminator, trick)
     layers = list(output) if isinstance(output, nn.Sequential) else [output]
@@ -42,7 +44,7 @@ def _output(player: nn.Module, trick: str) -> nn.Module:
     output = getattr(player, "output", None)
     if not isinstance(output, nn.Module):
         raise ConfigurationError(
-            f"trick={trick}: {_name(player)} has no module `output`, its last layer, which this trick has to know; "
+            f"trick={trick}: {_name(player)} has no module `output`, its last layer, which this trick needs; "
             "leave the trick out, or choose another model"
         )
     return output

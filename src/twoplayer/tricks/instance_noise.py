@@ -1,5 +1,7 @@
-"""Instance noise (Sønderby et al., 2017, arXiv:1610.04490; Arjovsky and Bottou, 2017, arXiv:1701.04862): D sees everything
-through Gaussian noise that fades, so that real and fake overlap while G is still far away.
+"""Instance noise (Sønderby et al., 2017, arXiv:1610.04490).
+
+D sees all images through Gaussian noise that fades, so that real and fake overlap while G is still
+poor (also Arjovsky and Bottou, 2017, arXiv:1701.04862).
 """
 
 from collections.abc import Mapping
@@ -13,7 +15,7 @@ from twoplayer.tricks.base import Trick
 
 
 class InstanceNoise(Trick):
-    """Noise of standard deviation `sigma` at the start, and linearly less until it is gone after `fade_images` real images."""
+    """The standard deviation falls linearly from `sigma` to 0 over `fade_images` real images."""
 
     def __init__(self, *, sigma: Annotated[float, Gt(0)], fade_images: Annotated[int, Gt(0)]) -> None:
         super().__init__()
@@ -22,13 +24,10 @@ class InstanceNoise(Trick):
         self.sigma: Tensor
 
     def begin(self, images_seen: int, numbers: Mapping[str, Tensor]) -> None:
-        """The noise of this iteration."""
         self.sigma.fill_(self.start * max(0.0, 1 - images_seen / self.fade_images))
 
     def view(self, images: Tensor) -> Tensor:
-        """The images with noise."""
         return images + self.sigma * torch.randn_like(images)
 
     def report(self) -> dict[str, Tensor]:
-        """The standard deviation."""
         return {"sigma": self.sigma}

@@ -1,4 +1,4 @@
-"""Now and then D is told the wrong label (tip 6 of "How to train a GAN")."""
+"""Occasional wrong labels for D (tip 6 of "How to train a GAN")."""
 
 from typing import Annotated
 
@@ -11,9 +11,12 @@ from twoplayer.tricks.base import Trick, refuse_without_soft_labels
 
 
 class LabelFlipping(Trick):
-    """In D's update a random `share` of each side's labels are those of the other side, as other tricks have softened them."""
+    """In D's update, replaces a random `share` of each side's labels by the other side's.
 
-    order = 1  # after all that soften labels
+    These are the labels as other tricks have softened them.
+    """
+
+    order = 1  # after all tricks that soften labels
 
     def __init__(self, *, share: Annotated[float, Gt(0), Le(0.5)]) -> None:
         super().__init__()
@@ -21,11 +24,10 @@ class LabelFlipping(Trick):
 
     @staticmethod
     def refuse(config: DictConfig) -> None:
-        """Losses to which another label means nothing."""
         refuse_without_soft_labels("label_flipping", config)
 
     def targets(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-        """Each label by itself; both sides have as many."""
+        """Each label flips independently; both sides have equally many."""
         return self._flip(real, fake), self._flip(fake, real)
 
     def _flip(self, labels: Tensor, others: Tensor) -> Tensor:

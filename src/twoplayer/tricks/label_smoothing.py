@@ -1,4 +1,7 @@
-"""One-sided label smoothing (Salimans et al., 2016, arXiv:1606.03498, section 3.4): real is a little less than 1, fake stays 0."""
+"""One-sided label smoothing (Salimans et al., 2016, arXiv:1606.03498, section 3.4).
+
+The real label is slightly below 1; the fake label stays 0.
+"""
 
 from typing import Annotated
 
@@ -18,9 +21,7 @@ class LabelSmoothing(Trick):
 
     @staticmethod
     def refuse(config: DictConfig) -> None:
-        """Losses to which a soft label means nothing."""
         refuse_without_soft_labels("label_smoothing", config)
 
     def targets(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-        """The real label, lowered."""
         return real * self.real_label, fake

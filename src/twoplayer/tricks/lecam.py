@@ -1,4 +1,7 @@
-"""LeCam regularization (Tseng et al., 2021, arXiv:2104.03310): D's output on one side is drawn to its running mean on the other."""
+"""LeCam regularization (Tseng et al., 2021, arXiv:2104.03310).
+
+D's output on each side is pulled to its running mean on the other side.
+"""
 
 from typing import Annotated
 
@@ -13,9 +16,10 @@ from twoplayer.tricks.base import Trick, refuse_vectors
 
 
 class LeCam(Trick):
-    """`weight` times the mean squared distances of D(x) from the mean D(G(z)) and of D(G(z)) from the mean D(x), both averaged with `decay`.
+    """`weight` times the mean squared distances of D(x) to mean D(G(z)) and D(G(z)) to mean D(x).
 
-    The averages are corrected for their start at zero, as Adam's are; the first update, which has none, has no penalty.
+    The means are running means with `decay`, corrected for their start at zero, as Adam's are. The
+    first update has no running means yet and so no penalty.
     """
 
     def __init__(
@@ -32,21 +36,17 @@ class LeCam(Trick):
 
     @staticmethod
     def refuse(config: DictConfig) -> None:
-        """Losses for which D gives vectors, whose mean is no anchor for an output."""
-        refuse_vectors("lecam", config, "and no output to draw to a mean")
+        refuse_vectors("lecam", config, "but this trick needs one number per image")
 
     def penalty(self, real: Side, fake: Side, judge: Judge) -> Tensor:
-        """Both sides."""
         on_real, on_fake = self.averages / self.known.clamp_min(1e-12)
         distances = (real.logits - on_fake).square().mean() + (fake.logits - on_real).square().mean()
         return self.weight * (self.known > 0).squeeze() * distances
 
     def after_discriminator(self, discriminator: nn.Module, real: Side, fake: Side) -> None:
-        """Move the averages."""
         self.averages.lerp_(ranks.mean(torch.stack([real.logits.mean(), fake.logits.mean()])), 1 - self.decay)
         self.known.lerp_(torch.ones_like(self.known), 1 - self.decay)
 
     def report(self) -> dict[str, Tensor]:
-        """Both averages."""
         on_real, on_fake = self.averages / self.known.clamp_min(1e-12)
         return {"real": on_real, "fake": on_fake}

@@ -1,4 +1,7 @@
-"""Minibatch discrimination (Salimans et al., 2016, arXiv:1606.03498, section 3.2): D sees how near an image is to the others of its batch."""
+"""Minibatch discrimination (Salimans et al., 2016, arXiv:1606.03498, section 3.2).
+
+D sees how close an image is to the others of its batch.
+"""
 
 from typing import Annotated
 
@@ -15,7 +18,10 @@ from twoplayer.tricks.inserted import before_output
 
 
 class MinibatchDiscrimination(Trick):
-    """`num` features more for D's last layer, each from comparing `size` numbers of an image with those of the others."""
+    """`num` more features for D's last layer.
+
+    Each compares `size` numbers of an image with those of the other images.
+    """
 
     def __init__(self, *, num: Annotated[int, Ge(1)], size: Annotated[int, Ge(1)]) -> None:
         super().__init__()
@@ -23,16 +29,14 @@ class MinibatchDiscrimination(Trick):
 
     @staticmethod
     def refuse(config: DictConfig) -> None:
-        """An autoencoder, which has no last layer to widen."""
         refuse_autoencoder("minibatch_discrimination", config)
 
     def build(self, model: Model, loss: Loss) -> None:
-        """Before D's last layer."""
         before_output(model.discriminator, lambda features: Closeness(features, self.num, self.size), self.num, "minibatch_discrimination")
 
 
 class Closeness(nn.Module):
-    """Adds to the features (N, F) of each image `num` sums, over the others, of exp(-L1 distance) of `size` numbers."""
+    """Adds `num` features: sums, over the other images, of exp(-L1 distance) of `size` numbers."""
 
     def __init__(self, features: int, num: int, size: int) -> None:
         super().__init__()
@@ -47,8 +51,8 @@ class Closeness(nn.Module):
 
 
 def refuse_autoencoder(trick: str, config: DictConfig) -> None:
-    """Refuse a trick that widens D's last layer where D is an autoencoder."""
+    """Refuse an autoencoder as D, for a trick that widens D's last layer."""
     if OmegaConf.select(config, "model.discriminator.autoencoder"):
         raise ConfigurationError(
-            f"trick={trick}: it does not go with model.discriminator.autoencoder=true, which has no last layer; leave one out"
+            f"trick={trick}: it does not work with model.discriminator.autoencoder=true, which has no linear last layer; leave one of them out"
         )

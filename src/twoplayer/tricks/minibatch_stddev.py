@@ -1,4 +1,7 @@
-"""Minibatch standard deviation (Karras et al., 2018, arXiv:1710.10196): D sees how much the images of a batch differ."""
+"""Minibatch standard deviation (Karras et al., 2018, arXiv:1710.10196).
+
+D sees how much the images of a batch differ.
+"""
 
 import torch
 from omegaconf import DictConfig
@@ -12,15 +15,16 @@ from twoplayer.tricks.minibatch_discrimination import refuse_autoencoder
 
 
 class MinibatchStddev(Trick):
-    """One feature more for D's last layer: the standard deviation of each feature over the batch, averaged over features."""
+    """One more feature for D's last layer.
+
+    It is the standard deviation of each feature over the batch, averaged over features.
+    """
 
     @staticmethod
     def refuse(config: DictConfig) -> None:
-        """An autoencoder, which has no last layer to widen."""
         refuse_autoencoder("minibatch_stddev", config)
 
     def build(self, model: Model, loss: Loss) -> None:
-        """Before D's last layer."""
         before_output(model.discriminator, lambda features: Spread(), 1, "minibatch_stddev")
 
 

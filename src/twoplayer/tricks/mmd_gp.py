@@ -1,7 +1,10 @@
-"""The gradient penalty of MMD GAN (Bińkowski et al., 2018, arXiv:1801.01401): that of WGAN-GP, on the witness between two sets."""
+"""The gradient penalty of MMD GAN (Bińkowski et al., 2018, arXiv:1801.01401).
+
+It is that of WGAN-GP, applied to the witness function between two sets of vectors.
+"""
 
 from twoplayer.tricks.wgan_gp import WGANGP
 
 
 class MMDGP(WGANGP):
-    """The same term; its authors give it a tenth of the weight that WGAN-GP's give it."""
+    """The term of WGAN-GP; its authors give it a tenth of WGAN-GP's weight."""

@@ -1,4 +1,7 @@
-"""Now and then a player meets its opponent as it was some time ago (tip 8 of "How to train a GAN"; after fictitious play)."""
+"""Some updates against an old copy of the opponent (tip 8 of "How to train a GAN").
+
+The idea follows fictitious play.
+"""
 
 import copy
 from collections.abc import Iterator
@@ -13,8 +16,10 @@ from twoplayer.tricks.base import Player, Trick
 
 
 class OldOpponents(Trick):
-    """In every `every_iterations`-th iteration both players are updated against the other as it was when a copy was last taken, which happens
-    every `age` iterations. What the old one would learn about the batch, such as running statistics, is forgotten.
+    """In every `every_iterations`-th iteration each player trains against an old copy of the other.
+
+    The copies are renewed every `age` iterations. What an update changes in an old copy, such as
+    running statistics, is discarded.
     """
 
     def __init__(self, *, every_iterations: Annotated[int, Ge(2)], age: Annotated[int, Ge(1)]) -> None:
@@ -25,13 +30,11 @@ class OldOpponents(Trick):
         self._present: dict[Player, nn.Module] = {}
 
     def ready(self, generator: nn.Module, discriminator: nn.Module) -> None:
-        """The first copies."""
         self._present = {"generator": generator, "discriminator": discriminator}
         self.generator = copy.deepcopy(generator).requires_grad_(False)
         self.discriminator = copy.deepcopy(discriminator).requires_grad_(False)
 
     def opponent(self, player: Player, iteration: int) -> AbstractContextManager[None]:
-        """The old one in its place, where it is time; a new copy, where it is time for that."""
         old, present = _tensors(self.get_submodule(player)), _tensors(self._present[player])
         if iteration % self.age == 0:
             _copy(present, old)

@@ -1,4 +1,7 @@
-"""PacGAN (Lin et al., 2018, arXiv:1712.04086): D judges several images at once, all real or all fake, and sees when they are too alike."""
+"""PacGAN (Lin et al., 2018, arXiv:1712.04086): D judges packs of images, all real or all fake.
+
+So it sees when fakes are too similar.
+"""
 
 from typing import Annotated
 
@@ -11,9 +14,9 @@ from twoplayer.tricks.base import Trick
 
 
 class Packing(Trick):
-    """`size` images are stacked along their channels, so that D gives one logit for each pack."""
+    """Stacks `size` images along their channels; D gives one logit per pack."""
 
-    order = 1  # D packs what it sees: other changes of its view are made to each image
+    order = 1  # after all tricks that change each image
 
     def __init__(self, *, size: Annotated[int, Ge(2), Le(4)]) -> None:
         super().__init__()
@@ -21,7 +24,7 @@ class Packing(Trick):
 
     @staticmethod
     def refuse(config: DictConfig) -> None:
-        """Batches that do not divide, and labels that would not know which image they are of."""
+        """Refuse batches that do not divide into packs."""
         size, batch_size = config.trick.packing.size, config.data.batch_size
         ranks = config.trainer.devices * config.trainer.num_nodes
         if batch_size // ranks % size:

@@ -1,4 +1,4 @@
-"""D learns alone at first, against the untrained G."""
+"""D trains alone at first, against the untrained G."""
 
 from collections.abc import Mapping
 from typing import Annotated
@@ -10,7 +10,7 @@ from twoplayer.tricks.base import Costs, Trick, Turns
 
 
 class PretrainDiscriminator(Trick):
-    """G has no turn until `images` real images have been seen."""
+    """G is not updated until `images` real images have been seen."""
 
     def __init__(self, *, images: Annotated[int, Gt(0)]) -> None:
         super().__init__()
@@ -18,9 +18,7 @@ class PretrainDiscriminator(Trick):
         self.images_seen = 0
 
     def begin(self, images_seen: int, numbers: Mapping[str, Tensor]) -> None:
-        """Note where the game stands."""
         self.images_seen = images_seen
 
     def turns(self, iteration: int, turns: Turns, costs: Costs | None) -> Turns:
-        """G waits."""
         return turns if self.images_seen >= self.images else turns._replace(generator=0)

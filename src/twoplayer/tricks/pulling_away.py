@@ -1,4 +1,7 @@
-"""The pulling-away term of EBGAN (Zhao, Mathieu and LeCun, 2017, arXiv:1609.03126, section 2.4): fakes are to differ in D's features."""
+"""The pulling-away term of EBGAN (Zhao, Mathieu and LeCun, 2017, arXiv:1609.03126, section 2.4).
+
+Fakes should differ in D's features.
+"""
 
 from typing import Annotated
 
@@ -12,7 +15,7 @@ from twoplayer.tricks.base import Trick
 
 
 class PullingAway(Trick):
-    """`weight` times the mean squared cosine between the features of two fakes, in G's cost."""
+    """`weight` times the mean squared cosine between the features of fakes, over all pairs."""
 
     def __init__(self, *, weight: Annotated[float, Gt(0)], every_updates: Annotated[int, Ge(1)]) -> None:
         super().__init__()
@@ -21,7 +24,6 @@ class PullingAway(Trick):
         self.weight: Tensor
 
     def generator_penalty(self, real: Side | None, fake: Side, judge: Judge) -> Tensor:
-        """Over all pairs."""
         directions = normalize(fake.features.flatten(1), dim=1)
         cosines = directions @ directions.T
         num = len(cosines)

@@ -1,4 +1,7 @@
-"""R1 (Mescheder, Geiger and Nowozin, 2018, arXiv:1801.04406): D is to be flat at real images, which makes the game converge."""
+"""R1 (Mescheder, Geiger and Nowozin, 2018, arXiv:1801.04406).
+
+A penalty on D's slope at real images, which makes the game converge.
+"""
 
 from typing import Annotated
 
@@ -12,7 +15,10 @@ from twoplayer.tricks.slopes import squared_slope
 
 
 class R1(Trick):
-    """`weight` / 2 times the mean squared slope of D at real images, in every `every_updates`-th update (lazily, as in StyleGAN2)."""
+    """`weight` / 2 times the mean squared slope of D at real images.
+
+    It is computed lazily, in every `every_updates`-th update, as in StyleGAN2.
+    """
 
     slopes = frozenset({"real"})
     bounds_slope = True
@@ -24,5 +30,4 @@ class R1(Trick):
         self.weight: Tensor
 
     def penalty(self, real: Side, fake: Side, judge: Judge) -> Tensor:
-        """The mean over real images."""
         return self.weight / 2 * squared_slope(real.logits, real.images).mean()

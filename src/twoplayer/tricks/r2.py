@@ -1,4 +1,7 @@
-"""R2 (Mescheder, Geiger and Nowozin, 2018, arXiv:1801.04406): as R1, at fakes; R3GAN (Huang et al., 2024, arXiv:2501.05441) needs both."""
+"""R2 (Mescheder, Geiger and Nowozin, 2018, arXiv:1801.04406).
+
+R1 at fakes. R3GAN (Huang et al., 2024, arXiv:2501.05441) needs both.
+"""
 
 from typing import Annotated
 
@@ -12,7 +15,10 @@ from twoplayer.tricks.slopes import squared_slope
 
 
 class R2(Trick):
-    """`weight` / 2 times the mean squared slope of D at fakes, in every `every_updates`-th update."""
+    """`weight` / 2 times the mean squared slope of D at fakes.
+
+    It is computed lazily, in every `every_updates`-th update, as in StyleGAN2.
+    """
 
     slopes = frozenset({"fake"})
     bounds_slope = True
@@ -24,5 +30,4 @@ class R2(Trick):
         self.weight: Tensor
 
     def penalty(self, real: Side, fake: Side, judge: Judge) -> Tensor:
-        """The mean over fakes."""
         return self.weight / 2 * squared_slope(fake.logits, fake.images).mean()

@@ -1,4 +1,7 @@
-"""Past fakes are shown to D again (Shrivastava et al., 2017, arXiv:1612.07828; tip 8 of "How to train a GAN")."""
+"""Past fakes in D's updates (Shrivastava et al., 2017, arXiv:1612.07828).
+
+Tip 8 of "How to train a GAN".
+"""
 
 from typing import Annotated, ClassVar
 
@@ -13,10 +16,10 @@ from twoplayer.tricks.base import Trick
 
 
 class Replay(Trick):
-    """A `share` of D's fakes are old ones, drawn from the newest `capacity` that were kept; as many of the new ones are kept instead.
+    """A `share` of D's fakes are drawn from the newest `capacity` stored ones.
 
-    D judges the old and the new fakes in batches of their own: batch normalization of both together would differ from that of G's update,
-    which has new ones alone.
+    As many new fakes are stored instead. D judges old and new fakes in separate batches: batch
+    normalization of both together would differ from that of G's update, which has only new ones.
     """
 
     per_rank: ClassVar[frozenset[str]] = frozenset({"images", "labels", "kept"})
@@ -33,21 +36,21 @@ class Replay(Trick):
         self.share, self.capacity = share, capacity
         self.register_buffer("images", torch.zeros(capacity, channels, image_size, image_size))
         self.register_buffer("labels", torch.zeros(capacity, dtype=torch.int64))
-        self.register_buffer("kept", torch.tensor(0))  # so far; they lie in a ring
+        self.register_buffer("kept", torch.tensor(0))  # number so far; the store is a ring buffer
         self.images: Tensor
         self.labels: Tensor
         self.kept: Tensor
 
     @staticmethod
     def refuse(config: DictConfig) -> None:
-        """Packs of old and new fakes together, which would be in neither batch, and a single fake, which cannot be normalized."""
+        """Refuse packs of old and new fakes, and single fakes, which cannot be normalized."""
         settings, packing = config.trick.replay, config.trick.get("packing")
         num_fakes = config.data.batch_size // (config.trainer.devices * config.trainer.num_nodes)
         num = _num_old(settings.share, settings.capacity, num_fakes)
         if 1 in (num, num_fakes - num) and OmegaConf.select(config, "model.discriminator.normalization") == "batch":
             raise ConfigurationError(
-                f"trick.replay.share={settings.share}: of {num_fakes} fakes {num} would be old, and one alone cannot be normalized; "
-                "choose a share that leaves two or more of each"
+                f"trick.replay.share={settings.share}: {num} of {num_fakes} fakes would be old, and batch normalization needs two or more of old and of new; "
+                "choose another share"
             )
         if packing and num % packing.size:
             raise ConfigurationError(
@@ -56,7 +59,7 @@ class Replay(Trick):
             )
 
     def replay(self, fake: Example) -> Example:
-        """Old ones at the front of the batch, and new ones into the store."""
+        """Old fakes replace the first of the batch, which are stored."""
         num = _num_old(self.share, self.capacity, len(fake.images))
         held = self.kept.clamp(max=self.capacity)
         chosen = (torch.rand(num, device=fake.images.device) * held).long()

@@ -1,5 +1,7 @@
-"""Learning rates, Adam's betas, the weights of penalties and EMA's half-life along a curve, together as in R3GAN
-(Huang et al., 2024, arXiv:2501.05441); the cosine is that of Loshchilov and Hutter (2017, arXiv:1608.03983).
+"""Schedules of learning rates, Adam's betas, penalty weights and EMA's half-life.
+
+R3GAN changes them together (Huang et al., 2024, arXiv:2501.05441). The cosine is that of Loshchilov
+and Hutter (2017, arXiv:1608.03983).
 """
 
 import math
@@ -21,7 +23,10 @@ OPTIMIZER_NUMBERS = ("lr", "beta1", "beta2")
 
 
 class Schedule(Trick):
-    """From `begin_images` to `end_images`, in real images seen, each number named in `to` goes from its first value to the one given there."""
+    """Changes each number in `to` from its first value to the value given there.
+
+    It starts at `begin_images` and ends at `end_images`, in real images seen.
+    """
 
     def __init__(
         self, *, shape: Shape, begin_images: Annotated[int, Ge(0)], end_images: Annotated[int, Gt(0)], to: Mapping[str, Any]
@@ -33,7 +38,7 @@ class Schedule(Trick):
 
     @staticmethod
     def refuse(config: DictConfig) -> None:
-        """Names that nothing can be changed by, values that are no numbers, and a curve that ends before it begins."""
+        """Refuse unknown names, invalid values, and an end that is not after the beginning."""
         node = config.trick.schedule
         known = _numbers(config)
         for name, value in leaves(node.to):
@@ -45,32 +50,30 @@ class Schedule(Trick):
                 raise ConfigurationError(f"trick.schedule.to.{name}={value}: must be less than 1")
         if node.begin_images >= node.end_images:
             raise ConfigurationError(
-                f"trick.schedule.begin_images={node.begin_images}: must be less than trick.schedule.end_images={node.end_images}, which is budget.images where it is not set"
+                f"trick.schedule.begin_images={node.begin_images}: must be less than trick.schedule.end_images={node.end_images}, which is budget.images by default"
             )
 
     def begin(self, images_seen: int, numbers: Mapping[str, Tensor]) -> None:
-        """Put every number where it belongs by now."""
         share = self._share(images_seen)
         for name, last in self._last.items():
             first = self._first.setdefault(name, float(numbers[name]))
             numbers[name].fill_(first + share * (last - first))
 
     def get_extra_state(self) -> dict[str, float]:
-        """What the numbers were at first, which a checkpoint shows no more."""
+        """The first values, which cannot be read from a checkpoint's current values."""
         return self._first
 
     def set_extra_state(self, state: dict[str, float]) -> None:
-        """Continue from a checkpoint."""
         self._first = state
 
     def _share(self, images_seen: int) -> float:
-        """Of the way, by now."""
+        """The share of the change that is done, from 0 to 1."""
         passed = min(max((images_seen - self._begin) / (self._end - self._begin), 0.0), 1.0)
         return {"constant": 0.0, "linear": passed, "cosine": (1 - math.cos(math.pi * passed)) / 2}[self.shape]
 
 
 def _numbers(config: DictConfig) -> list[str]:
-    """The numbers that can be changed in a game of this configuration."""
+    """The names of the numbers that a schedule may change with this configuration."""
     optimizers = [
         f"optimizer.{player}.{name}"
         for player in ("generator", "discriminator")

@@ -1,4 +1,4 @@
-"""How steep a critic is at some images: what gradient penalties are made of."""
+"""The slopes of a critic at images, from which gradient penalties are computed."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,7 @@ from twoplayer.models.base import Side
 
 
 def slopes(critic: Tensor, images: Tensor) -> Tensor:
-    """The gradient of each critic value by all that it saw, flattened: (len(critic), -1), itself differentiable.
+    """The differentiable gradient of each critic value by its images: (len(critic), -1).
 
     `critic` (N) comes from `images` (N, ...), or from packs of them, which then share a row.
     """
@@ -21,7 +21,10 @@ def squared_slope(critic: Tensor, images: Tensor) -> Tensor:
 
 
 def one_per_logit(side: Side) -> Tensor:
-    """Uniform random numbers in [0, 1), one for all images that a logit is of, shaped to be multiplied with the images: (N, 1, ...)."""
+    """Uniform random numbers in [0, 1), shaped (N, 1, ...) to multiply the side's images.
+
+    All images of one logit get the same number.
+    """
     num_packed = len(side.images) // len(side.logits)
     shares = torch.rand(len(side.logits), *[1] * (side.images.ndim - 1), device=side.images.device)
     return shares.repeat_interleave(num_packed, 0)

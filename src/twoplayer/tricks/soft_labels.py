@@ -1,4 +1,7 @@
-"""Soft and noisy labels (tip 6 of "How to train a GAN"; soft ones after Salimans et al., 2016, arXiv:1606.03498)."""
+"""Soft and noisy labels (tip 6 of "How to train a GAN").
+
+Soft labels are from Salimans et al. (2016, arXiv:1606.03498).
+"""
 
 from typing import Annotated
 
@@ -13,7 +16,10 @@ Range = Annotated[list[Annotated[float, Ge(0), Le(2)]], Len(2, 2)]
 
 
 class SoftLabels(Trick):
-    """Each image's label is drawn anew from a range: those of real images are multiplied by it, those of fakes moved up by it."""
+    """Draws a number for each image from the range of its side.
+
+    The labels of real images are multiplied by it; it is added to the labels of fakes.
+    """
 
     def __init__(self, *, real: Range, fake: Range) -> None:
         super().__init__()
@@ -21,9 +27,7 @@ class SoftLabels(Trick):
 
     @staticmethod
     def refuse(config: DictConfig) -> None:
-        """Losses to which a soft label means nothing."""
         refuse_without_soft_labels("soft_labels", config)
 
     def targets(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-        """Drawn for D's update."""
         return real * torch.empty_like(real).uniform_(*self.real), fake + torch.empty_like(fake).uniform_(*self.fake)

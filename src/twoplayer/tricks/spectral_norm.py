@@ -1,4 +1,7 @@
-"""Spectral normalization (Miyato et al., 2018, arXiv:1802.05957): each layer of D stretches no vector by more than 1."""
+"""Spectral normalization (Miyato et al., 2018, arXiv:1802.05957).
+
+Each layer of D stretches no vector by more than 1.
+"""
 
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
@@ -7,12 +10,14 @@ from twoplayer.tricks.base import Trick
 
 
 class SpectralNorm(Trick):
-    """The weights of D's linear layers and convolutions are divided by their largest singular value, one power iteration per pass."""
+    """Divides the weights of D's linear and convolutional layers by their largest singular value.
+
+    It takes one power iteration per forward pass.
+    """
 
     bounds_slope = True
 
     def wrap(self, generator: nn.Module, discriminator: nn.Module) -> None:
-        """Every layer that has a weight matrix."""
         for module in list(discriminator.modules()):
             if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
                 spectral_norm(module)

@@ -1,4 +1,7 @@
-"""Top-k training (Sinha et al., 2020, arXiv:2002.06224): G learns from the fakes that D holds for the best alone."""
+"""Top-k training (Sinha et al., 2020, arXiv:2002.06224).
+
+G learns only from the fakes that D rates best.
+"""
 
 from collections.abc import Mapping
 from typing import Annotated
@@ -12,8 +15,10 @@ from twoplayer.tricks.base import Trick, refuse_vectors
 
 
 class TopK(Trick):
-    """The best share of a batch has weights that add up to its number, the others 0. The share is 1 at first, and multiplied by `decay`
-    every `fade_images` real images, down to `least`.
+    """Gives all weight to the best share of a batch; the weights still sum to the number of logits.
+
+    The share is 1 at first and is multiplied by `decay` every `fade_images` real images, down to
+    `least`.
     """
 
     def __init__(
@@ -26,19 +31,15 @@ class TopK(Trick):
 
     @staticmethod
     def refuse(config: DictConfig) -> None:
-        """Losses for which D gives vectors, of which none is best."""
         refuse_vectors("top_k", config, "which cannot be ranked")
 
     def begin(self, images_seen: int, numbers: Mapping[str, Tensor]) -> None:
-        """The share of this iteration."""
         self.share.fill_(max(self.least, self.decay ** (images_seen / self.fade_images)))
 
     def weights(self, logits: Tensor, weights: Tensor) -> Tensor:
-        """By rank."""
         ranking = logits.detach().argsort(descending=True).argsort()
         kept = weights * (ranking < (self.share * len(logits)).round().clamp_min(1))
         return kept * len(logits) / kept.sum()
 
     def report(self) -> dict[str, Tensor]:
-        """The share."""
         return {"share": self.share}

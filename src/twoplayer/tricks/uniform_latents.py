@@ -1,4 +1,7 @@
-"""Latents from a cube, the prior of the first GANs; "How to train a GAN" counsels against it (tip 3)."""
+"""Latents uniform in a cube, the prior of the first GANs.
+
+Tip 3 of "How to train a GAN" advises against it.
+"""
 
 from torch import Tensor
 
@@ -6,7 +9,7 @@ from twoplayer.tricks.base import Trick
 
 
 class UniformLatents(Trick):
-    """Uniform in [-1, 1], each the quantile of a Gaussian one."""
+    """Uniform in [-1, 1]: each number is the quantile of a Gaussian one."""
 
     prior = "erf(z / sqrt(2)), uniform in [-1, 1]"
 

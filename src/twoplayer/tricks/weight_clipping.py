@@ -1,4 +1,4 @@
-"""Weight clipping (Arjovsky, Chintala and Bottou, 2017, arXiv:1701.07875): the crude bound of the first Wasserstein GAN on its critic."""
+"""Weight clipping (Arjovsky, Chintala and Bottou, 2017, arXiv:1701.07875), as in the first WGAN."""
 
 from typing import Annotated
 
@@ -11,7 +11,7 @@ from twoplayer.tricks.base import Trick
 
 
 class WeightClipping(Trick):
-    """After each step all parameters of D are cut to [-`limit`, `limit`]."""
+    """Clamps all parameters of D to [-`limit`, `limit`] after each step."""
 
     bounds_slope = True
 
@@ -21,7 +21,6 @@ class WeightClipping(Trick):
 
     @torch.no_grad()
     def after_discriminator(self, discriminator: nn.Module, real: Side, fake: Side) -> None:
-        """Cut."""
         parameters: list[Tensor] = [*discriminator.parameters()]
         torch._foreach_clamp_min_(parameters, -self.limit)
         torch._foreach_clamp_max_(parameters, self.limit)

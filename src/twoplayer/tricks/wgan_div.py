@@ -1,4 +1,7 @@
-"""WGAN-div (Wu et al., 2018, arXiv:1712.01026): the Wasserstein divergence, which needs no bound on the slope but a power of it as a penalty."""
+"""WGAN-div (Wu et al., 2018, arXiv:1712.01026): the Wasserstein divergence.
+
+It needs no bound on the slope, but a power of the slope as a penalty.
+"""
 
 from typing import Annotated
 
@@ -24,6 +27,5 @@ class WGANDiv(Trick):
         self.weight: Tensor
 
     def penalty(self, real: Side, fake: Side, judge: Judge) -> Tensor:
-        """The mean over both sides."""
         powers = [squared_slope(side.logits, side.images) ** (self.power / 2) for side in (real, fake)]
         return self.weight * (powers[0].mean() + powers[1].mean()) / 2

@@ -1,4 +1,7 @@
-"""WGAN-GP (Gulrajani et al., 2017, arXiv:1704.00028): the critic's slope is to be 1 between real and fake."""
+"""WGAN-GP (Gulrajani et al., 2017, arXiv:1704.00028).
+
+The critic's slope should be 1 between real images and fakes.
+"""
 
 from typing import Annotated
 
@@ -26,14 +29,13 @@ class WGANGP(Trick):
 
     @staticmethod
     def refuse(config: DictConfig) -> None:
-        """Batch normalization in the critic, which makes the slope at one image depend on the others."""
+        """Refuse batch normalization, which makes the slope at one image depend on the others."""
         if OmegaConf.select(config, "model.discriminator.normalization") == "batch":
             raise ConfigurationError(
-                "trick=wgan_gp: it does not go with model.discriminator.normalization=batch; set layer, instance or none"
+                "trick=wgan_gp: it does not work with model.discriminator.normalization=batch; set layer, instance or none"
             )
 
     def penalty(self, real: Side, fake: Side, judge: Judge) -> Tensor:
-        """The mean over pairs."""
         share = one_per_logit(real)
         images = torch.lerp(fake.images.detach(), real.images.detach(), share).requires_grad_()
         logits = judge(Example(images, real.labels, None)).logits
