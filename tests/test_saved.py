@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 import twoplayer
 from helpers import commands
-from helpers.games import CPU, play, small
+from helpers.games import CPU, choices, play, small
 from twoplayer.commands.export import write_export
 from twoplayer.errors import ConfigurationError, DataError
 from twoplayer.game.build import build_game
@@ -90,7 +90,7 @@ def test_a_failed_save_leaves_the_old_file(tmp_path: Path) -> None:
     assert torch.load(file, weights_only=True)["good"].tolist() == [1, 1]
 
 
-@pytest.mark.parametrize("model", ["dcgan", "gan"])
+@pytest.mark.parametrize("model", choices("model"))
 def test_an_exported_generator_gives_the_same_images(model: str, tmp_path: Path) -> None:
     play(tmp_path / "run", "budget.images=48", "trick=[ema]", model=model)
     finished = commands.run("export.py", "run=run", folder=tmp_path)

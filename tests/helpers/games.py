@@ -54,12 +54,19 @@ def composed(*overrides: str) -> DictConfig:
     return compose_run(*overrides)
 
 
+def _chosen(model: str) -> list[str]:
+    """Overrides that choose a model of conf/model, or the one beside this file."""
+    return [MINIMAL, "model=minimal"] if model == "minimal" else [f"model={model}"]
+
+
 def _small_sizes(model: str) -> list[str]:
     """Overrides that make a model tiny.
 
-    Each whole number in its yaml, such as a width, is divided by 16, but is at least 4.
+    Each whole number in its yaml, such as a width, is divided by 16, but is at least 4. Images
+    have the smallest size that the model takes, which its own refusal names ("takes 28, 32").
     """
-    settings = dict(leaves(OmegaConf.to_container(compose_config("train", f"model={model}").model, resolve=False), "model."))
+    config = compose_config("train", *_chosen(model), "data.image_size=16")
+    settings = dict(leaves(OmegaConf.to_container(config.model, resolve=False), "model."))
 
     def smaller(value: Any) -> Any:
         if isinstance(value, list):
@@ -67,7 +74,17 @@ def _small_sizes(model: str) -> list[str]:
         return max(value // 16, 4) if isinstance(value, int) and not isinstance(value, bool) and value > 4 else value
 
     sizes = {name: smaller(value) for name, value in settings.items() if smaller(value) != value and f"{name}=8" not in SMALL}
-    return [f"{name}={value}".replace(" ", "") for name, value in sizes.items()]
+    overrides = [f"{name}={value}".replace(" ", "") for name, value in sizes.items()]
+    try:
+        getattr(get_class(config.model._target_), "refuse", lambda config: None)(config)
+    except ConfigurationError as error:
+        overrides += [f"data.image_size={re.findall(r'takes ([0-9]+)', str(error))[0]}"]
+    return overrides
+
+
+def has_autoencoder(model: str) -> bool:
+    """Whether the discriminator of a model can be an autoencoder."""
+    return "autoencoder" in compose_config("train", *_chosen(model)).model.discriminator
 
 
 def _needs() -> dict[str, list[str]]:
@@ -104,18 +121,17 @@ def _together() -> list[str]:
     return [*kept]
 
 
-WIDTHS = {model: _small_sizes(model) for model in choices("model")}
+MINIMAL = f"hydra.searchpath=[file://{Path(__file__).parent / 'conf'}]"  # where model=minimal is
+MODELS = [*choices("model"), "minimal"]
+WIDTHS = {model: _small_sizes(model) for model in MODELS}
 LOSS_SETTINGS = _needs()
 TOGETHER = [name for name in _together() if name != "adaptive_steps"]  # whose turns cannot be foretold
 APART = [name for name in choices("trick") if name not in TOGETHER]
-MINIMAL = f"hydra.searchpath=[file://{Path(__file__).parent / 'conf'}]"  # where model=minimal is
 
 
 def small(*overrides: str, model: str = "dcgan") -> DictConfig:
     """A tiny game on made-up images, without tricks unless some are named."""
-    if model == "minimal":
-        return composed(MINIMAL, "model=minimal", *SMALL, *overrides)
-    return composed(f"model={model}", *SMALL, *WIDTHS[model], *overrides)
+    return composed(*_chosen(model), *SMALL, *WIDTHS[model], *overrides)
 
 
 def fit(config: DictConfig, folder: Path, iterations: int, *callbacks: Callback, game: Game | None = None) -> Game:

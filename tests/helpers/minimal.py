@@ -3,8 +3,10 @@
 It has no normalization, no autoencoder, and no other setting that only some tricks use.
 """
 
+from omegaconf import DictConfig
 from torch import Tensor, nn
 
+from twoplayer.errors import ConfigurationError
 from twoplayer.models.base import Model
 from twoplayer.models.layers import to_logits
 
@@ -49,3 +51,9 @@ class Minimal(Model):
 
     def __init__(self, generator: Generator, discriminator: Discriminator) -> None:
         super().__init__(generator, discriminator)
+
+    @staticmethod
+    def refuse(config: DictConfig) -> None:
+        """Refuse all sizes but two."""
+        if config.data.image_size not in (28, 32):
+            raise ConfigurationError(f"data.image_size={config.data.image_size}: model=minimal takes 28, 32; set one of them")

@@ -217,7 +217,7 @@ The images of latents `z` (N, {size}) with the distribution above, in evaluation
 ```
 {facts["layout"]}
 ```
-{PROJECTION if "unflatten" in facts["layout"] else ""}"""
+{PROJECTION if ".permute(0, 3, 1, 2)" in facts["layout"] else ""}"""
 
 
 PROJECTION = """

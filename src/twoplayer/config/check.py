@@ -45,6 +45,7 @@ def check(config: DictConfig, overrides: Sequence[str] = ()) -> None:
         refuse = getattr(target, "refuse", None)
         if refuse is not None:
             refuse(config)
+    _refuse_rival_metrics(config)
     _refuse_rival_tricks(config)
     _refuse_undone_tricks(config, overrides)
 
@@ -80,6 +81,16 @@ def _settings(target: str, path: str) -> Iterable[str]:
         return inspect.signature(get_object(target)).parameters
     except Exception as error:
         raise ConfigurationError(f"{path}._target_={target}: there is no such class") from error
+
+
+def _refuse_rival_metrics(config: DictConfig) -> None:
+    """Refuse two metrics that have a number of the same name."""
+    owners: dict[str, str] = {}
+    for metric, node in config.metric.items():
+        for name in get_object(node._target_).numbers:
+            if name in owners:
+                raise ConfigurationError(f"metric=[{owners[name]},{metric}]: both have a number called {name}; leave one of them out")
+            owners[name] = str(metric)
 
 
 def _refuse_rival_tricks(config: DictConfig) -> None:

@@ -4,12 +4,9 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
-from hydra.utils import get_object
-from omegaconf import DictConfig
 from torch import Tensor
 
 from twoplayer.data.base import ImageData, to_unit_range
-from twoplayer.errors import ConfigurationError
 
 CHUNK = 500
 """The number of images that are generated and scored at a time."""
@@ -62,16 +59,6 @@ class Metric:
     The first number of the first metric is the leading one: it selects the best checkpoint.
     """
 
-    @staticmethod
-    def refuse(config: DictConfig) -> None:
-        """Refuse two metrics that have a number of the same name."""
-        metrics: dict[str, str] = {}
-        for metric, node in config.metric.items():
-            for name in get_object(node._target_).numbers:
-                if name in metrics:
-                    raise ConfigurationError(f"metric=[{metrics[name]},{metric}]: both have a number called {name}; leave one of them out")
-                metrics[name] = str(metric)
-
     def prepare(self, data: ImageData, device: torch.device) -> str | None:
         """Load what these data need. Returns a reason if they cannot be scored, else None."""
 
@@ -82,6 +69,7 @@ class Metric:
     def compare(self, generated: Images, real: Images) -> dict[str, float]:
         """Each number by its name.
 
-        With real images as `generated` these are the floors (ceilings where higher is better).
+        With real images as `generated` these are the floors (ceilings where higher is better). A
+        floor may be zero or negative; then no ratio to it is shown.
         """
         raise NotImplementedError

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from twoplayer.errors import ConfigurationError
-from twoplayer.metrics.base import Images, Metric
+from twoplayer.metrics.base import Images
 from twoplayer.metrics.feature_metric import FeatureMetric
 
 ROWS = 250
@@ -33,7 +33,6 @@ class PrecisionRecall(FeatureMetric):
     @staticmethod
     def refuse(config: DictConfig) -> None:
         """Refuse as many neighbours as samples, or more: the k-th neighbour would not exist."""
-        Metric.refuse(config)
         settings = config.metric.precision_recall
         if settings.num_samples <= settings.num_neighbors:
             raise ConfigurationError(

@@ -24,11 +24,11 @@ class Score(NamedTuple):
 
     def times_floor(self, value: float) -> str:
         """`value` relative to real images: `220.0 x floor`, `0.86 x ceiling`, or empty."""
-        return f"{self.ratio(value)} x {self.limit}" if self.floor else ""
+        return f"{self.ratio(value)} x {self.limit}" if self.ratio(value) else ""
 
     def ratio(self, value: float) -> str:
         """`value` divided by the floor or ceiling; empty if that is not known."""
-        if not self.floor:
+        if self.floor is None or self.floor <= 0:  # an unbiased estimate of zero may be negative
             return ""
         return f"{value / self.floor:,.1f}" if self.better == "lower" else f"{value / self.floor:.2f}"
 
@@ -40,7 +40,8 @@ class Score(NamedTuple):
     def line(self) -> str:
         """The line that is printed at the end of a run."""
         assert self.value is not None
-        parts = [f"{self.ratio(self.value)} x its {self.limit} of {digits(self.floor)}"] if self.floor else []
+        times = f"{self.ratio(self.value)} x its {self.limit} of" if self.ratio(self.value) else self.limit
+        parts = [f"{times} {digits(self.floor)}"] if self.floor is not None else []
         parts += [f"untrained {digits(self.untrained)}"] if self.untrained is not None else []
         return f"{f'{self.name}, on the test split':<23} {digits(self.value)}   {', '.join(parts)}"
 

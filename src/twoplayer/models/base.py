@@ -50,7 +50,8 @@ class Model(nn.Module):
     - `latent_size`, the dimension of its latents;
     - `output`, its last layer. Tricks add modules after all other layers that have a weight matrix;
     - `layout`, its forward pass as an expression of plain torch, with latents `z` and the names of
-      its modules, for users who rebuild it from exported weights.
+      its modules, for users who rebuild it from exported weights. Modules that it names consist of
+      modules of `torch.nn` alone. A sum needs a name: `output((h := input(z)) + block(h))`.
 
     A discriminator is called as `discriminator(images, labels)` and returns logits, (N), or
     (N, num_outputs) if the loss needs vectors, and features (N, ...). A larger logit always means
