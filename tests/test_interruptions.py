@@ -257,6 +257,7 @@ def test_logging_scores_and_samples_do_not_change_the_weights(tmp_path: Path, da
         f"++data.root='{data_root}'",
         "data.num_classes=10",
         "data.image_size=28",
+        "data.classifier=mnist",
         "data.batch_size=16",
         "data.num_images=512",
     ]

@@ -87,7 +87,13 @@ def test_two_ranks_train_like_one(name: str, runs: Path, tmp_path: Path, record:
 
 
 def test_two_ranks_score_like_one(tmp_path: Path, data_root: str) -> None:
-    mnist = ["data._target_=twoplayer.data.mnist.MNIST", f"++data.root='{data_root}'", "data.num_classes=10", "data.image_size=28"]
+    mnist = [
+        "data._target_=twoplayer.data.mnist.MNIST",
+        f"++data.root='{data_root}'",
+        "data.num_classes=10",
+        "data.image_size=28",
+        "data.classifier=mnist",
+    ]
     few = ["data.classes=[3]", "metric=[fd,precision_recall]", "metric.fd.num_samples=1200", "metric.precision_recall.num_samples=1200"]
     settings = [*mnist, *few, "model.discriminator.dropout=0.0", *SGD, "budget.images=32"]
     pairs.walk([(pairs.play, (str(tmp_path / "two"), "gan", *settings))])  # three chunks of samples: two for one rank
