@@ -71,7 +71,7 @@ def test_another_rank_gets_the_plan_of_the_first(tmp_path: Path) -> None:
 def test_a_plan_that_fails_gives_the_folder_back(tmp_path: Path) -> None:
     play(tmp_path / "run", "budget.images=32", "threads=1")
     for _ in range(2):
-        with pytest.raises(Exception, match="there is a run in this folder"):
+        with pytest.raises(Exception, match="this folder already contains a run"):
             plan_run(small(model="gan"), tmp_path / "run")
     assert (tmp_path / "run").resolve() not in lock._held
 

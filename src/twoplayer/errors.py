@@ -75,11 +75,11 @@ def out_of_resources(error: BaseException) -> ResourceError | None:
     remedy = "lower data.batch_size, or the widths of the model"
     if type(error).__name__ == "OutOfMemoryError":  # PyTorch's, by name: importing PyTorch takes seconds
         sizes = re.search(r"Tried to allocate ([\d.]+ \w+).*?of which ([\d.]+ \w+) is free", message)
-        detail = f" ({sizes[1]} wanted, {sizes[2]} free)" if sizes else ""
-        return ResourceError(f"the GPU memory is full{detail}: {remedy}")
+        detail = f" ({sizes[1]} requested, {sizes[2]} free)" if sizes else ""
+        return ResourceError(f"out of GPU memory{detail}: {remedy}")
     on_host = re.search(r"can't allocate memory: you tried to allocate (\d+) bytes", message)
     if on_host:
-        return ResourceError(f"the memory is full ({int(on_host[1]):,} bytes wanted): {remedy}")
+        return ResourceError(f"out of memory ({int(on_host[1]):,} bytes requested): {remedy}")
     if isinstance(error, MemoryError):
-        return ResourceError(f"the memory is full{f' ({message})' if message else ''}: {remedy}")
+        return ResourceError(f"out of memory{f' ({message})' if message else ''}: {remedy}")
     return None

@@ -179,7 +179,9 @@ def insert(table: str, file: Path, name: str) -> None:
     begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
     text = file.read_text() if file.is_file() else ""
     if begin not in text or end not in text.split(begin, 1)[1]:
-        raise ConfigurationError(f"into={file}: the markers of the table are missing; put the lines {begin} and {end} where it belongs")
+        raise ConfigurationError(
+            f"into={file}: the markers of the table are missing; put the lines {begin} and {end} where the table belongs"
+        )
     before, rest = text.split(begin, 1)
     file.write_text(f"{before}{begin}\n{table}\n{end}{rest.split(end, 1)[1]}")
 
