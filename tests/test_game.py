@@ -348,7 +348,7 @@ def test_a_critic_whose_slope_nothing_bounds_is_warned_of(
     def warned(name: str, tricks: str = "[]") -> bool:
         caplog.clear()
         play(tmp_path / name, "loss=wasserstein", f"trick={tricks}", "budget.images=16")
-        return "without anything that bounds D's slope" in caplog.text
+        return "needs a D with a bounded slope, and nothing bounds it" in caplog.text
 
     assert warned("nothing")
     assert not warned("trick", "[spectral_norm]")
