@@ -93,7 +93,7 @@ def _unknown_setting(name: str) -> str:
     group, _, choice = name.partition(".")
     choice = choice.partition(".")[0]
     if group in ("trick", "metric") and choice not in config[group] and (CONF / group / f"{choice}.yaml").exists():
-        return f"{name}: this {group} is not chosen; choose it with '{group}=[{choice}]'"
+        return f"{name}: this {group} is not chosen; choose it with '{group}=[{','.join([*map(str, config[group]), choice])}]'"
     parent, prefix = config, ""
     while "." in name.removeprefix(prefix) and isinstance(inner := parent.get(name.removeprefix(prefix).partition(".")[0]), DictConfig):
         prefix += name.removeprefix(prefix).partition(".")[0] + "."

@@ -11,6 +11,7 @@ from twoplayer.distributed import environment
 
 
 def main() -> None:
+    """Train as one rank of the plan, and exit with the code of an error."""
     environment.end_with_parent()
     terminal.outlive()
     plan: dict[str, Any] = json.load(sys.stdin)
