@@ -84,7 +84,7 @@ def test_an_example_runs_and_its_yaml_has_the_settings_of_its_constructors(path:
     kind, name = Path(path).parts[-2], Path(path).stem
     group = {"losses": "loss", "data": "data"}.get(kind, kind.removesuffix("s"))
     defined: dict[str, Any] = {"__name__": f"twoplayer.{kind}.{name}"}
-    exec(compile(EXAMPLES[path], path, "exec"), defined)
+    exec(compile(EXAMPLES[path], f"<{path}>", "exec"), defined)
     nodes = [yaml.safe_load(EXAMPLES[f"conf/{group}/{name}.yaml"])]
     for node in nodes:
         module, _, target = node.pop("_target_").rpartition(".")

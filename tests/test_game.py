@@ -90,6 +90,7 @@ def with_all_tricks(*overrides: str) -> DictConfig:
             tricks.remove(re.split(r"trick[.=]", str(error))[1].split(":")[0].split(".")[0])
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("loss", choices("loss"))
 @pytest.mark.parametrize("model", MODELS)
 def test_every_model_trains_with_every_loss(model: str, loss: str, tmp_path: Path) -> None:

@@ -76,6 +76,7 @@ def mnist() -> MNIST:
     )
 
 
+@pytest.mark.process
 def test_images_that_are_missing_cost_recall_and_noise_costs_precision(mnist: MNIST) -> None:
     scoring = Scoring({"precision_recall": PrecisionRecall(num_samples=NUM, num_neighbors=3)}, mnist, CPU)
 
