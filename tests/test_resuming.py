@@ -4,6 +4,7 @@ import csv
 import json
 import random
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -340,6 +341,7 @@ def test_resume_auto_without_a_folder_skips_a_run_of_another_process(tmp_path: P
     assert commands.run("train.py", *settings, folder=tmp_path).code == 0
     (run,) = tmp_path.glob("outputs/*/*_s0")
     mark_interrupted(run)
+    time.sleep(1)  # folders are named by seconds
     with FileLock(run / lock.FILE):
         finished = commands.run("train.py", *settings, "resume=auto", folder=tmp_path)
     assert finished.code == 0, finished.errors
