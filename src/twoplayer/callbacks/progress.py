@@ -1,6 +1,7 @@
 """The progress of a run: a bar on a terminal, log lines elsewhere."""
 
 import logging
+import math
 import sys
 import time
 from collections import deque
@@ -76,14 +77,16 @@ class ProgressBar(Callback):
         share = max(seen / images, stopwatch.seconds / seconds if seconds else 0.0)
         metrics = trainer.callback_metrics
         since, seen_then = self._recent[0]
-        speed = f"{(seen - seen_then) / (now - since):,.0f} images/s" if now > since else ""
+        rate = (seen - seen_then) / (now - since) if now > since else 0.0
+        speed = f"{rate:,.0f} images/s" if rate else ""
         scalars = "  ".join(
             [*_score(trainer), *(f"{title} {float(metrics[name]):.2f}" for name, title in COLUMNS.items() if name in metrics)]
         )
         if self._progress:
             self._progress.update(self._progress.task_ids[0], completed=share, seen=seen, images=images, speed=speed, scalars=scalars)
         elif speed:
-            left = stopwatch.seconds * (1 - share) / share
+            # Of the present rate, not of the mean: a run may have been suspended, or slowed down.
+            left = min((images - seen) / rate, seconds - stopwatch.seconds if seconds else math.inf)
             log.info("%9s of %s images  %s  %s s left  %s", f"{seen:,}", f"{images:,}", speed, f"{left:,.0f}", scalars)
         if ended:
             self._stop()
