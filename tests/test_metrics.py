@@ -29,10 +29,8 @@ def data(kind: type[MNIST], root: str) -> MNIST:
 
 
 @pytest.fixture(scope="module")
-def mnist() -> MNIST:
-    from helpers.games import PROJECT
-
-    return data(MNIST, str(PROJECT / "data"))
+def mnist(data_root: str) -> MNIST:
+    return data(MNIST, data_root)
 
 
 @pytest.fixture(scope="module")

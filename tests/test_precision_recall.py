@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from helpers.games import CPU, PROJECT, composed
+from helpers.games import CPU, composed
 from twoplayer.data.base import to_unit_range
 from twoplayer.data.mnist import MNIST
 from twoplayer.errors import ConfigurationError
@@ -63,9 +63,9 @@ def test_known_answers(generated: Callable[[Tensor], Tensor], expected: tuple[fl
 
 
 @pytest.fixture(scope="module")
-def mnist() -> MNIST:
+def mnist(data_root: str) -> MNIST:
     return MNIST(
-        root=str(PROJECT / "data"),
+        root=data_root,
         batch_size=64,
         image_size=28,
         channels=1,
