@@ -57,14 +57,9 @@ def spread(values: list[float]) -> Spread:
     return {"median": statistics.median(values), "least": min(values), "most": max(values)}
 
 
-def composed(*overrides: str) -> DictConfig:
-    """The configuration of these overrides, checked."""
-    return compose_run(*overrides)
-
-
 def play(folder: Path, *overrides: str) -> dict[str, Any]:
     """Train in this process without output; returns the summary."""
-    config = composed(f"run='{folder}'", *overrides)
+    config = compose_run(f"run='{folder}'", *overrides)
     with contextlib.redirect_stdout(io.StringIO()):
         return train(config, plan_run(config, folder))
 
@@ -79,7 +74,7 @@ def overhead() -> dict[str, Any]:
             play(Path(scratch) / "run", "budget.images=25600", "metric=none", "~callbacks.samples", alternate)
             seconds = np.load(file)
             ratios.append(float(np.median(seconds["ours"]) / np.median(seconds["bare"])))
-            speeds.append(float(composed().data.batch_size / np.median(seconds["ours"])))
+            speeds.append(float(compose_run().data.batch_size / np.median(seconds["ours"])))
     return {"ours / bare": spread(ratios), "images/s": spread(speeds)}
 
 
@@ -137,7 +132,7 @@ def efficiency() -> dict[str, Any]:
     """
     precision, found = resolve_precision("auto", CPU), {}
     for model in track(("dcgan", "gan"), "efficiency"):
-        config = composed(f"model={model}", f"precision={precision}")
+        config = compose_run(f"model={model}", f"precision={precision}")
         game = build_game(config, CPU)
         iterations(game, config, 5)
         with FlopCounterMode(display=False) as counter:
@@ -176,7 +171,7 @@ def engines() -> dict[str, Any]:
     for model in track(("dcgan", "gan"), "engines"):
         games = {}
         for engine in ("eager", "compiled"):
-            config = composed(f"model={model}", f"engine={engine}")
+            config = compose_run(f"model={model}", f"engine={engine}")
             game = build_game(config, CPU)
             started = time.perf_counter()
             iterations(game, config, 5)
@@ -208,7 +203,7 @@ def startup() -> dict[str, Any]:
 
 def speed_and_memory(*overrides: str) -> dict[str, float]:
     """Images/s and peak memory of one configuration; call it in a new process."""
-    config = composed(*overrides)
+    config = compose_run(*overrides)
     configure_process()
     game = build_game(config, CPU)
     iterations(game, config, 3)
@@ -290,7 +285,7 @@ def gpu() -> dict[str, Any]:
         for tricks in ("[ema]", "[ema,r1]"):
             for batch_size in (64, 256, 1024, 4096):
                 for engine in ("eager", "compiled", "captured"):
-                    config = composed(
+                    config = compose_run(
                         f"model={model}", f"trick={tricks}", f"data.batch_size={batch_size}", f"engine={engine}", "trainer=gpu"
                     )
                     game = build_game(config, device).to(device)
@@ -309,7 +304,7 @@ def gpu() -> dict[str, Any]:
 
 def quality() -> dict[str, Any]:
     """Seconds until our default recipe reaches the scores of the usual tutorial script."""
-    return time_to_quality(play, open_data(composed()), PLOT)
+    return time_to_quality(play, open_data(compose_run()), PLOT)
 
 
 MEASUREMENTS = {

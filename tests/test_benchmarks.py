@@ -59,7 +59,7 @@ def test_efficiency_is_against_a_product_in_the_precision_that_is_run(
 
     peak, iterations = run.peak, run.iterations
     monkeypatch.setattr(run, "resolve_precision", lambda name, device: precision)
-    monkeypatch.setattr(run, "composed", lambda model, *settings: small(*settings, model=model.removeprefix("model=")))
+    monkeypatch.setattr(run, "compose_run", lambda model, *settings: small(*settings, model=model.removeprefix("model=")))
     monkeypatch.setattr(run, "build_game", built)
     monkeypatch.setattr(run, "peak", lambda precision: peak(precision, size=64, repeats=1))
     monkeypatch.setattr(run, "REPEATS", 1)

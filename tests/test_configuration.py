@@ -10,6 +10,7 @@ from hydra.errors import MissingConfigException
 from hydra.utils import get_object
 
 from helpers.games import CPU, LOSS_SETTINGS, choices, composed, small
+from twoplayer.commands import messages
 from twoplayer.commands.messages import explain
 from twoplayer.errors import ConfigurationError
 from twoplayer.game.build import build_game
@@ -250,3 +251,8 @@ def test_one_choice_sets_both_optimizers_and_another_sets_one(words: list[str], 
         f"twoplayer.game.optimizers.{generator}",
         f"twoplayer.game.optimizers.{discriminator}",
     )
+
+
+def test_the_hint_to_choose_a_trick_keeps_those_that_are_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["src/train.py", "trick=[ema]", "trick.r1.weight=3"])
+    assert messages._unknown_setting("trick.r1.weight").endswith("choose it with 'trick=[ema,r1]'")

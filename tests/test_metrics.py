@@ -184,3 +184,12 @@ def test_the_first_metric_leads_whatever_its_direction() -> None:
     assert recorded.objective({"scores": entries}) == -0.5
     assert recorded.objective({"scores": dict(reversed(entries.items()))}) == 20.0
     assert recorded.objective({"scores": {}}) is None
+
+
+def test_a_floor_below_zero_has_no_ratio() -> None:
+    entry = {"value": 8.0, "validation": 9.0, "untrained": 70.0, "floor": -0.5, "better": "lower"}
+    (score,) = recorded.read({"scores": {"unbiased": entry}})
+    assert (score.ratio(8.0), score.times_floor(8.0)) == ("", "")
+    assert score.line() == "unbiased, on the test split 8.00   floor -0.500, untrained 70.0"
+    (score,) = recorded.read({"scores": {"unbiased": {**entry, "floor": 4.0}}})
+    assert score.line() == "unbiased, on the test split 8.00   2.0 x its floor of 4.00, untrained 70.0"

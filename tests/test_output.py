@@ -1,16 +1,22 @@
 """What a run prints: on a terminal, to a file and to train.log."""
 
+import logging
 import os
 import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from helpers import commands
 from helpers.games import PROJECT, SMALL, WIDTHS
+from twoplayer.callbacks.progress import ProgressBar
+from twoplayer.callbacks.stopwatch import Stopwatch
+from twoplayer.config.schema import Budget
 from twoplayer.paths import setting, shown
 
 pytestmark = pytest.mark.process
@@ -102,3 +108,21 @@ def test_printed_paths_and_settings_can_be_pasted_into_a_shell(tmp_path: Path, m
     assert shown(tmp_path.parent / "c") == str(tmp_path.parent / "c")
     assert setting("run", Path("outputs/12-00-00_dcgan_ema+r1_s0")) == "run=outputs/12-00-00_dcgan_ema+r1_s0"
     assert shlex.split(setting("run", Path("it's a=b"))) == [r"run='it\'s a=b'"]
+
+
+def test_the_time_left_follows_the_present_rate(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("twoplayer.callbacks.progress.time.perf_counter", lambda: now[0])
+    stopwatch = Stopwatch(Budget(images=10_000, seconds=None))
+    clock = SimpleNamespace(images_seen=0)
+    trainer: Any = SimpleNamespace(is_global_zero=True, should_stop=False, callbacks=[stopwatch], callback_metrics={})
+    bar = ProgressBar(seconds_between_lines=10)
+    game: Any = SimpleNamespace(clock=clock)
+    bar.on_train_start(trainer, game)
+    stopwatch.on_train_batch_start(trainer, game, None, 0)
+    with caplog.at_level(logging.INFO):
+        for seconds in (*[1] * 20, 3600, *[1] * 19):  # suspended for an hour
+            now[0] += seconds
+            clock.images_seen += 100
+            bar.on_train_batch_end(trainer, game, None, None, 0)
+    assert [re.findall(r"(\S+) images/s  (\S+) s left", line) for line in caplog.messages][-1] == [("100", "60")]

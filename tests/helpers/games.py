@@ -49,9 +49,7 @@ def choices(group: str) -> list[str]:
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
-def composed(*overrides: str) -> DictConfig:
-    """The configuration that these overrides make, checked."""
-    return compose_run(*overrides)
+composed = compose_run
 
 
 def _chosen(model: str) -> list[str]:

@@ -1,9 +1,8 @@
 """Small made-up images, for tests that are not about MNIST."""
 
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from annotated_types import Ge
 
 from twoplayer.data.base import ImageData, Split, Splits
 from twoplayer.metrics.base import Images, Metric
@@ -13,27 +12,6 @@ NUM_IMAGES = 192
 
 class Shapes(ImageData):
     """Bright squares on dark ground, a corner for each of four classes."""
-
-    def __init__(
-        self,
-        *,
-        batch_size: Annotated[int, Ge(1)],
-        image_size: int,
-        channels: int,
-        num_classes: int,
-        num_images: int | None,
-        classes: list[int] | None,
-        classifier: str | None,
-    ) -> None:
-        super().__init__(
-            batch_size=batch_size,
-            image_size=image_size,
-            channels=channels,
-            num_classes=num_classes,
-            num_images=num_images,
-            classes=classes,
-            classifier=classifier,
-        )
 
     def load(self) -> Splits:
         """Three splits of the same distribution."""

@@ -46,7 +46,7 @@ def refuse_words(script: str, words: Sequence[str]) -> None:
     if script != "train":
         return
     is_sweep = "--multirun" in modes or "hydra.mode=MULTIRUN" in words
-    is_job = "hydra.mode=RUN" in words  # a rank of a sweep's job
+    is_job = "hydra.mode=RUN" in words  # one job of a search, run alone
     if not is_sweep and not is_job and not modes and "--help" not in words and any(re.match(r"\+*search=", word) for word in words):
         raise ConfigurationError("search: this is a sweep, which needs -m: python src/train.py -m +search=...")
     if not is_sweep:

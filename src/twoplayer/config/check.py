@@ -21,7 +21,7 @@ from twoplayer.config.schema import Experiment
 from twoplayer.errors import ConfigurationError, unknown
 from twoplayer.hydra_private import unresolved_node
 from twoplayer.paths import CONF
-from twoplayer.settings import leaves, written
+from twoplayer.settings import family, leaves, written
 
 
 def check(config: DictConfig, overrides: Sequence[str] = ()) -> None:
@@ -70,7 +70,7 @@ def _refuse_tricks_without_place(config: DictConfig) -> None:
             target = OmegaConf.select(config, f"{place}._target_") if place.startswith("model") else None
             if target is not None and name in OmegaConf.select(config, place) and name not in _settings(target, place):
                 raise ConfigurationError(
-                    f"trick={trick}: model={config.model._target_.split('.')[-2]} has no {key.removeprefix('model.')}, which this trick sets; "
+                    f"trick={trick}: model={family(config.model)} has no {key.removeprefix('model.')}, which this trick sets; "
                     f"leave the trick out, choose another model, or, if this one works without that setting, add ~{key}"
                 )
 

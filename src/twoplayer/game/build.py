@@ -38,14 +38,14 @@ def build_from(config: DictConfig, device: torch.device) -> Game:
     Raises ConfigurationError if there is no checkpoint or it is of another model.
     """
     path = Path(config.init_from)
-    found = checkpoints.newest(path) if path.is_dir() else (path, checkpoints.read(path)) if path.exists() else None
+    found = checkpoints.find(path)
     if found is None:
         raise ConfigurationError(f"init_from={path}: there is no checkpoint; name a run folder or a checkpoint file")
     game = build_game(config, device)
     try:
-        game.load_players(found[1]["state_dict"])
+        game.load_players(found.content["state_dict"])
     except RuntimeError as error:
-        record = found[1].get("run")
+        record = found.content.get("run")
         theirs = record.get("config") if isinstance(record, dict) else None
         raise ConfigurationError(
             f"init_from={path}: the weights there are of another model{_other_model(theirs, plain(config))}; choose that model"

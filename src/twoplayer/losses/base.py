@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from twoplayer.distributed import ranks
 from twoplayer.errors import ConfigurationError
 from twoplayer.models.base import Judge, Model, Side
+from twoplayer.settings import family
 
 
 class Loss(nn.Module):
@@ -39,7 +40,7 @@ class Loss(nn.Module):
     @classmethod
     def refuse(cls, config: DictConfig) -> None:
         """Refuse a discriminator whose number of outputs does not fit the loss."""
-        num_outputs, name = OmegaConf.select(config, "model.discriminator.num_outputs", default=1), config.loss._target_.split(".")[-2]
+        num_outputs, name = OmegaConf.select(config, "model.discriminator.num_outputs", default=1), family(config.loss)
         if cls.of_vectors and num_outputs == 1:
             raise ConfigurationError(
                 f"model.discriminator.num_outputs=1: loss={name} compares vectors; set 2 or more, such as model.discriminator.num_outputs=16"

@@ -13,6 +13,7 @@ from torch.nn.functional import relu
 
 from twoplayer.errors import ConfigurationError
 from twoplayer.losses.base import Loss
+from twoplayer.settings import family
 
 
 class AutoencoderLoss(Loss):
@@ -26,10 +27,10 @@ class AutoencoderLoss(Loss):
         """Refuse a discriminator that is not an autoencoder."""
         super().refuse(config)
         autoencoder = OmegaConf.select(config, "model.discriminator.autoencoder")
-        wants = f"loss={config.loss._target_.split('.')[-2]}: it needs an autoencoder as the discriminator"
+        wants = f"loss={family(config.loss)}: it needs an autoencoder as the discriminator"
         if autoencoder is None:
             raise ConfigurationError(
-                f"{wants}, which model={config.model._target_.split('.')[-2]} does not have; "
+                f"{wants}, which model={family(config.model)} does not have; "
                 "choose a model with the setting model.discriminator.autoencoder, such as model=dcgan, or another loss"
             )
         if not autoencoder:

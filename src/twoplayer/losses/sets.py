@@ -7,6 +7,7 @@ from torch import Tensor
 from twoplayer.errors import ConfigurationError
 from twoplayer.losses.base import Loss
 from twoplayer.models.base import Judge, Side
+from twoplayer.settings import family
 
 
 class SetLoss(Loss):
@@ -29,7 +30,7 @@ class SetLoss(Loss):
         super().refuse(config)
         if OmegaConf.select(config, "model.discriminator.autoencoder"):
             raise ConfigurationError(
-                f"loss={config.loss._target_.split('.')[-2]}: it compares vectors, which an autoencoder does not output; set model.discriminator.autoencoder=false"
+                f"loss={family(config.loss)}: it compares vectors, which an autoencoder does not output; set model.discriminator.autoencoder=false"
             )
 
     def critic(self, vectors: Tensor, real: Side, fake: Side) -> Tensor:

@@ -73,7 +73,7 @@ def load(run: str | Path) -> SavedGenerator:
     path = Path(run)
     if (path / EXPORTED).is_file():
         return _load_exported(path)
-    found = (path, checkpoints.read(path)) if path.is_file() else checkpoints.newest(path)
+    found = checkpoints.find(path)
     if found is None:
         raise ConfigurationError(
             f"run={run}: there is no checkpoint in this folder; name the folder of a saved run, such as one in outputs/, or a checkpoint file"

@@ -164,6 +164,14 @@ def newest(run: Path) -> Found | None:
     return None
 
 
+def find(path: Path) -> Found | None:
+    """The checkpoint in a file, or the newest intact one of a run folder; None if there is none.
+
+    Raises DataError as `read` and `newest` do.
+    """
+    return Found(path, read(path)) if path.is_file() else newest(path)
+
+
 def tidy(run: Path, resumed_from: int) -> None:
     """Clean up a run folder before the run resumes at `resumed_from` images seen.
 

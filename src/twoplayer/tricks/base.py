@@ -51,6 +51,7 @@ from torch import Tensor, nn
 from twoplayer.errors import ConfigurationError
 from twoplayer.losses.base import Loss
 from twoplayer.models.base import Example, Judge, Model, Side
+from twoplayer.settings import family
 
 Player = Literal["discriminator", "generator"]
 
@@ -354,9 +355,7 @@ def refuse_vectors(trick: str, config: DictConfig, why: str) -> None:
     `trick` needs one number per image; `why` completes the message.
     """
     if get_class(config.loss._target_).of_vectors:
-        raise ConfigurationError(
-            f"trick={trick}: loss={config.loss._target_.split('.')[-2]} makes D output vectors, {why}; choose another loss"
-        )
+        raise ConfigurationError(f"trick={trick}: loss={family(config.loss)} makes D output vectors, {why}; choose another loss")
 
 
 def refuse_without_soft_labels(trick: str, config: DictConfig) -> None:
