@@ -109,7 +109,7 @@ def test_what_cannot_be_captured_is_told(fault: str, tmp_path: Path, monkeypatch
 def test_a_replay_that_arrives_elsewhere_is_not_used() -> None:
     weight = torch.zeros(4)
 
-    def update(batch: tuple[Tensor, Tensor], latents: Tensor, due: tuple[str, ...]) -> Result:
+    def update(batch: tuple[Tensor, ...], latents: Tensor, due: tuple[str, ...]) -> Result:
         weight.add_(batch[0])
         return weight.sum(), {}
 

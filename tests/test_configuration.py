@@ -3,17 +3,22 @@
 import inspect
 import re
 from pathlib import Path
+from typing import Annotated, Any
 
 import pytest
 import yaml
+from annotated_types import Ge
 from hydra.errors import MissingConfigException
 from hydra.utils import get_object
+from torch import nn
 
 from helpers.games import CPU, LOSS_SETTINGS, choices, composed, small
 from twoplayer.commands import messages
 from twoplayer.commands.messages import explain
+from twoplayer.config.check import _schema
 from twoplayer.errors import ConfigurationError
 from twoplayer.game.build import build_game
+from twoplayer.models.base import Model
 from twoplayer.paths import CONF
 
 GROUPS = ["data", "model", "loss", "trick", "metric", "callbacks", "logger", "trainer"]
@@ -256,3 +261,20 @@ def test_one_choice_sets_both_optimizers_and_another_sets_one(words: list[str], 
 def test_the_hint_to_choose_a_trick_keeps_those_that_are_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["src/train.py", "trick=[ema]", "trick.r1.weight=3"])
     assert messages._unknown_setting("trick.r1.weight").endswith("choose it with 'trick=[ema,r1]'")
+
+
+class _Parent(Model):
+    def __init__(self, generator: nn.Module, *, width: Annotated[int, Ge(1)], depth: int) -> None:
+        super().__init__(generator, nn.Identity())
+
+
+class _Child(_Parent):
+    def __init__(self, *, depth: Annotated[int, Ge(3)], kind: str, **settings: Any) -> None:
+        super().__init__(depth=depth, **settings)
+
+
+def test_the_settings_of_a_class_are_also_those_that_it_passes_on() -> None:
+    parameters, hints = _schema(_Child)
+    assert list(parameters) == ["generator", "width", "depth", "kind"]
+    assert (hints["depth"], hints["width"]) == (Annotated[int, Ge(3)], Annotated[int, Ge(1)])
+    assert list(_schema(_Parent)[0]) == ["generator", "width", "depth"]

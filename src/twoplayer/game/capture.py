@@ -112,15 +112,15 @@ class CapturedUpdate:
         self._update(batch, latents, due)
         after = [tensor.detach().clone() for tensor in state]
         _restore(state, before, latents.device, random)
-        images, labels, latents = (tensor.clone() for tensor in (*batch, latents))
+        *parts, latents = inputs = [tensor.clone() for tensor in (*batch, latents)]
         try:
-            graph, captured = self._capture(lambda: self._update((images, labels), latents, due))
+            graph, captured = self._capture(lambda: self._update(tuple(parts), latents, due))
             graph.replay()
             _compare(before, after, state)
         except RuntimeError as error:
             cause = " ".join(str(error).split())[:300]
             raise CannotCaptureError(f"engine=captured: an update cannot be captured ({cause}); set engine=eager") from error
-        kind.inputs, kind.graph, kind.result = (images, labels, latents), graph, captured
+        kind.inputs, kind.graph, kind.result = tuple(inputs), graph, captured
         return captured
 
 

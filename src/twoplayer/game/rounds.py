@@ -30,4 +30,4 @@ def detached(result: Round) -> Round:
 
 def _detached(side: Side) -> Side:
     latents = None if side.latents is None else side.latents.detach()
-    return Side(side.images.detach(), side.labels, latents, side.logits.detach(), side.features.detach())
+    return Side(side.images.detach(), side.condition, latents, side.logits.detach(), side.features.detach())

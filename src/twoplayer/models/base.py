@@ -5,8 +5,8 @@ from typing import ClassVar, NamedTuple, cast
 
 from torch import Tensor, nn
 
-Batch = tuple[Tensor, Tensor]
-"""Real images (N, C, H, W) in [-1, 1] and their labels (N).
+Batch = tuple[Tensor, ...]
+"""Real images (N, C, H, W) in [-1, 1], their labels (N), and what else the data give.
 
 Points of any shape (N, ...) can take the place of images.
 """
@@ -15,12 +15,13 @@ Points of any shape (N, ...) can take the place of images.
 class Example(NamedTuple):
     """What the discriminator gets of one side.
 
-    The latents of a fake are those it was generated from. For real images they are None, except in
-    a family that judges pairs, which puts the partner there.
+    `condition` is what both players are told about an image: its class (N). The latents of a fake
+    are those it was generated from. For real images they are None, except in a family that judges
+    pairs, which puts the partner there.
     """
 
     images: Tensor
-    labels: Tensor
+    condition: Tensor
     latents: Tensor | None
 
 
@@ -28,7 +29,7 @@ class Side(NamedTuple):
     """One side of a round: an example before `view`, and the discriminator's output on it."""
 
     images: Tensor
-    labels: Tensor
+    condition: Tensor
     latents: Tensor | None
     logits: Tensor
     features: Tensor
@@ -89,16 +90,19 @@ class Model(nn.Module):
         """The number of the discriminator's outputs per image."""
         return cast(int, self.discriminator.num_outputs)
 
+    def condition(self, batch: Batch) -> Tensor:
+        """What both players are told about the images of a batch: their labels (N)."""
+        return batch[1]
+
     def real(self, batch: Batch, latents: Tensor) -> Example:
         """The example shown as real."""
-        images, labels = batch
-        return Example(images, labels, None)
+        return Example(batch[0], self.condition(batch), None)
 
     def fake(self, batch: Batch, latents: Tensor) -> Example:
-        """The example shown as fake, with the labels of the batch."""
-        _, labels = batch
-        return Example(self.generator(latents, labels), labels, latents)
+        """The example shown as fake, with the condition of the batch."""
+        condition = self.condition(batch)
+        return Example(self.generator(latents, condition), condition, latents)
 
     def judge(self, example: Example) -> tuple[Tensor, Tensor]:
         """The discriminator's logits and features of an example."""
-        return cast(tuple[Tensor, Tensor], self.discriminator(example.images, example.labels))
+        return cast(tuple[Tensor, Tensor], self.discriminator(example.images, example.condition))

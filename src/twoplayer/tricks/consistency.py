@@ -51,5 +51,5 @@ class Consistency(Trick):
         return self.real_weight * self._change(real, judge) + self.fake_weight * self._change(fake, judge)
 
     def _change(self, side: Side, judge: Judge) -> Tensor:
-        moved = judge(Example(translate(side.images.detach(), self.shift), side.labels, side.latents))
+        moved = judge(Example(translate(side.images.detach(), self.shift), side.condition, side.latents))
         return (moved.logits - side.logits).square().mean()

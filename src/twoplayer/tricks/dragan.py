@@ -34,5 +34,5 @@ class DRAGAN(Trick):
         images = real.images.detach()
         share = one_per_logit(real)
         perturbed = (images + share * self.spread * images.std() * torch.rand_like(images)).requires_grad_()
-        logits = judge(Example(perturbed, real.labels, None)).logits
+        logits = judge(Example(perturbed, real.condition, None)).logits
         return self.weight * (torch.linalg.vector_norm(slopes(logits, perturbed), dim=1) - 1).square().mean()

@@ -18,7 +18,7 @@ class MixedBatches(Trick):
     needs_real = True
 
     def judge_both(self, judge: Judge, real: Example, fake: Example) -> tuple[Side, Side]:
-        both = judge(Example(torch.cat([real.images, fake.images]), torch.cat([real.labels, fake.labels]), None))
+        both = judge(Example(torch.cat([real.images, fake.images]), torch.cat([real.condition, fake.condition]), None))
         half = len(both.logits) // 2
         return Side(*real, both.logits[:half], both.features[:half]), Side(*fake, both.logits[half:], both.features[half:])
 

@@ -22,7 +22,7 @@ class Replay(Trick):
     normalization of both together would differ from that of G's update, which has only new ones.
     """
 
-    per_rank: ClassVar[frozenset[str]] = frozenset({"images", "labels", "kept"})
+    per_rank: ClassVar[frozenset[str]] = frozenset({"images", "condition", "kept"})
 
     def __init__(
         self,
@@ -35,10 +35,10 @@ class Replay(Trick):
         super().__init__()
         self.share, self.capacity = share, capacity
         self.register_buffer("images", torch.zeros(capacity, channels, image_size, image_size))
-        self.register_buffer("labels", torch.zeros(capacity, dtype=torch.int64))
+        self.register_buffer("condition", torch.zeros(capacity, dtype=torch.int64))
         self.register_buffer("kept", torch.tensor(0))  # number so far; the store is a ring buffer
         self.images: Tensor
-        self.labels: Tensor
+        self.condition: Tensor
         self.kept: Tensor
 
     @staticmethod
@@ -63,22 +63,22 @@ class Replay(Trick):
         num = _num_old(self.share, self.capacity, len(fake.images))
         held = self.kept.clamp(max=self.capacity)
         chosen = (torch.rand(num, device=fake.images.device) * held).long()
-        old_images, old_labels = self.images[chosen], self.labels[chosen]
-        new_images, new_labels = fake.images[:num].float(), fake.labels[:num]
+        old_images, old_condition = self.images[chosen], self.condition[chosen]
+        new_images, new_condition = fake.images[:num].float(), fake.condition[:num]
         places = (self.kept + torch.arange(num, device=fake.images.device)) % self.capacity
         self.images.index_copy_(0, places, new_images)
-        self.labels.index_copy_(0, places, new_labels)
+        self.condition.index_copy_(0, places, new_condition)
         some = held > 0
         self.kept.add_(num)
         first_images = torch.where(some, old_images, new_images)
-        first_labels = torch.where(some, old_labels, new_labels)
-        return Example(torch.cat([first_images, fake.images[num:]]), torch.cat([first_labels, fake.labels[num:]]), None)
+        first_condition = torch.where(some, old_condition, new_condition)
+        return Example(torch.cat([first_images, fake.images[num:]]), torch.cat([first_condition, fake.condition[num:]]), None)
 
     def judge_both(self, judge: Judge, real: Example, fake: Example) -> tuple[Side, Side]:
         """Three batches: real, old fakes, new fakes."""
         real_side = judge(real)
         num = _num_old(self.share, self.capacity, len(fake.images))
-        old, new = (Example(fake.images[part], fake.labels[part], None) for part in (slice(num), slice(num, None)))
+        old, new = (Example(fake.images[part], fake.condition[part], None) for part in (slice(num), slice(num, None)))
         parts = [judge(part) for part in (old, new) if len(part.images)]
         logits, features = torch.cat([part.logits for part in parts]), torch.cat([part.features for part in parts])
         return real_side, Side(*fake, logits, features)

@@ -38,5 +38,5 @@ class WGANGP(Trick):
     def penalty(self, real: Side, fake: Side, judge: Judge) -> Tensor:
         share = one_per_logit(real)
         images = torch.lerp(fake.images.detach(), real.images.detach(), share).requires_grad_()
-        logits = judge(Example(images, real.labels, None)).logits
+        logits = judge(Example(images, real.condition, None)).logits
         return self.weight * (torch.linalg.vector_norm(slopes(logits, images), dim=1) - 1).square().mean()
