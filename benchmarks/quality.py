@@ -17,7 +17,7 @@ from torch import Tensor
 
 from conventional import BATCH, LATENTS, Script
 from twoplayer import randomness
-from twoplayer.data.base import ImageData
+from twoplayer.data.base import Data
 from twoplayer.metrics.base import Sampler
 from twoplayer.metrics.fd import FD
 from twoplayer.metrics.scoring import Scoring
@@ -48,7 +48,7 @@ class Curve:
             file.write(json.dumps(self.points[-1]) + "\n")
 
 
-def prepared(data: ImageData) -> Scoring:
+def prepared(data: Data) -> Scoring:
     """The scoring of FD, with the features of real images."""
     return Scoring({"fd": FD(num_samples=10_000)}, data, torch.device("cpu"))
 
@@ -58,7 +58,7 @@ def score(scoring: Scoring, sampler: Sampler) -> float:
     return scoring.score(sampler, ["validation"])["validation"]["fd"]
 
 
-def of_script(seed: int, data: ImageData) -> list[Point]:
+def of_script(seed: int, data: Data) -> list[Point]:
     """The curve of the conventional script over two epochs, resumed where it was interrupted."""
     curve, state = Curve(f"script_{seed}"), FOLDER / f"script_{seed}.pt"
     script = Script(seed, str(getattr(data, "root", "data")))
@@ -190,7 +190,7 @@ def draw(script: list[list[Point]], ours: list[list[Point]], floor: float, path:
     figure.savefig(path)
 
 
-def time_to_quality(play: Callable[..., Any], data: ImageData, plot: Path) -> dict[str, Any]:
+def time_to_quality(play: Callable[..., Any], data: Data, plot: Path) -> dict[str, Any]:
     """Run the whole comparison, and write the plot."""
     ours, scores = zip(*(of_ours(seed, play) for seed in OUR_SEEDS), strict=True)
     script = [of_script(seed, data) for seed in SCRIPT_SEEDS]

@@ -15,7 +15,7 @@ from hydra.utils import instantiate
 
 from helpers.games import CPU, SYNTHETIC, Record, composed
 from twoplayer.data import sources
-from twoplayer.data.base import Batches, ImageData, Split, Splits, resize, to_unit_range
+from twoplayer.data.base import Batches, Data, ImageData, Split, Splits, resize, to_unit_range
 from twoplayer.data.fashion_mnist import FashionMNIST
 from twoplayer.data.idx import parse_idx
 from twoplayer.data.mnist import MNIST
@@ -35,6 +35,7 @@ def mnist(root: str, kind: type[MNIST] = MNIST, **changes: Any) -> MNIST:
         "num_classes": 10,
         "num_images": None,
         "classes": None,
+        "num_labels": None,
         "classifier": None,
     }
     return kind(root=root, **settings | changes)
@@ -217,12 +218,28 @@ def test_files_whose_content_nobody_has_pinned_are_read_as_they_are(tmp_path: Pa
 
 
 IMAGES, LABELS = torch.zeros(6, 1, 8, 8, dtype=torch.uint8), torch.arange(6) % 4
+ANY: dict[str, Any] = {"batch_size": 2, "num_classes": 4, "num_images": None, "classes": None, "num_labels": None, "classifier": None}
+TINY: dict[str, Any] = ANY | {"image_size": 8, "channels": 1}
+
+
+class Points(Data):
+    """Twelve points (number, label) of four classes, or of those given."""
+
+    def __init__(self, labels: torch.Tensor | None = None, **changes: Any) -> None:
+        super().__init__(**ANY | changes)
+        self.labels = torch.arange(12) % 4 if labels is None else labels
+
+    def load(self) -> Splits:
+        points = torch.stack([torch.arange(len(self.labels)), self.labels], 1).float()
+        return Splits(*(Split(points + 100 * place, self.labels) for place in range(3)))
 
 
 @pytest.mark.parametrize(
     ("images", "labels", "message"),
     [
-        (IMAGES.float(), LABELS, r"the train split of Given: images are torch.float32 \(6, 1, 8, 8\); they have to be torch.uint8 \(N, "),
+        (IMAGES.double(), LABELS, r"the train split of Given: images are torch.float64 \(6, 1, 8, 8\); they have to be torch.uint8 or "),
+        (IMAGES.float() - 1.5, LABELS, r"images range from -1.5 to -1.5; floats have to be in \[-1, 1\]"),
+        (IMAGES / torch.tensor([1.0, 1, 1, 0, 1, 1]).view(6, 1, 1, 1), LABELS, r"image 3 holds a number that is not finite"),
         (IMAGES[:, 0], LABELS, r"images are torch.uint8 \(6, 8, 8\); they have to be"),
         (IMAGES[:0], LABELS[:0], r"images are torch.uint8 \(0, 1, 8, 8\); they have to be"),
         (IMAGES, LABELS.int(), r"labels are torch.int32 \(6\); they have to be torch.int64 \(6\), one for each image"),
@@ -237,9 +254,8 @@ def test_what_a_data_set_gives_is_checked(images: torch.Tensor, labels: torch.Te
         def load(self) -> Splits:
             return Splits(Split(images, labels), Split(IMAGES, LABELS), Split(IMAGES, LABELS))
 
-    settings: dict[str, Any] = {"batch_size": 2, "image_size": 8, "channels": 1, "num_classes": 4, "num_images": None, "classes": None}
     with pytest.raises((DataError, ConfigurationError), match=message) as caught:
-        Given(**settings, classifier=None).prepare_data()
+        Given(**TINY).prepare_data()
     assert "\n" not in str(caught.value)
 
 
@@ -248,10 +264,9 @@ def test_images_of_any_size_become_square() -> None:
         def load(self) -> Splits:
             return Splits(*(Split(torch.zeros(6, 1, 12, 8, dtype=torch.uint8), LABELS) for _ in range(3)))
 
-    settings: dict[str, Any] = {"batch_size": 2, "image_size": 8, "channels": 1, "num_classes": 4, "num_images": None}
-    assert Wide(**settings, classes=[1], classifier=None).splits.test.images.shape == (2, 1, 8, 8)
+    assert Wide(**TINY | {"classes": [1]}).splits.test.images.shape == (2, 1, 8, 8)
     with pytest.raises(ConfigurationError, match=r"data.classes=\[8\]: the train split has no image of these classes; choose others"):
-        Wide(**settings | {"num_classes": 9}, classes=[8], classifier=None).prepare_data()
+        Wide(**TINY | {"num_classes": 9, "classes": [8]}).prepare_data()
 
 
 def test_a_missing_client_is_a_reason_not_a_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -289,6 +304,95 @@ def test_ranks_share_the_batch_of_one(world_size: int) -> None:
 def test_images_and_labels_stay_together() -> None:
     images, labels = Batches(numbered(50), 16, seed=0, device=CPU).batch(2)
     assert torch.equal(((images.flatten() + 1) * 127.5).round().long(), labels)
+
+
+def test_floats_of_any_shape_stay_as_they_are() -> None:
+    points, labels = Points(batch_size=12).batches(seed=0, device=CPU).batch(0)
+    assert points.dtype == torch.float32
+    assert torch.equal(points[:, 1].long(), labels)
+    assert sorted(points[:, 0].tolist()) == list(range(12))
+
+
+@pytest.mark.parametrize("num", [1, 5])
+def test_a_batch_larger_than_the_data_continues_in_the_next_epochs_on_two_ranks_too(num: int) -> None:
+    whole = Batches(numbered(num), 16, seed=0, device=CPU)
+    parts = [Batches(numbered(num), 16, seed=0, device=CPU, rank=rank, world_size=2) for rank in range(2)]
+    drawn = []
+    for iteration in range(num):
+        labels = torch.cat([part.batch(iteration)[1] for part in parts])
+        assert torch.equal(whole.batch(iteration)[1], labels)
+        drawn += labels.tolist()
+    assert all(sorted(drawn[start : start + num]) == list(range(num)) for start in range(0, 16 * num, num))
+
+
+def test_one_class_means_no_labels() -> None:
+    assert Points(num_classes=1).splits.test.labels.tolist() == [0] * 12
+    with pytest.raises(DataError, match="a label is -1"):
+        Points(num_classes=1, labels=torch.tensor([0, -1])).prepare_data()
+
+
+def test_held_out_images_come_in_order_and_end_with_the_split() -> None:
+    points, labels = Points().held_out(8, 3, CPU)
+    assert points[:, 0].tolist() == [108, 109, 110]
+    assert labels.tolist() == [0, 1, 2]
+    assert len(Points().held_out(8, 10, CPU)[1]) == 4
+    assert Points().held_out(0, 1, CPU, "test")[0][0, 0] == 200
+    assert shapes().held_out(0, 4, CPU)[0].min() >= -1
+
+
+def test_each_column_shows_a_class_also_where_one_is_missing() -> None:
+    assert (Points().shown(10, 4)[:, 1].long() % 4).tolist() == [0, 1, 2, 3, 0, 1, 2, 3, 0, 1]
+    shown = Points().shown(16, 4)[:, 0].tolist()
+    assert shown[:12] == list(range(12))
+    assert shown[12:] == shown[:4]  # no more images of these classes
+    without_two = Points(labels=torch.tensor([3, 1, 0, 0])).shown(8, 4)[:, 1].tolist()
+    assert without_two == [0, 1, 3, 3, 0, 1, 3, 3]
+    assert Points(classes=[1]).shown(4, 4)[:, 0].tolist() == [1, 1, 1, 1]
+    assert Points().shown(20, 3)[:, 0].tolist() == list(range(12))
+    assert Points(num_classes=1).shown(3, 1)[:, 0].tolist() == [0, 1, 2]
+
+
+def test_some_images_are_labelled_as_many_of_each_class() -> None:
+    labels = torch.arange(200) % 4
+    data = Points(labels=labels, num_labels=20, batch_size=16)
+    images, kept = data.labelled(seed=0)
+    assert kept.bincount().tolist() == [5, 5, 5, 5]
+    assert torch.equal(images[:, 1].long(), kept)
+    assert not torch.equal(images, data.labelled(seed=1).images)
+    assert torch.equal(images, data.labelled(seed=0).images)
+    whole = data.batches(0, CPU)
+    plain = Points(labels=labels, batch_size=16).batches(0, CPU)
+    parts = [data.batches(0, CPU, rank, 2) for rank in range(2)]
+    drawn = []
+    for iteration in range(5):
+        batch = whole.batch(iteration)
+        assert [len(part) for part in batch] == [16] * 4
+        assert all(map(torch.equal, batch, plain.batch(iteration)))  # the unlabelled batch is the usual one
+        assert all(map(torch.equal, batch, map(torch.cat, zip(*(part.batch(iteration) for part in parts), strict=True))))
+        assert torch.equal(batch[2][:, 1].long(), batch[3])
+        drawn += batch[2][:, 0].tolist()
+    assert all(torch.equal(*pair) for pair in zip(next(iter(data.batches(0, CPU, first=3))), whole.batch(3), strict=True))
+    assert sorted(drawn[:20]) == sorted(images[:, 0].tolist()) == sorted(drawn[20:40])
+    assert drawn[:20] != drawn[20:40]
+
+
+def test_labels_that_cannot_be_chosen_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"class 0 has only 3 training images, 4 would be labelled; set data.num_labels=12,"):
+        Points(num_labels=16).prepare_data()
+    assert Points(num_labels=4, classes=[1, 2]).labelled(0).labels.tolist() == [1, 1, 2, 2]
+    with pytest.raises(
+        ConfigurationError, match=r"data.num_labels=6: each of the 4 classes gets the same number of labels; set a multiple of 4"
+    ):
+        composed(*SYNTHETIC, "data.num_labels=6")
+    with pytest.raises(ConfigurationError, match=r"data.num_classes=1 means that there are no labels; set data.num_labels=null"):
+        composed(*SYNTHETIC, "data.num_labels=6", "data.num_classes=1")
+
+
+def test_what_a_batch_gives_follows_from_the_settings() -> None:
+    config = composed(*SYNTHETIC)
+    assert ImageData.gives(config) == {"images", "labels"}
+    config.data.num_classes = 1
+    assert Data.gives(config) == set()
 
 
 def test_synthetic_classes_can_be_chosen() -> None:

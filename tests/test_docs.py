@@ -1,6 +1,5 @@
 """What the documents say is so: commands compose, links lead somewhere, lists are complete."""
 
-import inspect
 import re
 import shlex
 from pathlib import Path
@@ -12,6 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from helpers.games import PROJECT, choices, composed
+from twoplayer.config.check import _schema
 from twoplayer.hydra_private import jobs_of
 from twoplayer.paths import CONF
 from twoplayer.settings import compose_config
@@ -89,8 +89,7 @@ def test_an_example_runs_and_its_yaml_has_the_settings_of_its_constructors(path:
     for node in nodes:
         module, _, target = node.pop("_target_").rpartition(".")
         assert module == defined["__name__"]
-        parameters = inspect.signature(defined[target]).parameters.values()
-        assert set(node) == {each.name for each in parameters if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)}
+        assert set(node) == {*_schema(defined[target])[0]}
         nodes += [value for value in node.values() if isinstance(value, dict)]
 
 

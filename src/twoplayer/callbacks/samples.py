@@ -25,7 +25,7 @@ class Samples(Callback):
 
     Grids are saved before training, at `first_images` and at each doubling of it, then every
     `every_images`, and at the end. The end adds an animation of all grids (progress.gif) and a
-    strip of log-spaced ones (progress.png). `real.png` is a grid of the first training images.
+    strip of log-spaced ones (progress.png). `real.png` is a grid of training images.
     """
 
     def __init__(
@@ -40,8 +40,8 @@ class Samples(Callback):
 
     def on_train_start(self, trainer: Trainer, game: Game) -> None:  # type: ignore[override]
         if trainer.is_global_zero:
-            images = trainer.datamodule.splits.train.images[: self.num]  # type: ignore[attr-defined]
-            self._write(images, Path(trainer.default_root_dir) / FOLDER / REAL)
+            images = trainer.datamodule.shown(self.num, self.columns)  # type: ignore[attr-defined]
+            self._write(pictures.to_uint8(images), Path(trainer.default_root_dir) / FOLDER / REAL)
         if game.clock.iteration == 0:
             self._save(trainer, game)
 
@@ -56,7 +56,8 @@ class Samples(Callback):
         if trainer.is_global_zero:
             folder = Path(trainer.default_root_dir) / FOLDER
             num_images = len(trainer.datamodule.splits.train.images)  # type: ignore[attr-defined]
-            log_picture(trainer, "progress", self._tell(folder, num_images), game.clock.images_seen)
+            num_real = len(trainer.datamodule.shown(self.num, self.columns))  # type: ignore[attr-defined]
+            log_picture(trainer, "progress", self._tell(folder, num_images, num_real), game.clock.images_seen)
 
     def _early(self) -> list[int]:
         moments: list[int] = []
@@ -79,7 +80,7 @@ class Samples(Callback):
         pictures.grid(images, self.columns).save(temporary, format="PNG")
         os.replace(temporary, path)
 
-    def _tell(self, folder: Path, num_images: int) -> Path:
+    def _tell(self, folder: Path, num_images: int, num_real: int) -> Path:
         """Write progress.gif and progress.png from all grids. Returns the path of the PNG."""
         paths = list(grids(folder).values())
         labels = [f"{int(path.stem):,} images\n{int(path.stem) / num_images:.2f} epochs" for path in paths]
@@ -89,7 +90,7 @@ class Samples(Callback):
         )
         chosen = log_spaced([int(path.stem) for path in paths], MAX_ROWS)
         with Image.open(folder / REAL) as real:
-            reference = "real", self._first_rows(real.convert("RGB"), min(self.num, num_images))
+            reference = "real", self._first_rows(real.convert("RGB"), num_real)
         strip = pictures.filmstrip([(labels[index], self._first_rows(frames[index], self.num)) for index in chosen], reference)
         strip.save(folder / PROGRESS)
         return folder / PROGRESS

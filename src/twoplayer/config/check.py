@@ -245,7 +245,7 @@ def _check_kind(path: str, target: Any) -> None:
     """Refuse a `_target_` that is not a subclass of the base class of its group."""
     from pytorch_lightning import Callback
 
-    from twoplayer.data.base import ImageData
+    from twoplayer.data.base import Data
     from twoplayer.loggers.base import RunLogger
     from twoplayer.losses.base import Loss
     from twoplayer.metrics.base import Metric
@@ -253,7 +253,7 @@ def _check_kind(path: str, target: Any) -> None:
     from twoplayer.tricks.base import Trick
 
     kinds: dict[tuple[str, int], type] = {
-        ("data", 1): ImageData,
+        ("data", 1): Data,
         ("model", 1): Model,
         ("loss", 1): Loss,
         ("trick", 2): Trick,

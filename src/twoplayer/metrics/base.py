@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 import torch
 from torch import Tensor
 
-from twoplayer.data.base import ImageData, to_unit_range
+from twoplayer.data.base import Data, to_unit_range
 
 CHUNK = 500
 """The number of images that are generated and scored at a time."""
@@ -59,7 +59,7 @@ class Metric:
     The first number of the first metric is the leading one: it selects the best checkpoint.
     """
 
-    def prepare(self, data: ImageData, device: torch.device) -> str | None:
+    def prepare(self, data: Data, device: torch.device) -> str | None:
         """Load what these data need. Returns a reason if they cannot be scored, else None."""
 
     def protocol(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import torch
 from annotated_types import Ge
 from torch import Tensor
 
-from twoplayer.data.base import ImageData
+from twoplayer.data.base import Data
 from twoplayer.distributed import ranks
 from twoplayer.errors import DataError
 from twoplayer.metrics.base import Images, Metric
@@ -24,7 +24,7 @@ class FeatureMetric(Metric):
         self._classifier = ""
         self._extract: FeatureExtractor
 
-    def prepare(self, data: ImageData, device: torch.device) -> str | None:
+    def prepare(self, data: Data, device: torch.device) -> str | None:
         if data.classifier is None:
             return f"there are no features for {type(data).__name__}"
         self._classifier = data.classifier

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from twoplayer.data.base import ImageData
+from twoplayer.data.base import Data
 from twoplayer.distributed import ranks
 from twoplayer.metrics.base import Images, Metric, Reference, Sampler
 
@@ -17,7 +17,7 @@ class Scoring:
     the score of the validation split, taken as samples, against the test split.
     """
 
-    def __init__(self, metrics: Mapping[str, Metric], data: ImageData, device: torch.device) -> None:
+    def __init__(self, metrics: Mapping[str, Metric], data: Data, device: torch.device) -> None:
         self._device = device
         self._real: dict[Reference, Images] = {
             "validation": Images.real(data.splits.validation.images, device),

@@ -13,7 +13,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from twoplayer.config.hardware import device_of, refuse_hardware
-from twoplayer.data.base import ImageData
+from twoplayer.data.base import Data
 from twoplayer.distributed import environment
 from twoplayer.errors import ConfigurationError
 from twoplayer.game.build import build_from
@@ -43,7 +43,7 @@ class Plan(NamedTuple):
     """Everything that `train` needs besides the configuration."""
 
     folder: Path
-    data: ImageData
+    data: Data
     identity: dict[str, Any]
     """The result of `identity`, which checkpoints record."""
     checkpoint: checkpoints.Found | None = None
@@ -133,22 +133,22 @@ def receive(content: Mapping[str, Any]) -> tuple[DictConfig, Plan]:
     return config, plan
 
 
-def open_data(config: DictConfig) -> ImageData:
+def open_data(config: DictConfig) -> Data:
     """Download, verify and open the data, cached for the jobs of a sweep. Raises DataError."""
     return _open_data(json.dumps(OmegaConf.to_container(config.data, resolve=True), sort_keys=True))
 
 
 @functools.lru_cache(maxsize=4)
-def _open_data(node: str) -> ImageData:
+def _open_data(node: str) -> Data:
     settings = json.loads(node)
     if environment.is_first():
         log.info("loading the data (%s) ...", family(settings))
-    data: ImageData = instantiate(OmegaConf.create(settings))
+    data: Data = instantiate(OmegaConf.create(settings))
     data.prepare_data()
     return data
 
 
-def identity(config: DictConfig, data: ImageData) -> dict[str, Any]:
+def identity(config: DictConfig, data: Data) -> dict[str, Any]:
     """The values that must be equal in a checkpoint and a run that resumes from it.
 
     They are plain values; device, precision and engine are resolved where the setting is `auto`.
@@ -166,7 +166,7 @@ def identity(config: DictConfig, data: ImageData) -> dict[str, Any]:
     }
 
 
-def _resume(config: DictConfig, folder: Path, data: ImageData, ours: dict[str, Any]) -> Plan:
+def _resume(config: DictConfig, folder: Path, data: Data, ours: dict[str, Any]) -> Plan:
     """Resume from the newest checkpoint in `folder`, or start a new run there if it has none."""
     found = checkpoints.newest(folder)
     if found is None:
@@ -183,7 +183,7 @@ def _resume(config: DictConfig, folder: Path, data: ImageData, ours: dict[str, A
     return Plan(folder, data, ours, found, checkpoint["run"]["loggers"], finished)
 
 
-def _resume_from(config: DictConfig, path: Path, folder: Path | None, data: ImageData, ours: dict[str, Any]) -> Plan:
+def _resume_from(config: DictConfig, path: Path, folder: Path | None, data: Data, ours: dict[str, Any]) -> Plan:
     """Resume from one checkpoint file.
 
     The run continues in the folder of the checkpoint if that is the newest one there, and otherwise
