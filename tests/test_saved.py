@@ -14,6 +14,7 @@ import torch
 from omegaconf import OmegaConf
 from safetensors import safe_open
 from safetensors.torch import load_file
+from torch.nn.functional import one_hot
 
 import twoplayer
 from helpers import commands
@@ -203,7 +204,7 @@ def test_both_exported_files_say_what_they_are(tricks: str, tmp_path: Path) -> N
         "command": "python src/train.py model=dcgan 'trick=[ema]'",
         "twoplayer_version": twoplayer.__version__,
         "weights": "averaged" if mapped else "raw",
-        "latent_size": "8",
+        "latent_size": "16",
         "latent_distribution": "standard normal z" + ", mapped to erf(z / sqrt(2)), uniform in [-1, 1]" * mapped,
         "latents_of_onnx": "standard normal" + "; the graph maps them" * mapped,
         "latents_of_safetensors": "as latent_distribution says" if mapped else "standard normal",
@@ -281,10 +282,12 @@ def test_a_way_between_samples_is_a_great_circle(tmp_path: Path) -> None:
 
 
 def test_every_trick_that_changes_latents_says_what_it_makes_of_them() -> None:
-    latents = torch.randn(64, 8, generator=torch.Generator().manual_seed(0))
-    for trick in ("spherical_latents", "uniform_latents"):
+    latents = torch.randn(64, 16, generator=torch.Generator().manual_seed(0))
+    names = {"z": latents, "latent_size": 16, "erf": torch.erf, "sqrt": lambda number: number**0.5, "cat": torch.cat, "one_hot": one_hot}
+    for trick in ("information", "spherical_latents", "uniform_latents"):
         tricks = build_game(small(f"trick=[{trick}]"), CPU).tricks
         (prior,) = tricks.priors
-        formula = prior.split(",")[0].replace("|z|", "z.norm(dim=1, keepdim=True)")
-        expected = eval(formula, {"z": latents, "latent_size": 8, "erf": torch.erf, "sqrt": lambda number: number**0.5})
+        end = next(place for place, sign in enumerate(prior) if sign == "," and prior[:place].count("(") == prior[:place].count(")"))
+        formula = prior[:end].replace("|z|", "z.norm(dim=1, keepdim=True)")
+        expected = eval(formula, names)
         assert torch.allclose(tricks.latents(latents), expected)

@@ -231,7 +231,7 @@ def test_the_loop_on_top_of_the_tricks_names_every_place_in_the_order_of_the_cal
         {player: instantiate(config.optimizer[player]) for player in ("discriminator", "generator")},
         Eager(),
         batch_size=4,
-        num_classes=4,
+        classes=range(4),
         seed=0,
         precision="fp32",
     )

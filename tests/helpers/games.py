@@ -37,7 +37,7 @@ SYNTHETIC = [
     "logger=none",
     "precision=fp32",
 ]
-SMALL = [*SYNTHETIC, "trick=[]", "model.generator.latent_size=8"]
+SMALL = [*SYNTHETIC, "trick=[]", "model.generator.latent_size=16"]  # room for the codes of InfoGAN
 CPU = torch.device("cpu")
 SEED = 0  # of what the tests themselves draw: moments of kills, bits that turn
 
@@ -61,7 +61,8 @@ def _small_sizes(model: str) -> list[str]:
     """Overrides that make a model tiny.
 
     Each whole number in its yaml, such as a width, is divided by 16, but is at least 4. Images
-    have the smallest size that the model takes, which its own refusal names ("takes 28, 32").
+    have the smallest size that the model takes, which its own refusal names ("takes 28, 32"), and
+    what else it asks of the data ("set data.num_labels=100").
     """
     config = compose_config("train", *_chosen(model), "data.image_size=16")
     settings = dict(leaves(OmegaConf.to_container(config.model, resolve=False), "model."))
@@ -71,13 +72,17 @@ def _small_sizes(model: str) -> list[str]:
             return [smaller(part) for part in value]
         return max(value // 16, 4) if isinstance(value, int) and not isinstance(value, bool) and value > 4 else value
 
-    sizes = {name: smaller(value) for name, value in settings.items() if smaller(value) != value and f"{name}=8" not in SMALL}
+    sizes = {name: smaller(value) for name, value in settings.items() if smaller(value) != value and f"{name}=16" not in SMALL}
     overrides = [f"{name}={value}".replace(" ", "") for name, value in sizes.items()]
-    try:
-        getattr(get_class(config.model._target_), "refuse", lambda config: None)(config)
-    except ConfigurationError as error:
-        overrides += [f"data.image_size={re.findall(r'takes ([0-9]+)', str(error))[0]}"]
-    return overrides
+    refuse = getattr(get_class(config.model._target_), "refuse", lambda config: None)
+    while True:
+        try:
+            refuse(config)
+            return overrides
+        except ConfigurationError as error:
+            size = re.findall(r"takes ([0-9]+)", str(error))
+            overrides += [f"data.image_size={size[0]}"] if size else [re.findall(r"set (data\.\S+=\d+)", str(error))[0]]
+            config = compose_config("train", *_chosen(model), "data.image_size=16", *overrides)
 
 
 def has_autoencoder(model: str) -> bool:

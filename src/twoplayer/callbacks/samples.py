@@ -4,7 +4,6 @@ import os
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 from annotated_types import Ge, Gt
 from PIL import Image
 from pytorch_lightning import Callback, Trainer
@@ -18,6 +17,7 @@ FOLDER = "samples"
 PROGRESS = "progress.png"
 REAL = "real.png"
 MAX_ROWS = 9
+MAX_COLUMNS = 20
 
 
 class Samples(Callback):
@@ -25,7 +25,9 @@ class Samples(Callback):
 
     Grids are saved before training, at `first_images` and at each doubling of it, then every
     `every_images`, and at the end. The end adds an animation of all grids (progress.gif) and a
-    strip of log-spaced ones (progress.png). `real.png` is a grid of training images.
+    strip of log-spaced ones (progress.png), and the pictures of model and tricks, such as a sheet
+    of codes. `real.png` is a grid of training images. A conditional model shows one class in each
+    column.
     """
 
     def __init__(
@@ -40,8 +42,9 @@ class Samples(Callback):
 
     def on_train_start(self, trainer: Trainer, game: Game) -> None:  # type: ignore[override]
         if trainer.is_global_zero:
-            images = trainer.datamodule.shown(self.num, self.columns)  # type: ignore[attr-defined]
-            self._write(pictures.to_uint8(images), Path(trainer.default_root_dir) / FOLDER / REAL)
+            num, columns = self._size(game)
+            images = trainer.datamodule.shown(num, columns)  # type: ignore[attr-defined]
+            self._write(images, columns, Path(trainer.default_root_dir) / FOLDER / REAL)
         if game.clock.iteration == 0:
             self._save(trainer, game)
 
@@ -55,9 +58,18 @@ class Samples(Callback):
         self._save(trainer, game)
         if trainer.is_global_zero:
             folder = Path(trainer.default_root_dir) / FOLDER
-            num_images = len(trainer.datamodule.splits.train.images)  # type: ignore[attr-defined]
-            num_real = len(trainer.datamodule.shown(self.num, self.columns))  # type: ignore[attr-defined]
-            log_picture(trainer, "progress", self._tell(folder, num_images, num_real), game.clock.images_seen)
+            data: Any = trainer.datamodule  # type: ignore[attr-defined]
+            sizes = self._size(game)
+            path = self._tell(folder, len(data.splits.train.images), len(data.shown(*sizes)), *sizes)
+            log_picture(trainer, "progress", path, game.clock.images_seen)
+            for name, (images, columns) in game.pictures(*data.held_out(0, sizes[0], game.device)).items():
+                self._write(images, columns, folder / f"{name}.png")
+                log_picture(trainer, name, folder / f"{name}.png", game.clock.images_seen)
+
+    def _size(self, game: Game) -> tuple[int, int]:
+        """The number of images and of columns of a grid."""
+        columns = len(game.classes) if game.model.conditional and len(game.classes) <= MAX_COLUMNS else self.columns
+        return -(-self.num // columns) * columns if game.model.conditional else self.num, columns
 
     def _early(self) -> list[int]:
         moments: list[int] = []
@@ -69,18 +81,17 @@ class Samples(Callback):
         if not trainer.is_global_zero:
             return
         path = Path(trainer.default_root_dir) / FOLDER / f"{game.clock.images_seen:08}.png"
-        labels = torch.arange(self.num, device=game.device) % game.num_classes
-        images = game.sample(game.latents(self.num, "grid"), labels)
-        self._write(pictures.to_uint8(images), path)
+        num, columns = self._size(game)
+        self._write(game.sample(game.latents(num, "grid"), game.labels(num)), columns, path)
         log_picture(trainer, "samples", path, game.clock.images_seen)
 
-    def _write(self, images: Tensor, path: Path) -> None:
+    def _write(self, images: Tensor, columns: int, path: Path) -> None:
         path.parent.mkdir(exist_ok=True)
         temporary = path.with_name(f".{path.name}")
-        pictures.grid(images, self.columns).save(temporary, format="PNG")
+        pictures.grid(pictures.to_uint8(images), columns).save(temporary, format="PNG")
         os.replace(temporary, path)
 
-    def _tell(self, folder: Path, num_images: int, num_real: int) -> Path:
+    def _tell(self, folder: Path, num_images: int, num_real: int, num: int, columns: int) -> Path:
         """Write progress.gif and progress.png from all grids. Returns the path of the PNG."""
         paths = list(grids(folder).values())
         labels = [f"{int(path.stem):,} images\n{int(path.stem) / num_images:.2f} epochs" for path in paths]
@@ -90,20 +101,21 @@ class Samples(Callback):
         )
         chosen = log_spaced([int(path.stem) for path in paths], MAX_ROWS)
         with Image.open(folder / REAL) as real:
-            reference = "real", self._first_rows(real.convert("RGB"), num_real)
-        strip = pictures.filmstrip([(labels[index], self._first_rows(frames[index], self.num)) for index in chosen], reference)
+            reference = "real", _first_rows(real.convert("RGB"), num_real, columns)
+        strip = pictures.filmstrip([(labels[index], _first_rows(frames[index], num, columns)) for index in chosen], reference)
         strip.save(folder / PROGRESS)
         return folder / PROGRESS
 
-    def _first_rows(self, grid: Image.Image, num: int) -> Image.Image:
-        """The first two rows of a grid of `num` images, side by side."""
-        rows = -(-num // self.columns)
-        height = (grid.height - pictures.GAP) // rows
-        parts = [grid.crop((0, row * height, grid.width, (row + 1) * height + pictures.GAP)) for row in range(min(2, rows))]
-        canvas = Image.new("RGB", (sum(part.width for part in parts), parts[0].height))
-        for index, part in enumerate(parts):
-            canvas.paste(part, (index * grid.width, 0))
-        return canvas
+
+def _first_rows(grid: Image.Image, num: int, columns: int) -> Image.Image:
+    """The first two rows of a grid of `num` images, side by side."""
+    rows = -(-num // columns)
+    height = (grid.height - pictures.GAP) // rows
+    parts = [grid.crop((0, row * height, grid.width, (row + 1) * height + pictures.GAP)) for row in range(min(2, rows))]
+    canvas = Image.new("RGB", (sum(part.width for part in parts), parts[0].height))
+    for index, part in enumerate(parts):
+        canvas.paste(part, (index * grid.width, 0))
+    return canvas
 
 
 def grids(folder: Path, images_seen: int | None = None) -> dict[int, Path]:

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-import torch
 from annotated_types import Gt
 from pytorch_lightning import Callback, Trainer
 from torch import Tensor
@@ -73,7 +72,7 @@ class Scores(Callback):
     def _prepare(self, trainer: Trainer, game: Game) -> None:
         if trainer.is_global_zero:
             log.info("scoring the untrained generator ..." if game.clock.iteration == 0 else "preparing the scores ...")
-        scoring = Scoring(self._metrics, trainer.datamodule, game.device)  # type: ignore[attr-defined]
+        scoring = Scoring(self._metrics, trainer.datamodule, game.device, game.meaning)  # type: ignore[attr-defined]
         for name, reason in scoring.reasons.items():
             log.info("%s is not computed: %s", name, reason)
         if scoring.metrics:
@@ -99,11 +98,13 @@ class Scores(Callback):
 
     def _score(self, game: Game, *references: Reference) -> dict[Reference, dict[str, float]]:
         def sample(num: int, chunk: int) -> Tensor:
-            labels = torch.arange(num, device=game.device) % game.num_classes
-            return game.sample(game.latents(num, "metric", chunk), labels)
+            return game.sample(game.latents(num, "metric", chunk), game.labels(num))
+
+        def classes(num: int, chunk: int) -> Tensor:
+            return game.classes_of(game.latents(num, "metric", chunk), game.labels(num))
 
         assert self._scoring is not None
-        return self._scoring.score(sample, references)
+        return self._scoring.score(sample, references, classes if game.meaning else None)
 
     def _log(self, trainer: Trainer, game: Game, scores: Mapping[str, float]) -> None:
         for name, value in scores.items():

@@ -58,7 +58,7 @@ def write_export(*, run: str, output: str | None, onnx: bool) -> None:
     inputs: list[str] = []
     if onnx:
         differences[ONNX], inputs = _write_onnx(saved, facts, folder / ONNX)
-    (folder / TEXT).write_text(explanation(facts, str(generator), inputs, saved.game.num_classes))
+    (folder / TEXT).write_text(explanation(facts, str(generator), inputs, saved.num_classes))
     table = Table(box=None)
     for title in ("file", "bytes", "largest pixel difference"):
         table.add_column(title, justify="left" if title == "file" else "right")
@@ -117,7 +117,7 @@ def _write_onnx(saved: SavedGenerator, facts: dict[str, str], path: Path) -> tup
 
     def inputs(num: int) -> tuple[Tensor, Tensor]:
         generator = torch.Generator().manual_seed(num)
-        return torch.randn(num, game.model.latent_size, generator=generator), torch.arange(num) % game.num_classes
+        return torch.randn(num, game.model.latent_size, generator=generator), game.labels(num)
 
     batch = torch.export.Dim("batch")
     with _silence():
@@ -166,9 +166,15 @@ def _silence() -> Iterator[None]:
         logging.disable(before)
 
 
-def explanation(facts: dict[str, str], layers: str, inputs: list[str], num_classes: int) -> str:
-    """The README.md of an export; `inputs` are those of the ONNX graph, empty if there is none."""
+def explanation(facts: dict[str, str], layers: str, inputs: list[str], num_classes: int | None) -> str:
+    """The README.md of an export; `inputs` are those of the ONNX graph, empty if there is none.
+
+    `num_classes` is None if the generator knows no classes.
+    """
     labels = f', "labels": np.arange(64) % {num_classes}' if "labels" in inputs else ""
+    told = f" and labels from 0 to {num_classes - 1}" if num_classes else ""
+    one_hot = f" and one-hot classes `y` (N, {num_classes}) in float32" if num_classes else ""
+    chosen = ", labels=[0]" if num_classes else ""
     size, mapped = facts["latent_size"], "mapped to" in facts["latent_distribution"]
     with_onnx = f"""
 ## ONNX
@@ -185,7 +191,7 @@ The input is standard normal{", and the graph maps it to the latents that the ge
 """
     return f"""# {facts["run"]}
 
-A generator of images {facts["output_shape"]} in {facts["output_range"]} from latents of size {size}, with {facts["weights"]} weights. Latents: {facts["latent_distribution"]}.
+A generator of images {facts["output_shape"]} in {facts["output_range"]} from latents of size {size}{told}, with {facts["weights"]} weights. Latents: {facts["latent_distribution"]}.
 Made with twoplayer {facts["twoplayer_version"]} by
 
 ```
@@ -200,7 +206,7 @@ The metadata of the files contains the same facts.
 import twoplayer
 from twoplayer.pictures import grid, to_uint8
 generator = twoplayer.load(".")  # this folder
-images = generator(64, seed=1)
+images = generator(64, seed=1{chosen})
 grid(to_uint8(images), columns=8).save("samples.png")
 ```
 
@@ -212,7 +218,7 @@ grid(to_uint8(images), columns=8).save("samples.png")
 {layers}
 ```
 
-The images of latents `z` (N, {size}) with the distribution above, in evaluation mode:
+The images of latents `z` (N, {size}) with the distribution above{one_hot}, in evaluation mode:
 
 ```
 {facts["layout"]}

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, MinLen
 from safetensors.torch import save_file
 
 from twoplayer import pictures
@@ -21,18 +21,22 @@ def write_samples(
     single_files: bool,
     safetensors: bool,
     interpolate: bool,
+    labels: Annotated[int, Ge(0)] | Annotated[list[Annotated[int, Ge(0)]], MinLen(1)] | None,
 ) -> None:
     """Write samples of a run as one grid and print the paths of all files.
 
+    With `labels`, samples are of these classes in turn, and the file names name them.
     Optionally also writes single PNG files and one .safetensors file of uint8 (N, C, H, W). With
     `interpolate`, each row of the grid interpolates between two samples, and `num` is rounded up to
     whole rows.
     """
     generator = load(run)
-    images = pictures.to_uint8(generator.interpolate(-(-num // columns), columns, seed) if interpolate else generator(num, seed))
+    drawn = generator.interpolate(-(-num // columns), columns, seed, labels) if interpolate else generator(num, seed, labels)
+    images = pictures.to_uint8(drawn)
     folder = Path(output or home(run) / "generated")
     make_folder("output", folder)
-    way = "_interpolated" if interpolate else ""
+    chosen = [] if labels is None else [labels] if isinstance(labels, int) else labels
+    way = "".join(f"_{label}" for label in chosen) + ("_interpolated" if interpolate else "")
     path = folder / f"seed{seed}_{num}{way}.png"
     pictures.grid(images, columns).save(path)
     print(path)

@@ -20,6 +20,7 @@ from pydantic import ConfigDict, TypeAdapter
 from twoplayer.config.schema import Experiment
 from twoplayer.errors import ConfigurationError, unknown
 from twoplayer.hydra_private import unresolved_node
+from twoplayer.models.conditioning import is_conditional
 from twoplayer.paths import CONF
 from twoplayer.settings import family, leaves, written
 
@@ -47,6 +48,7 @@ def check(config: DictConfig, overrides: Sequence[str] = ()) -> None:
         refuse = getattr(target, "refuse", None)
         if refuse is not None:
             refuse(config)
+    _refuse_unmet_needs(config)
     _refuse_rival_metrics(config)
     _refuse_rival_tricks(config)
     _refuse_undone_tricks(config, overrides)
@@ -107,6 +109,19 @@ def _schema(target: Any) -> tuple[dict[str, inspect.Parameter], dict[str, Any]]:
         if inspect.Parameter.VAR_KEYWORD not in kinds:
             break
     return parameters, hints
+
+
+def _refuse_unmet_needs(config: DictConfig) -> None:
+    """Refuse what needs labels or images with data that have none."""
+    given = get_object(config.data._target_).gives(config)
+    needs = {f"trick={name}": get_object(node._target_).needs for name, node in config.trick.items() if node}
+    if is_conditional(config, "generator"):
+        needs["model.generator.conditioning"] = frozenset({"labels"})
+    for who, wanted in needs.items():
+        for missing in sorted(wanted - given):
+            raise ConfigurationError(
+                f"{who}: it needs {missing}, and data={family(config.data)} has none with these settings; leave it out, or choose other data"
+            )
 
 
 def _refuse_rival_metrics(config: DictConfig) -> None:

@@ -196,15 +196,16 @@ class Data(LightningDataModule):
     def shown(self, num: int, columns: int) -> Tensor:
         """At most `num` training images in the range of training, for a grid of so many columns.
 
-        With as many columns as classes, each column shows one class. A class without images leaves
-        its column to another. Otherwise they are the first images.
+        With as many columns as classes, each column shows one class, in the order of `classes`. A
+        class without images leaves its column to another. Otherwise they are the first images.
         """
         images, labels = self.splits.train
-        if self.num_classes == 1 or columns != self.num_classes:
+        classes = self.classes or range(self.num_classes)
+        if len(classes) == 1 or columns != len(classes):
             return to_unit_range(images[:num])
         present = labels.unique().tolist()
         members = {number: (labels == number).nonzero().flatten() for number in present}
-        columns_of = [number if number in members else present[number % len(present)] for number in range(columns)]
+        columns_of = [number if number in members else present[number % len(present)] for number in classes]
         chosen = [members[columns_of[place % columns]] for place in range(num)]
         return to_unit_range(images[torch.stack([found[place // columns % len(found)] for place, found in enumerate(chosen)])])
 

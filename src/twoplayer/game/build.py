@@ -26,7 +26,7 @@ def build_game(config: DictConfig, device: torch.device) -> Game:
         {player: instantiate(config.optimizer[player]) for player in ("discriminator", "generator")},
         resolve_engine(config.engine),
         batch_size=config.data.batch_size,
-        num_classes=config.data.num_classes,
+        classes=config.data.classes or range(config.data.num_classes),
         seed=config.seed,
         precision=resolve_precision(config.precision, device),
     )

@@ -16,10 +16,11 @@ from twoplayer.game import sharing
 from twoplayer.game.capture import changed_tensors
 from twoplayer.game.clock import Clock
 from twoplayer.game.engine import Engine, Precision, autocast
-from twoplayer.game.rounds import Round, detached
+from twoplayer.game.rounds import Round, detached, named
 from twoplayer.losses.base import Loss
+from twoplayer.metrics.base import Meaning
 from twoplayer.models.base import Batch, Example, Model, Side
-from twoplayer.tricks.base import Player, Tricks
+from twoplayer.tricks.base import Draw, Player, Tricks
 
 OptimizerFactory = Callable[[Sequence[nn.Parameter]], torch.optim.Optimizer]
 
@@ -43,13 +44,13 @@ class Game(LightningModule):
         engine: Engine,
         *,
         batch_size: int,
-        num_classes: int,
+        classes: Sequence[int],
         seed: int,
         precision: Precision,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.num_classes, self.seed, self.precision = num_classes, seed, precision
+        self.classes, self.seed, self.precision = tuple(classes), seed, precision
         self.model, self.loss, self.tricks, self.clock = model.to(memory_format=torch.channels_last), loss, tricks, Clock(batch_size)  # type: ignore[call-overload]
         loss.build(model)
         tricks.attach(model, loss)
@@ -114,8 +115,9 @@ class Game(LightningModule):
             all_real, all_fake = self.loss.gather_side(real), self.loss.gather_side(fake)
             cost = self.loss.discriminator(all_real, all_fake, *map(self.loss.gather, targets))
             penalties = self.tricks.penalties(due, *self.loss.penalized(self.judge, real, fake, all_real, all_fake))
-        (cost + self.tricks.total(penalties)).backward(inputs=self.player_parameters["discriminator"])
-        return detached(Round(cost, penalties, real, fake))
+            costs = self.model.discriminator_costs(batch, self.judge)
+        (cost + sum(costs.values(), self.tricks.total(penalties))).backward(inputs=self.player_parameters["discriminator"])
+        return detached(Round(cost, {**named("loss", costs), **named("penalty", penalties)}, real, fake))
 
     def generator_gradients(self, batch: Batch, latents: Tensor, due: tuple[str, ...]) -> Round:
         """Judge new fakes, and real images if needed, and compute the generator's gradients."""
@@ -128,7 +130,7 @@ class Game(LightningModule):
             minimized = self.tricks.generator_cost(cost, real, fake)
             penalties = self.tricks.generator_penalties(due, real, fake, self.judge)
         (minimized + self.tricks.total(penalties)).backward(inputs=self.player_parameters["generator"])
-        return detached(Round(cost, penalties, real, fake))
+        return detached(Round(cost, named("generator_penalty", penalties), real, fake))
 
     def update_discriminator(self, batch: Batch, latents: Tensor, due: tuple[str, ...]) -> tuple[Tensor, dict[str, Tensor]]:
         """The whole update. Returns the cost, averaged over ranks, and the scalars to log."""
@@ -186,6 +188,19 @@ class Game(LightningModule):
         generator = randomness.generator(self.device, self.seed, "latents", *place)
         return self.tricks.latents(torch.randn(num, self.model.latent_size, generator=generator, device=self.device))
 
+    def labels(self, num: int) -> Tensor:
+        """Labels (num) of samples: each class of the data in turn."""
+        return torch.tensor(self.classes, device=self.device)[torch.arange(num, device=self.device) % len(self.classes)]
+
+    @property
+    def meaning(self) -> Meaning | None:
+        """What the classes of samples are."""
+        return "labels" if self.model.conditional else "codes" if self.tricks.has_code else None
+
+    def classes_of(self, latents: Tensor, labels: Tensor) -> Tensor:
+        """The classes (N) that samples from these latents and labels are meant to have."""
+        return labels if self.model.conditional else self.tricks.code(latents)
+
     @torch.no_grad()
     def sample(self, latents: Tensor, labels: Tensor) -> Tensor:
         """Float32 images in [-1, 1], the same for the same latents; training is not affected."""
@@ -197,6 +212,30 @@ class Game(LightningModule):
             images: Tensor = generator(latents, labels)
         generator.train(was_training)
         return images
+
+    @torch.no_grad()
+    def measures(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """The model's own numbers (N) of held-out images; training is not affected."""
+        was_training = self.model.training
+        self.model.eval()
+        with randomness.aside(images.device):
+            found = self.model.measures(images, labels)
+        self.model.train(was_training)
+        return found
+
+    @torch.no_grad()
+    def pictures(self, images: Tensor, labels: Tensor) -> dict[str, tuple[Tensor, int]]:
+        """What model and tricks show at the end, by name: images and the columns of their grid.
+
+        `images` and `labels` are held-out ones. Training is not affected.
+        """
+        draw = Draw(lambda num: self.latents(num, "pictures"), lambda latents: self.sample(latents, self.labels(len(latents))))
+        was_training = self.model.training
+        self.model.eval()
+        with randomness.aside(images.device):
+            shown = self.model.pictures(images, labels)
+        self.model.train(was_training)
+        return {**shown, **self.tricks.pictures(draw)}
 
     @property
     def numbers(self) -> dict[str, Tensor]:

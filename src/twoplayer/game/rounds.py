@@ -1,5 +1,6 @@
 """The result of computing one player's gradients."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from torch import Tensor
@@ -9,23 +10,30 @@ from twoplayer.tricks.base import Player
 
 
 class Round(NamedTuple):
-    """The player's adversarial cost, its penalties by trick, and both sides as judged."""
+    """The player's adversarial cost, the other costs and both sides as judged.
+
+    `added` holds the costs that are added, by the names under which they are logged.
+    """
 
     cost: Tensor
-    penalties: dict[str, Tensor]
+    added: dict[str, Tensor]
     real: Side | None
     fake: Side
 
     def scalars(self, player: Player, norm: Tensor) -> dict[str, Tensor]:
         """Scalars to log; `norm` is the norm of the player's gradient."""
-        penalties = {f"penalty/{name}": penalty for name, penalty in self.penalties.items()}
-        return {f"loss/{player}": self.cost, **penalties, f"gradient_norm/{player}": norm}
+        return {f"loss/{player}": self.cost, **self.added, f"gradient_norm/{player}": norm}
+
+
+def named(place: str, costs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Costs by the names under which they are logged: `<place>/<name>`."""
+    return {f"{place}/{name}": cost for name, cost in costs.items()}
 
 
 def detached(result: Round) -> Round:
     """The same round, detached from the autograd graph."""
-    penalties = {name: penalty.detach() for name, penalty in result.penalties.items()}
-    return Round(result.cost.detach(), penalties, result.real and _detached(result.real), _detached(result.fake))
+    added = {name: cost.detach() for name, cost in result.added.items()}
+    return Round(result.cost.detach(), added, result.real and _detached(result.real), _detached(result.fake))
 
 
 def _detached(side: Side) -> Side:

@@ -1,6 +1,7 @@
 """The base class of metrics, which compare generated images with real ones."""
 
 from collections.abc import Callable, Hashable, Iterator, Mapping
+from functools import partial
 from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
@@ -15,6 +16,10 @@ Reference = Literal["validation", "test"]
 Better = Literal["lower", "higher"]
 Sampler = Callable[[int, int], Tensor]
 """(number of images N, index of the chunk) to the images of this chunk (N, C, H, W) in [-1, 1]."""
+Meaning = Literal["labels", "codes"]
+"""What the classes of samples are: labels that G was told, or codes in its latents."""
+Classes = Callable[[int, int], Tensor]
+"""(number of images N, index of the chunk) to the classes of this chunk (N)."""
 Kept = TypeVar("Kept")
 
 
@@ -22,23 +27,34 @@ class Images:
     """Images in chunks, of a real split or of a generator in its present state.
 
     `keep` shares what one metric computes with the others. `num` is None for a generator, whose
-    number of images has no limit.
+    number of images has no limit. `classes` are those of the images, where they have any.
     """
 
-    def __init__(self, sampler: Sampler, num: int | None = None) -> None:
-        self.sampler, self.num = sampler, num
+    def __init__(self, sampler: Sampler, num: int | None = None, classes: Classes | None = None) -> None:
+        self.sampler, self.num, self._classes = sampler, num, classes
         self._kept: dict[Hashable, Any] = {}
 
     @classmethod
-    def real(cls, images: Tensor, device: torch.device) -> "Images":
-        """From uint8 images (N, C, H, W)."""
-        return cls(lambda num, index: to_unit_range(images[index * CHUNK :][:num].to(device)), len(images))
+    def real(cls, images: Tensor, device: torch.device, labels: Tensor | None = None) -> "Images":
+        """From images of a split (N, C, H, W) and their labels (N)."""
+
+        def part(values: Tensor, num: int, index: int) -> Tensor:
+            return values[index * CHUNK :][:num].to(device)
+
+        classes = None if labels is None else partial(part, labels)
+        return cls(lambda num, index: to_unit_range(part(images, num, index)), len(images), classes)
 
     def chunks(self, num: int, rank: int = 0, world_size: int = 1) -> Iterator[tuple[slice, Tensor]]:
         """Chunks in [-1, 1] of the first `num` images, each with its slice: one rank's share."""
         for index, start in list(enumerate(range(0, num, CHUNK)))[rank::world_size]:
             place = slice(start, min(start + CHUNK, num))
             yield place, self.sampler(place.stop - start, index)
+
+    def classes(self, num: int) -> Tensor:
+        """The classes (num) of the first `num` images."""
+        assert self._classes is not None
+        places = (slice(start, min(start + CHUNK, num)) for start in range(0, num, CHUNK))
+        return torch.cat([self._classes(place.stop - place.start, index) for index, place in enumerate(places)])
 
     def keep(self, key: Hashable, compute: Callable[[], Kept]) -> Kept:
         """What `compute` returns, computed at most once per key."""
@@ -58,6 +74,9 @@ class Metric:
 
     The first number of the first metric is the leading one: it selects the best checkpoint.
     """
+
+    needs: ClassVar[Meaning | None] = None
+    """The classes of samples that it needs, if any."""
 
     def prepare(self, data: Data, device: torch.device) -> str | None:
         """Load what these data need. Returns a reason if they cannot be scored, else None."""

@@ -28,7 +28,7 @@ class FeatureMetric(Metric):
         if data.classifier is None:
             return f"there are no features for {type(data).__name__}"
         self._classifier = data.classifier
-        self._extract = load_features(data.classifier).to(device)
+        self._extract, self._device = load_features(data.classifier).to(device), device
         return None
 
     def protocol(self) -> dict[str, Any]:
@@ -52,6 +52,12 @@ class FeatureMetric(Metric):
                 f"the {self._classifier} classifier gives features that are not finite, or the same for all real images; check the images, or set data.classifier=null"
             )
         return features
+
+    def answers(self, images: Images) -> Tensor:
+        """The classes (N) that the classifier assigns to the images of `features`."""
+        with torch.no_grad(), torch.autocast(self._device.type, enabled=False):
+            found: Tensor = self._extract.classifier.logits(self.features(images)).argmax(1)
+        return found
 
     def _over_ranks(self, images: Images, num: int) -> Tensor:
         """Each rank fills its own chunks and leaves the rest zero: the sum is exact."""

@@ -6,7 +6,7 @@ import torch
 
 from twoplayer.data.base import Data
 from twoplayer.distributed import ranks
-from twoplayer.metrics.base import Images, Metric, Reference, Sampler
+from twoplayer.metrics.base import Classes, Images, Meaning, Metric, Reference, Sampler
 
 
 class Scoring:
@@ -14,23 +14,27 @@ class Scoring:
 
     All ranks call its methods together, and get the same numbers. `metrics` holds the metrics that
     can score these data; `reasons` says by name why the others cannot. `floors` holds, per number,
-    the score of the validation split, taken as samples, against the test split.
+    the score of the validation split, taken as samples, against the test split. `meaning` says what
+    the classes of samples are, if they have any.
     """
 
-    def __init__(self, metrics: Mapping[str, Metric], data: Data, device: torch.device) -> None:
+    def __init__(self, metrics: Mapping[str, Metric], data: Data, device: torch.device, meaning: Meaning | None = None) -> None:
         self._device = device
         self._real: dict[Reference, Images] = {
-            "validation": Images.real(data.splits.validation.images, device),
-            "test": Images.real(data.splits.test.images, device),
+            "validation": Images.real(data.splits.validation.images, device, data.splits.validation.labels),
+            "test": Images.real(data.splits.test.images, device, data.splits.test.labels),
         }
-        found = {name: metric.prepare(data, device) for name, metric in metrics.items()}
+        found = {
+            name: metric.prepare(data, device) if metric.needs in (None, meaning) else f"the generator has no {metric.needs}"
+            for name, metric in metrics.items()
+        }
         self.reasons = {name: reason for name, reason in found.items() if reason is not None}
         self.metrics = {name: metric for name, metric in metrics.items() if name not in self.reasons}
         self.floors = self._compare(self._real["validation"], "test")
 
-    def score(self, sampler: Sampler, references: Sequence[Reference]) -> dict[Reference, dict[str, float]]:
+    def score(self, sampler: Sampler, references: Sequence[Reference], classes: Classes | None = None) -> dict[Reference, dict[str, float]]:
         """All numbers by name, for the same samples against each reference split."""
-        generated = Images(sampler)
+        generated = Images(sampler, classes=classes)
         return {reference: self._compare(generated, reference) for reference in references}
 
     def _compare(self, generated: Images, reference: Reference) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import ClassVar, NamedTuple, cast
 
+import torch
 from torch import Tensor, nn
 
 Batch = tuple[Tensor, ...]
@@ -86,6 +87,11 @@ class Model(nn.Module):
         return cast(int, self.generator.latent_size)
 
     @property
+    def conditional(self) -> bool:
+        """Whether the images depend on the labels."""
+        return getattr(self.generator, "condition", None) is not None
+
+    @property
     def num_outputs(self) -> int:
         """The number of the discriminator's outputs per image."""
         return cast(int, self.discriminator.num_outputs)
@@ -106,3 +112,31 @@ class Model(nn.Module):
     def judge(self, example: Example) -> tuple[Tensor, Tensor]:
         """The discriminator's logits and features of an example."""
         return cast(tuple[Tensor, Tensor], self.discriminator(example.images, example.condition))
+
+    def discriminator_costs(self, batch: Batch, judge: Judge) -> dict[str, Tensor]:
+        """A family's own costs of the discriminator, scalars, logged as `loss/<name>`."""
+        return {}
+
+    def measures(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """What a family can measure on held-out images (N, ...): one number (N) per image, by name.
+
+        The model is in evaluation mode. Larger is better.
+        """
+        return {}
+
+    def pictures(self, images: Tensor, labels: Tensor) -> dict[str, tuple[Tensor, int]]:
+        """What a family shows of held-out images at the end: images and columns of a grid, by name.
+
+        The model is in evaluation mode.
+        """
+        return {}
+
+    @torch.no_grad()
+    def num_features(self) -> int:
+        """The number of the discriminator's features per image, found by a pass on two images."""
+        was_training = self.training
+        self.eval()
+        labels = torch.zeros(2, dtype=torch.int64)
+        _, features = self.judge(Example(self.generator(torch.zeros(2, self.latent_size), labels), labels, None))
+        self.train(was_training)
+        return features[0].numel()

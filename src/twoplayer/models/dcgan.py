@@ -15,6 +15,16 @@ from torch import Tensor, nn
 
 from twoplayer.errors import ConfigurationError
 from twoplayer.models.base import Model
+from twoplayer.models.conditioning import (
+    DiscriminatorCondition,
+    DiscriminatorConditioning,
+    GeneratorCondition,
+    GeneratorConditioning,
+    in_sequence,
+    normalization_per_class,
+    refuse_conditioning,
+    sequence_layout,
+)
 from twoplayer.models.layers import (
     Activation,
     Decoder,
@@ -52,34 +62,40 @@ class Generator(nn.Module):
         normalization: Normalization,
         upsampling: Upsampling,
         output_activation: OutputActivation,
+        conditioning: GeneratorConditioning,
+        num_classes: Size,
     ) -> None:
         super().__init__()
         self.latent_size, self.output_activation = latent_size, output_activation
         self.start = 7 if image_size == 28 else 4
         num_stages = (image_size // self.start).bit_length() - 1
         maps = width * 2**num_stages
-        self.projection = nn.Linear(latent_size, maps * self.start**2, bias=normalization == "none")
-        layers = _normalized(maps, normalization, activation)
+        self.condition = None if conditioning == "none" else GeneratorCondition(conditioning, num_classes, latent_size)
+        inputs = self.condition.size if self.condition else latent_size
+        per_class = num_classes if conditioning == "batch_norm" else None
+        self.projection = nn.Linear(inputs, maps * self.start**2, bias=normalization == "none")
+        layers = _normalized(maps, normalization, activation, per_class)
         for _ in range(num_stages):
             layers += [
                 *_double(maps, maps // 2, upsampling, bias=normalization == "none"),
-                *_normalized(maps // 2, normalization, activation),
+                *_normalized(maps // 2, normalization, activation, per_class),
             ]
             maps //= 2
-        self.convolutions = nn.Sequential(*layers)
+        self.convolutions = in_sequence(layers)
         self.output = nn.Conv2d(maps, channels, 3, 1, 1)
 
     @property
     def layout(self) -> str:
         """See `Model`."""
-        maps = f"projection(z).unflatten(1, ({self.start}, {self.start}, -1)).permute(0, 3, 1, 2)"
-        return images_of(f"output(convolutions({maps}))", self.output_activation)
+        maps = f"projection({self.condition.layout if self.condition else 'z'}).unflatten(1, ({self.start}, {self.start}, -1)).permute(0, 3, 1, 2)"
+        return images_of(f"output({sequence_layout(self.convolutions, 'convolutions', maps)})", self.output_activation)
 
     def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
         """Images in [-1, 1]."""
+        values, *classes = self.condition(latents, labels) if self.condition else (latents,)
         # Channels come last in memory, the order in which convolutions are fastest.
-        maps = self.projection(latents).unflatten(1, (self.start, self.start, -1)).permute(0, 3, 1, 2)
-        return to_images(self.output(self.convolutions(maps)), self.output_activation)
+        maps = self.projection(values).unflatten(1, (self.start, self.start, -1)).permute(0, 3, 1, 2)
+        return to_images(self.output(self.convolutions(maps, *classes)), self.output_activation)
 
 
 class Discriminator(nn.Module):
@@ -103,11 +119,13 @@ class Discriminator(nn.Module):
         autoencoder: bool,
         code_size: Size,
         num_outputs: Size,
+        conditioning: DiscriminatorConditioning,
+        num_classes: Size,
     ) -> None:
         super().__init__()
         self.num_outputs = num_outputs
         layers: list[nn.Module] = []
-        maps, size = channels, image_size
+        maps, size = channels + 1 if conditioning == "concatenate" else channels, image_size
         while size > 4:
             outputs = 2 * maps if layers else width
             chosen: Normalization = normalization if layers else "none"
@@ -115,6 +133,7 @@ class Discriminator(nn.Module):
             maps, size = outputs, (size + 1) // 2
         self.convolutions = nn.Sequential(*layers, nn.Flatten())
         self.output: nn.Module = nn.Linear(maps * size**2, num_outputs)
+        self.condition = DiscriminatorCondition(conditioning, num_classes, image_size, maps * size**2)
         if autoencoder:
             decoder = Generator(
                 latent_size=code_size,
@@ -125,6 +144,8 @@ class Discriminator(nn.Module):
                 normalization=normalization,
                 upsampling="transposed",
                 output_activation="tanh",
+                conditioning="none",
+                num_classes=num_classes,
             )
             self.output = Decoder(nn.Linear(maps * size**2, code_size), decoder)
 
@@ -133,10 +154,10 @@ class Discriminator(nn.Module):
 
         An autoencoder's features are its code.
         """
-        features = self.convolutions(images)
+        features = self.convolutions(self.condition.images(images, labels))
         if isinstance(self.output, Decoder):
             return self.output(images, features)
-        return to_logits(self.output(features)), features
+        return self.condition.logits(to_logits(self.output(features)), features, labels), features
 
 
 class DCGAN(Model):
@@ -151,10 +172,13 @@ class DCGAN(Model):
             raise ConfigurationError(
                 f"data.image_size={config.data.image_size}: model=dcgan takes {', '.join(map(str, IMAGE_SIZES))}; set one of them, or use model=gan"
             )
+        refuse_conditioning(config)
 
 
-def _normalized(maps: int, normalization_name: Normalization, activation_name: Activation) -> list[nn.Module]:
-    return [normalization(normalization_name, maps), activation(activation_name, in_place=True)]
+def _normalized(maps: int, normalization_name: Normalization, activation_name: Activation, per_class: int | None = None) -> list[nn.Module]:
+    """`per_class` is the number of classes if normalization depends on them."""
+    chosen = normalization_per_class(per_class, maps, vectors=False) if per_class else normalization(normalization_name, maps)
+    return [chosen, activation(activation_name, in_place=True)]
 
 
 def _double(inputs: int, outputs: int, upsampling: Upsampling, bias: bool) -> list[nn.Module]:

@@ -1,13 +1,23 @@
 """Fully connected players, after the first GAN (Goodfellow et al., 2014, arXiv:1406.2661)."""
 
-import math
 from itertools import pairwise
 from typing import Annotated
 
 from annotated_types import Ge, Lt, MinLen
+from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from twoplayer.models.base import Model
+from twoplayer.models.conditioning import (
+    DiscriminatorCondition,
+    DiscriminatorConditioning,
+    GeneratorCondition,
+    GeneratorConditioning,
+    in_sequence,
+    normalization_per_class,
+    refuse_conditioning,
+    sequence_layout,
+)
 from twoplayer.models.layers import (
     Activation,
     Decoder,
@@ -40,21 +50,34 @@ class Generator(nn.Module):
         activation: Activation,
         normalization: VectorNormalization,
         output_activation: OutputActivation,
+        conditioning: GeneratorConditioning,
+        num_classes: Size,
     ) -> None:
         super().__init__()
         self.latent_size, self.output_activation = latent_size, output_activation
-        self.hidden = _hidden([latent_size, *widths], activation, normalization, dropout=0.0)
+        self.condition = None if conditioning == "none" else GeneratorCondition(conditioning, num_classes, latent_size)
+        inputs = self.condition.size if self.condition else latent_size
+        per_class = num_classes if conditioning == "batch_norm" else None
+        self.hidden = _hidden([inputs, *widths], activation, normalization, 0.0, per_class)
         self.output = nn.Linear(widths[-1], channels * image_size**2)
         self.shape = (channels, image_size, image_size)
 
     @property
     def layout(self) -> str:
         """See `Model`."""
-        return images_of("output(hidden(z))", self.output_activation) + f".view(-1, {', '.join(map(str, self.shape))})"
+        return (
+            images_of(
+                f"output({sequence_layout(self.hidden, 'hidden', self.condition.layout if self.condition else 'z')})",
+                self.output_activation,
+            )
+            + f".view(-1, {', '.join(map(str, self.shape))})"
+        )
 
     def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
         """Images in [-1, 1]."""
-        return to_images(self.output(self.hidden(latents)), self.output_activation).view(-1, *self.shape)
+        return to_images(
+            self.output(self.hidden(*(self.condition(latents, labels) if self.condition else (latents,)))), self.output_activation
+        ).view(-1, *self.shape)
 
 
 class Discriminator(nn.Module):
@@ -75,11 +98,15 @@ class Discriminator(nn.Module):
         autoencoder: bool,
         code_size: Size,
         num_outputs: Size,
+        conditioning: DiscriminatorConditioning,
+        num_classes: Size,
     ) -> None:
         super().__init__()
         self.num_outputs = num_outputs
-        self.hidden = _hidden([math.prod((channels, image_size, image_size)), *widths], "leaky_relu", normalization, dropout)
+        inputs = channels + 1 if conditioning == "concatenate" else channels
+        self.hidden = _hidden([inputs * image_size**2, *widths], "leaky_relu", normalization, dropout)
         self.output: nn.Module = nn.Linear(widths[-1], num_outputs)
+        self.condition = DiscriminatorCondition(conditioning, num_classes, image_size, widths[-1])
         if autoencoder:
             decoder = Generator(
                 latent_size=code_size,
@@ -89,6 +116,8 @@ class Discriminator(nn.Module):
                 activation="leaky_relu",
                 normalization=normalization,
                 output_activation="tanh",
+                conditioning="none",
+                num_classes=num_classes,
             )
             self.output = Decoder(nn.Linear(widths[-1], code_size), decoder)
 
@@ -97,10 +126,10 @@ class Discriminator(nn.Module):
 
         An autoencoder's features are its code.
         """
-        features = self.hidden(images.flatten(1))
+        features = self.hidden(self.condition.images(images, labels).flatten(1))
         if isinstance(self.output, Decoder):
             return self.output(images, features)
-        return to_logits(self.output(features)), features
+        return self.condition.logits(to_logits(self.output(features)), features, labels), features
 
 
 class GAN(Model):
@@ -109,15 +138,22 @@ class GAN(Model):
     def __init__(self, generator: Generator, discriminator: Discriminator) -> None:
         super().__init__(generator, discriminator)
 
+    @staticmethod
+    def refuse(config: DictConfig) -> None:
+        refuse_conditioning(config)
 
-def _hidden(sizes: list[int], activation_name: Activation, normalization_name: VectorNormalization, dropout: float) -> nn.Sequential:
+
+def _hidden(
+    sizes: list[int], activation_name: Activation, normalization_name: VectorNormalization, dropout: float, per_class: int | None = None
+) -> nn.Sequential:
+    """Hidden layers; `per_class` is the number of classes if normalization depends on them."""
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(sizes):
         layers += [
             nn.Linear(inputs, outputs),
-            vector_normalization(normalization_name, outputs),
+            normalization_per_class(per_class, outputs, vectors=True) if per_class else vector_normalization(normalization_name, outputs),
             activation(activation_name, in_place=True),
         ]
         if dropout:
             layers.append(nn.Dropout(dropout))
-    return nn.Sequential(*layers)
+    return in_sequence(layers)

@@ -1,7 +1,7 @@
 """Loading the generator of a saved run, for notebooks and for `src/sample.py`."""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -31,24 +31,46 @@ class SavedGenerator:
     def __init__(self, game: Game, config: DictConfig) -> None:
         self.game, self.config = game.eval(), config
 
-    def __call__(self, num: int, seed: int = 0, labels: Tensor | None = None) -> Tensor:
-        """Draw `num` images (num, C, H, W) in [-1, 1] that depend on `seed` only.
+    def __call__(self, num: int, seed: int = 0, labels: int | Sequence[int] | Tensor | None = None) -> Tensor:
+        """Draw `num` images (num, C, H, W) in [-1, 1] that depend on `seed` and `labels` only.
 
-        A conditional model draws images of `labels` (num,), by default of each class in turn.
+        A conditional model draws images of these labels in turn, by default of all classes.
         Averaged weights are used if the run has them.
-        """
-        labels = torch.arange(num) % self.game.num_classes if labels is None else labels
-        return self._images(self.game.latents(num, "sample", seed), labels)
 
-    def interpolate(self, num: int, steps: int, seed: int = 0) -> Tensor:
+        Raises ConfigurationError if there are labels that the model does not know.
+        """
+        return self._images(self.game.latents(num, "sample", seed), self._labels(num, labels))
+
+    @property
+    def num_classes(self) -> int | None:
+        """The number of classes that images can be drawn of; None if the model knows no classes."""
+        return int(self.config.data.num_classes) if self.game.model.conditional else None
+
+    def interpolate(self, num: int, steps: int, seed: int = 0, labels: int | Sequence[int] | Tensor | None = None) -> Tensor:
         """Interpolate between `num` pairs of samples: images (num * steps, C, H, W).
+
+        Both ends of a pair have the same label, as in `__call__`.
 
         Latents follow great circles: a straight line passes closer to zero than the latents seen in
         training (White, 2016, arXiv:1609.04468).
         """
         ends = self.game.latents(2 * num, "sample", seed)
         ways = great_circles(ends[:num], ends[num:], steps)
-        return self._images(ways, torch.arange(num).repeat_interleave(steps) % self.game.num_classes)
+        return self._images(ways, self._labels(num, labels).repeat_interleave(steps))
+
+    def _labels(self, num: int, chosen: int | Sequence[int] | Tensor | None) -> Tensor:
+        """Labels (num) in turn from the chosen ones."""
+        if chosen is None:
+            return self.game.labels(num)
+        labels = torch.as_tensor(chosen).flatten()
+        if self.num_classes is None:
+            raise ConfigurationError(
+                f"labels={labels.tolist()}: the model of this run knows no classes; leave labels out, or train one that does, such as experiment=cdcgan"
+            )
+        wrong = [label for label in labels.tolist() if label not in range(self.num_classes)]
+        if wrong or not len(labels):
+            raise ConfigurationError(f"labels={labels.tolist()}: the classes are 0 to {self.num_classes - 1}; name one or more of them")
+        return labels[torch.arange(num) % len(labels)]
 
     def _images(self, latents: Tensor, labels: Tensor) -> Tensor:
         return torch.cat([self.game.sample(*chunk) for chunk in zip(latents.split(500), labels.split(500), strict=True)])

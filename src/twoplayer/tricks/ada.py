@@ -26,6 +26,8 @@ class ADA(Trick):
     it is above `target` and falls while it is below, by 1 in `ramp_images` real images.
     """
 
+    needs = frozenset({"images"})
+
     def __init__(
         self,
         *,

@@ -86,7 +86,9 @@ class Trick(nn.Module):
     """At a place, tricks of lower order act first; those of equal order act as listed."""
     bounds_slope: ClassVar[bool] = False
     """The trick bounds the discriminator's slope, as a Wasserstein critic needs."""
-    prior: ClassVar[str] = ""
+    needs: ClassVar[frozenset[str]] = frozenset()
+    """What data and model must give: "labels", "images"; others are refused."""
+    prior: str = ""
     """The result of `latents` for normal latents z: an expression, and its distribution.
 
     It is printed for users of an exported generator.
@@ -179,7 +181,7 @@ class Trick(nn.Module):
         return cost
 
     def generator_penalty(self, real: Side | None, fake: Side, judge: Judge) -> Tensor:
-        """A scalar added to the generator's cost, and logged as `penalty/<trick>`."""
+        """A scalar added to the generator's cost, and logged as `generator_penalty/<trick>`."""
         raise NotImplementedError
 
     def gradients(self, player: Player, parameters: Sequence[nn.Parameter]) -> None:
@@ -195,9 +197,24 @@ class Trick(nn.Module):
         """The generator for samples and metrics."""
         return generator
 
+    def code(self, latents: Tensor) -> Tensor:
+        """The categorical code (N) in latents of the prior, which images are to reveal."""
+        raise NotImplementedError
+
+    def pictures(self, draw: "Draw") -> dict[str, tuple[Tensor, int]]:
+        """Pictures to save at the end, by name: images (N, C, H, W) and the columns of the grid."""
+        return {}
+
     def report(self) -> dict[str, Tensor]:
         """Scalars to log, by name."""
         return {}
+
+
+class Draw(NamedTuple):
+    """How a picture draws samples: latents of the prior, and their images in [-1, 1]."""
+
+    latents: Callable[[int], Tensor]
+    images: Callable[[Tensor], Tensor]
 
 
 class Tricks(nn.Module):
@@ -325,6 +342,19 @@ class Tricks(nn.Module):
             generator = act(generator)
         return generator
 
+    @property
+    def has_code(self) -> bool:
+        """Whether a trick puts a categorical code into the latents."""
+        return bool(self._acting["code"])
+
+    def code(self, latents: Tensor) -> Tensor:
+        """The categorical code (N) in latents."""
+        (act,) = self._acting["code"].values()
+        return cast(Tensor, act(latents))
+
+    def pictures(self, draw: Draw) -> dict[str, tuple[Tensor, int]]:
+        return {name: picture for act in self._acting["pictures"].values() for name, picture in act(draw).items()}
+
     def numbers(self) -> dict[str, Tensor]:
         """The numbers of all tricks that a schedule may change, by name in the configuration."""
         return {
@@ -356,6 +386,14 @@ def refuse_vectors(trick: str, config: DictConfig, why: str) -> None:
     """
     if get_class(config.loss._target_).of_vectors:
         raise ConfigurationError(f"trick={trick}: loss={family(config.loss)} makes D output vectors, {why}; choose another loss")
+
+
+def refuse_packs(trick: str, config: DictConfig) -> None:
+    """Refuse packing, for a trick that needs D's features of each image."""
+    if "packing" in config.trick:
+        raise ConfigurationError(
+            f"trick={trick}: it needs D's features of each image, and with trick=packing D sees packs; leave one of them out"
+        )
 
 
 def refuse_without_soft_labels(trick: str, config: DictConfig) -> None:

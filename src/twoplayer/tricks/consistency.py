@@ -22,6 +22,8 @@ class Consistency(Trick):
     Real images and fakes have a weight each.
     """
 
+    needs = frozenset({"images"})
+
     def __init__(
         self,
         *,

@@ -17,6 +17,8 @@ Share = Annotated[float, Ge(0), Lt(1)]
 class DiffAugment(Trick):
     """Brightness, translation and cutout, drawn for each image; those of amount 0 are left out."""
 
+    needs = frozenset({"images"})
+
     def __init__(self, *, brightness: Annotated[float, Ge(0)], translation: Share, cutout: Share) -> None:
         super().__init__()
         self.brightness, self.translation, self.cutout = brightness, translation, cutout

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from torch import nn
 
 from twoplayer.errors import ConfigurationError
+from twoplayer.models.conditioning import Embedding
 
 LAYERS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 
@@ -12,10 +13,16 @@ LAYERS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 def after_hidden_layers(player: nn.Module, make: Callable[[], nn.Module], trick: str) -> None:
     """Add a new module after every layer with a weight matrix, except in `player.output`.
 
+    Embeddings of classes are no layers of the player, and are left alone.
+
     Raises ConfigurationError, which names `trick`, if the player has no `output`.
     """
     last = set(_output(player, trick).modules())
-    found = [place.rpartition(".") for place, child in player.named_modules() if isinstance(child, LAYERS) and child not in last]
+    found = [
+        place.rpartition(".")
+        for place, child in player.named_modules()
+        if isinstance(child, LAYERS) and not isinstance(child, Embedding) and child not in last
+    ]
     for above, _, name in found:
         parent = player.get_submodule(above)
         parent.add_module(name, nn.Sequential(parent.get_submodule(name), make()))

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from twoplayer.errors import ConfigurationError
+from twoplayer.models.conditioning import is_conditional
 from twoplayer.tricks.base import Trick
 
 
@@ -24,7 +25,11 @@ class Packing(Trick):
 
     @staticmethod
     def refuse(config: DictConfig) -> None:
-        """Refuse batches that do not divide into packs."""
+        """Refuse batches that do not divide into packs, and a D that is told classes."""
+        if is_conditional(config, "discriminator"):
+            raise ConfigurationError(
+                "trick=packing: a pack of images has no class of its own; set model.discriminator.conditioning=none, or leave the trick out"
+            )
         size, batch_size = config.trick.packing.size, config.data.batch_size
         ranks = config.trainer.devices * config.trainer.num_nodes
         if batch_size // ranks % size:
