@@ -87,6 +87,8 @@ KNOWN_AS = {
         "SNGAN": "spectral_norm",
         "WGAN": "weight_clipping",
         "WGAN-GP": "wgan_gp",
+        "RWGAN": "relaxed_wasserstein",
+        "GMMN": "frozen_discriminator",
         "DiffAugment": "diff_augment",
     },
 }

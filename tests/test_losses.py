@@ -28,6 +28,11 @@ def mean(values: list[float]) -> float:
     return sum(values) / len(values)
 
 
+def probability(x: float, real: list[float], fake: list[float]) -> float:
+    """Of a logit among those of both sides."""
+    return math.exp(x) / sum(map(math.exp, [*real, *fake]))
+
+
 DISCRIMINATOR = {
     "non_saturating": lambda r, f: -mean([math.log(sigmoid(x)) for x in r]) - mean([math.log(1 - sigmoid(x)) for x in f]),
     "minimax": lambda r, f: -mean([math.log(sigmoid(x)) for x in r]) - mean([math.log(1 - sigmoid(x)) for x in f]),
@@ -43,6 +48,7 @@ DISCRIMINATOR = {
     "energy": lambda r, f: -mean(r) + mean([max(0, 10 + x) for x in f]),
     "margin_adaptation": lambda r, f: -mean(r) + mean([max(0, 10 + x) for x in f]),
     "boundary_equilibrium": lambda r, f: -mean(r),  # the balance begins at 0
+    "softmax": lambda r, f: -mean([math.log(probability(x, r, f)) for x in r]) - math.log(len(r)),
     "fisher": lambda r, f: mean(f) - mean(r) + 1e-3 / 2 * ((mean([x * x for x in r]) + mean([x * x for x in f])) / 2 - 1) ** 2,
 }
 GENERATOR = {
@@ -60,6 +66,7 @@ GENERATOR = {
     "energy": lambda r, f: -mean(f),
     "margin_adaptation": lambda r, f: -mean(f),
     "boundary_equilibrium": lambda r, f: -mean(f),
+    "softmax": lambda r, f: -mean([math.log(probability(x, r, f)) for x in [*r, *f]]) - math.log(len(r)),
     "fisher": lambda r, f: -mean(f),
 }
 SETS = ["cramer", "mean_covariance", "mmd"]  # of vectors; tested below
@@ -128,7 +135,7 @@ def test_the_non_saturating_gradient_is_larger_where_samples_are_bad() -> None:
 
 
 def test_extreme_logits_stay_finite() -> None:
-    for name in ("non_saturating", "minimax", "relativistic"):
+    for name in ("non_saturating", "minimax", "relativistic", "softmax"):
         logits = torch.tensor([-1e4, 0.0, 1e4], requires_grad=True)
         loss = loss_named(name)
         cost = loss.discriminator(side(logits), side(-logits), torch.ones(3), torch.zeros(3)) + loss.generator(
@@ -153,6 +160,17 @@ def test_weights_choose_among_fakes() -> None:
     loss, fake = loss_named("non_saturating"), side(torch.tensor(FAKE))
     alone = loss.generator(fake, None, torch.tensor([3.0, 0.0, 0.0]))
     assert alone.item() == pytest.approx(-math.log(sigmoid(FAKE[0])), abs=1e-6)
+
+
+def test_a_softmax_that_is_undecided_costs_log_2_and_leaves_out_fakes_without_weight() -> None:
+    loss, zeros = loss_named("softmax"), side(torch.zeros(3))
+    assert loss.discriminator(zeros, zeros, torch.ones(3), torch.zeros(3)).item() == pytest.approx(math.log(2))
+    assert loss.generator(zeros, zeros, torch.ones(3)).item() == pytest.approx(math.log(2))
+    fake, weights = torch.tensor(FAKE, requires_grad=True), torch.tensor([1.5, 1.5, 0.0])
+    loss.generator(side(fake), side(torch.tensor(REAL)), weights).backward()
+    assert fake.grad is not None
+    assert fake.grad[2] == 0
+    assert fake.grad[:2].abs().min() > 0
 
 
 def test_every_loss_has_its_formula_here() -> None:

@@ -25,6 +25,7 @@ from twoplayer.tricks.consistency import Consistency
 from twoplayer.tricks.diff_augment import DiffAugment
 from twoplayer.tricks.dragan import DRAGAN
 from twoplayer.tricks.feature_matching import FeatureMatching
+from twoplayer.tricks.frozen_discriminator import FrozenDiscriminator
 from twoplayer.tricks.generator_dropout import GeneratorDropout
 from twoplayer.tricks.generator_noise import GeneratorNoise
 from twoplayer.tricks.gradient_clipping import GradientClipping
@@ -38,6 +39,7 @@ from twoplayer.tricks.old_opponents import OldOpponents
 from twoplayer.tricks.packing import Packing
 from twoplayer.tricks.pulling_away import PullingAway
 from twoplayer.tricks.r2 import R2
+from twoplayer.tricks.relaxed_wasserstein import RelaxedWasserstein
 from twoplayer.tricks.replay import Replay
 from twoplayer.tricks.soft_labels import SoftLabels
 from twoplayer.tricks.spectral_norm import SpectralNorm
@@ -118,6 +120,26 @@ def test_weights_are_cut() -> None:
     old = discriminator.weight.detach().clone()
     WeightClipping(limit=0.05).after_discriminator(discriminator, logits([0.0]), logits([0.0]))
     assert torch.equal(discriminator.weight, old.clamp(-0.05, 0.05))
+
+
+def test_the_relaxed_critic_sees_the_gradient_of_the_divergence() -> None:
+    images = (2 * torch.rand(IMAGES) - 1).requires_grad_()
+    pixels = (0.1 + 0.9 * (images + 1) / 2).detach().requires_grad_()
+    (gradient,) = torch.autograd.grad((pixels * pixels.log()).sum(), pixels)
+    seen = RelaxedWasserstein(least=0.1).view(images)
+    assert torch.allclose(seen, 1 + 2 * (gradient - 1) / math.log(10), atol=1e-6)  # 1 + log 1 becomes 1, 1 + log 0.1 becomes -1
+    (slope,) = torch.autograd.grad(seen.sum(), images)
+    (hessian,) = torch.autograd.grad((pixels.log() + 1).sum(), pixels)
+    assert torch.allclose(slope, hessian * 0.45 * 2 / math.log(10), atol=1e-5)
+
+
+def test_the_relaxed_critic_sees_images_in_their_range_and_clamps_what_is_beyond() -> None:
+    seen = RelaxedWasserstein(least=0.1).view(torch.tensor([-3.0, -1.0, 1.0, 3.0]))
+    assert seen.tolist() == pytest.approx([-1, -1, 1, 1], abs=1e-6)
+
+
+def test_a_frozen_discriminator_never_has_a_turn() -> None:
+    assert FrozenDiscriminator().turns(0, Turns(2, 3), None) == Turns(0, 3)
 
 
 def test_spectral_norm_leaves_no_layer_that_stretches() -> None:

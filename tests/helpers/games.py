@@ -128,7 +128,8 @@ MINIMAL = f"hydra.searchpath=[file://{Path(__file__).parent / 'conf'}]"  # where
 MODELS = [*choices("model"), "minimal"]
 WIDTHS = {model: _small_sizes(model) for model in MODELS}
 LOSS_SETTINGS = _needs()
-TOGETHER = [name for name in _together() if name != "adaptive_steps"]  # whose turns cannot be foretold
+UNLIKE = ("adaptive_steps", "frozen_discriminator")  # the turns of one cannot be foretold; with the other D has none
+TOGETHER = [name for name in _together() if name not in UNLIKE]
 APART = [name for name in choices("trick") if name not in TOGETHER]
 
 
