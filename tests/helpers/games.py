@@ -22,7 +22,7 @@ from twoplayer.game.game import Game
 from twoplayer.paths import CONF
 from twoplayer.runs.plan import plan_run
 from twoplayer.runs.train import train
-from twoplayer.settings import compose_config, leaves
+from twoplayer.settings import compose_config, family, leaves
 from twoplayer.storage import checkpoints
 
 PROJECT = CONF.parent
@@ -158,6 +158,24 @@ def fit(config: DictConfig, folder: Path, iterations: int, *callbacks: Callback,
 def play(folder: Path, *overrides: str, model: str = "gan") -> dict[str, Any]:
     """A small run in this process, with all that surrounds it; returns its summary."""
     config = small(f"run='{folder}'", *overrides, model=model)
+    return train(config, plan_run(config, folder))
+
+
+def small_recipe(name: str, *overrides: str) -> DictConfig:
+    """A recipe of conf/experiment with tiny players, on made-up images.
+
+    Its tricks and its other settings stay; what waits for more images than a test has is shortened.
+    """
+    chosen = compose_config("train", f"experiment={name}")
+    model = family(chosen.model)
+    moments = {"trick.pretrain_discriminator.images": 32, "trick.schedule.end_images": 400}
+    short = [f"{place}={images}" for place, images in moments.items() if OmegaConf.select(chosen, place)]
+    return composed(f"experiment={name}", *SYNTHETIC, "model.generator.latent_size=8", *WIDTHS[model], *short, *overrides)
+
+
+def play_recipe(folder: Path, name: str, *overrides: str) -> dict[str, Any]:
+    """A small run of a recipe in this process; returns its summary."""
+    config = small_recipe(name, f"run='{folder}'", *overrides)
     return train(config, plan_run(config, folder))
 
 

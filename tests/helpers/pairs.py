@@ -54,3 +54,10 @@ def play(folder: str, model: str, *overrides: str) -> None:
     from helpers import games
 
     games.play(Path(folder), *overrides, "trainer.devices=2", model=model)
+
+
+def play_recipe(folder: str, name: str, *overrides: str) -> None:
+    """One run of a recipe."""
+    from helpers import games
+
+    games.play_recipe(Path(folder), name, *overrides, "trainer.devices=2")

@@ -1,0 +1,50 @@
+"""Every recipe of conf/experiment trains at a small size, and resumes, on one rank and on two."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from helpers import pairs
+from helpers.games import CPU, choices, fit, play_recipe, same, small_recipe, state_sha256, weights
+from twoplayer.game.build import build_game
+
+RECIPES = choices("experiment")
+BATCH = 16
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_trains(name: str, tmp_path: Path) -> None:
+    config = small_recipe(name)
+    game = build_game(config, CPU)
+    players = {"generator": game.model.generator, "discriminator": game.model.discriminator}
+    before = {player: weights(module) for player, module in players.items()}
+    fit(config, tmp_path, 6, game=game)
+    assert bool(game.finite)
+    moved = {player for player, old in before.items() if not same(old, weights(players[player]))}
+    assert moved == set(players) - ({"discriminator"} if "frozen_discriminator" in config.trick else set())
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_resumes_exactly(name: str, tmp_path: Path) -> None:
+    play_recipe(tmp_path / "whole", name, f"budget.images={7 * BATCH}")
+    for stop in (3, 7):
+        summary = play_recipe(tmp_path / "parts", name, f"budget.images={stop * BATCH}", "resume=auto")
+    assert (summary["resumed_from"], summary["images_seen"]) == (3 * BATCH, 7 * BATCH)
+    assert state_sha256(tmp_path / "parts") == state_sha256(tmp_path / "whole")
+
+
+@pytest.mark.process
+def test_every_recipe_resumes_exactly_on_two_ranks(tmp_path: Path) -> None:
+    plays: list[tuple[Callable[..., None], tuple[object, ...]]] = []
+    for name in RECIPES:
+        plays.append((pairs.play_recipe, (str(tmp_path / name / "whole"), name, f"budget.images={5 * BATCH}")))
+        for stop in (3, 5):
+            plays.append((pairs.play_recipe, (str(tmp_path / name / "parts"), name, f"budget.images={stop * BATCH}", "resume=auto")))
+    pairs.walk(plays)
+    for name in RECIPES:
+        summary = json.loads((tmp_path / name / "parts" / "summary.json").read_text())
+        assert (summary["world_size"], summary["resumed_from"]) == (2, 3 * BATCH), name
+        assert state_sha256(tmp_path / name / "parts") == state_sha256(tmp_path / name / "whole"), name
