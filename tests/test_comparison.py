@@ -32,15 +32,26 @@ def sweep(tmp_path: Path) -> Path:
 
 def test_a_table_has_the_best_first_and_names_what_differs(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
-    write_table(runs=str(sweep), baseline="loss=hinge", into=None, name="runs")
+    write_table(runs=str(sweep), baseline="loss=hinge", costs=False, into=None, name="runs")
     lines = capsys.readouterr().out.splitlines()
     assert lines[2:4] == ["| `loss=minimax` | 10.0 | 2.5 | 0.50 |  |", "| `loss=hinge` | 20.0 | 5.0 | 1.00 |  |"]
     assert lines[-1].startswith("32 images, seed 0, cpu, 1 threads, fp32; a speed of 1 is 200 images a second; the floor is 4.00.")
 
 
+def test_costs_are_columns_of_their_own(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = sweep / "hinge" / "summary.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"images_seen": 120_000, "seconds": 90.0}))
+    capsys.readouterr()
+    write_table(runs=str(sweep), baseline=None, costs=True, into=None, name="runs")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "|  | `fd` | times its floor | images | minutes | images/s |  |"
+    assert lines[3] == "| `loss=hinge` | 20.0 | 5.0 | 120,000 | 1.5 | 200 |  |"
+    assert lines[-1].startswith("seed 0, cpu")
+
+
 def test_without_a_baseline_there_are_no_speeds(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
-    write_table(runs=str(sweep), baseline=None, into=None, name="runs")
+    write_table(runs=str(sweep), baseline=None, costs=False, into=None, name="runs")
     lines = capsys.readouterr().out.splitlines()
     assert lines[:3] == ["|  | `fd` | times its floor |  |", "| --- | --- | --- | --- |", "| `loss=minimax` | 10.0 | 2.5 |  |"]
     assert "speed" not in lines[-1]
@@ -51,7 +62,7 @@ def test_a_table_goes_where_it_is_marked_with_pictures(sweep: Path, tmp_path: Pa
     file.parent.mkdir()
     file.write_text("above\n<!-- losses -->\nold\n<!-- /losses -->\nbelow\n")
     for _ in range(2):
-        write_table(runs=[str(sweep / "hinge"), str(sweep / "minimax")], baseline=None, into=str(file), name="losses")
+        write_table(runs=[str(sweep / "hinge"), str(sweep / "minimax")], baseline=None, costs=False, into=str(file), name="losses")
     text = file.read_text()
     assert text.startswith("above\n<!-- losses -->\n| ")
     assert text.endswith("<!-- /losses -->\nbelow\n")
@@ -65,7 +76,7 @@ def test_a_picture_of_few_samples_is_theirs_alone(tmp_path: Path) -> None:
     play(tmp_path / "run", "budget.images=32", "callbacks.samples.num=5")
     file = tmp_path / "results.md"
     file.write_text("<!-- runs -->\n<!-- /runs -->\n")
-    write_table(runs=str(tmp_path / "run"), baseline=None, into=str(file), name="runs")
+    write_table(runs=str(tmp_path / "run"), baseline=None, costs=False, into=str(file), name="runs")
     (path,) = (tmp_path / "runs").glob("*.png")
     with Image.open(path) as picture, Image.open(tmp_path / "run" / "samples" / "00000032.png") as grid:
         assert picture.size == (grid.width // 2, grid.height // 2)
@@ -75,17 +86,17 @@ def test_a_run_without_a_score_says_how_it_ended(sweep: Path, capsys: pytest.Cap
     file = sweep / "hinge" / "summary.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"scores": {"fd": fd(None)}, "status": "failed"}))
     capsys.readouterr()
-    write_table(runs=str(sweep), baseline=None, into=None, name="runs")
+    write_table(runs=str(sweep), baseline=None, costs=False, into=None, name="runs")
     assert "| `loss=hinge` | failed |  |  |" in capsys.readouterr().out
 
 
 def test_what_is_not_there_is_told(sweep: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="there is no run here"):
-        write_table(runs=str(tmp_path), baseline=None, into=None, name="runs")
+        write_table(runs=str(tmp_path), baseline=None, costs=False, into=None, name="runs")
     with pytest.raises(ConfigurationError, match="baseline=x: there is no such row; available: loss=hinge, loss=minimax"):
-        write_table(runs=str(sweep), baseline="x", into=None, name="runs")
+        write_table(runs=str(sweep), baseline="x", costs=False, into=None, name="runs")
     with pytest.raises(ConfigurationError, match="put the lines <!-- runs --> and <!-- /runs -->"):
-        write_table(runs=str(sweep), baseline=None, into=str(tmp_path / "empty.md"), name="runs")
+        write_table(runs=str(sweep), baseline=None, costs=False, into=str(tmp_path / "empty.md"), name="runs")
 
 
 def test_a_table_sorts_in_the_direction_of_its_first_score(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -94,7 +105,7 @@ def test_a_table_sorts_in_the_direction_of_its_first_score(sweep: Path, capsys: 
         precision = {"value": value, "better": "higher", "floor": 0.8}
         file.write_text(json.dumps(json.loads(file.read_text()) | {"scores": {"precision": precision, "fd": fd(20.0)}}))
     capsys.readouterr()
-    write_table(runs=str(sweep), baseline=None, into=None, name="runs")
+    write_table(runs=str(sweep), baseline=None, costs=False, into=None, name="runs")
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "|  | `precision` | times its ceiling | `fd` |  |"
     assert lines[2:4] == ["| `loss=minimax` | 0.500 | 0.62 | 20.0 |  |", "| `loss=hinge` | 0.250 | 0.31 | 20.0 |  |"]
@@ -106,7 +117,7 @@ def test_scores_of_other_protocols_are_refused(sweep: Path) -> None:
         file = sweep / name / "summary.json"
         protocol = {"num_samples": num_samples, "weights": weights}
         file.write_text(json.dumps(json.loads(file.read_text()) | {"scores": {"fd": fd(20.0, protocol=protocol)}}))
-    write_table(runs=str(sweep), baseline=None, into=None, name="runs")
+    write_table(runs=str(sweep), baseline=None, costs=False, into=None, name="runs")
     file.write_text(file.read_text().replace("10000", "500"))
     with pytest.raises(ConfigurationError, match="the fd of loss=minimax is not comparable with that of loss=hinge: num_samples is 500"):
-        write_table(runs=str(sweep), baseline=None, into=None, name="runs")
+        write_table(runs=str(sweep), baseline=None, costs=False, into=None, name="runs")

@@ -25,12 +25,18 @@ class Run(NamedTuple):
 
 
 def write_table(
-    *, runs: str | Annotated[list[str], MinLen(1)], baseline: str | None, into: str | None, name: Annotated[str, MinLen(1)]
+    *,
+    runs: str | Annotated[list[str], MinLen(1)],
+    baseline: str | None,
+    costs: bool,
+    into: str | None,
+    name: Annotated[str, MinLen(1)],
 ) -> None:
     """Write or print a table of these runs, the best by the leading score first.
 
     A row is named by the overrides that its run does not share with all others. A baseline adds a
-    column of relative speeds, which compare only runs that had the machine to themselves.
+    column of relative speeds, which compare only runs that had the machine to themselves. `costs`
+    adds the images, minutes and images per second of each run, for runs of different lengths.
 
     Raises ConfigurationError if there are no runs, no such baseline or no markers for the table in
     the file, or if scores were computed by different protocols.
@@ -44,13 +50,19 @@ def write_table(
     refuse_protocols(found, titles)
     pictures = draw(found, titles, Path(into).parent / name) if into else [None] * len(found)
     rows = [
-        row(run, title, names, reference, os.path.relpath(picture, Path(into).parent) if into and picture else None)
+        row(run, title, names, reference, costs, os.path.relpath(picture, Path(into).parent) if into and picture else None)
         for run, title, picture in zip(found, titles, pictures, strict=True)
     ]
     order = sorted(range(len(found)), key=lambda index: _cost(found[index], names))
-    columns = ["", *headers(found, names), *(["speed"] if reference else []), ""]
+    columns = ["", *headers(found, names), *(["images", "minutes", "images/s"] if costs else []), *(["speed"] if reference else []), ""]
     table = "\n".join(
-        [_line(columns), _line(["---"] * len(columns)), *(rows[index] for index in order), "", circumstances(found, names, reference)]
+        [
+            _line(columns),
+            _line(["---"] * len(columns)),
+            *(rows[index] for index in order),
+            "",
+            circumstances(found, names, reference, costs),
+        ]
     )
     if into is None:
         print(table)
@@ -112,7 +124,7 @@ def headers(runs: Sequence[Run], names: Sequence[str]) -> list[str]:
     return [*first, *(f"`{name}`" for name in names[1:])]
 
 
-def row(run: Run, title: str, names: Sequence[str], reference: Run | None, picture: str | None) -> str:
+def row(run: Run, title: str, names: Sequence[str], reference: Run | None, costs: bool, picture: str | None) -> str:
     """One row of the table; a run without the leading score shows its status instead."""
     found = {score.name: (score, score.value) for score in recorded.read(run.summary) if score.value is not None}
     cells = [recorded.digits(found[name][1]) if name in found else "" for name in names] or [""]
@@ -125,14 +137,24 @@ def row(run: Run, title: str, names: Sequence[str], reference: Run | None, pictu
         [
             f"`{title}`",
             *cells,
+            *(_costs(run) if costs else []),
             *([f"{speed / of_reference:.2f}" if speed and of_reference else ""] if reference else []),
             f'<img src="{picture}" width="230">' if picture else "",
         ]
     )
 
 
-def circumstances(runs: Sequence[Run], names: Sequence[str], reference: Run | None) -> str:
-    """The line below the table: images, seeds, devices, precisions and floors."""
+def _costs(run: Run) -> list[str]:
+    """The cells of what a run took: images, minutes of training, and images per second."""
+    images, seconds, speed = (run.summary.get(key) or 0 for key in ("images_seen", "seconds", "images_per_second"))
+    return [f"{images:,}", f"{seconds / 60:.1f}", f"{speed:,.0f}"]
+
+
+def circumstances(runs: Sequence[Run], names: Sequence[str], reference: Run | None, costs: bool) -> str:
+    """The line below the table: images, seeds, devices, precisions and floors.
+
+    The images are left out if each row has its own.
+    """
     images, seeds, devices, precisions = (
         sorted({str(run.summary.get(key)) if key != "images_seen" else f"{run.summary.get(key) or 0:,}" for run in runs})
         for key in ("images_seen", "seed", "device", "precision")
@@ -145,7 +167,8 @@ def circumstances(runs: Sequence[Run], names: Sequence[str], reference: Run | No
             floors += f"; the {limit} {f'of {name} ' if len(names) > 1 else ''}is {recorded.digits(value)}"
     speed = reference and reference.summary.get("images_per_second")
     base = f"; a speed of 1 is {speed:,.0f} images a second" if speed else ""
-    return f"{' or '.join(images)} images, seed {', '.join(seeds)}, {' and '.join(devices)}, {' and '.join(precisions)}{base}{floors}."
+    length = "" if costs else f"{' or '.join(images)} images, "
+    return f"{length}seed {', '.join(seeds)}, {' and '.join(devices)}, {' and '.join(precisions)}{base}{floors}."
 
 
 def _cost(run: Run, names: Sequence[str]) -> float:
