@@ -17,7 +17,7 @@ from helpers.games import CPU, SYNTHETIC, Record, composed
 from twoplayer.data import sources
 from twoplayer.data.base import Batches, Data, ImageData, Split, Splits, resize, to_unit_range
 from twoplayer.data.fashion_mnist import FashionMNIST
-from twoplayer.data.idx import parse_idx
+from twoplayer.data.idx_format import parse_idx
 from twoplayer.data.mnist import MNIST
 from twoplayer.errors import ConfigurationError, DataError
 

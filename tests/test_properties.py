@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from helpers.games import CPU
 from twoplayer.callbacks.samples import log_spaced
 from twoplayer.data.base import Batches, Split
-from twoplayer.data.idx import parse_idx
+from twoplayer.data.idx_format import parse_idx
 from twoplayer.errors import DataError
 from twoplayer.runs.plan import FREE, differences
 from twoplayer.runs.saved import great_circles

@@ -31,6 +31,30 @@ def _each(group: str) -> str:
     return ",".join(f"[{path.stem}]" for path in sorted((CONF / group).glob("*.yaml")))
 
 
+def _array(name: str, file: str) -> Any:
+    """What a file says of the settings of `data=array`; `name` is a field of `Measured`."""
+    from twoplayer.data.array import measure
+
+    return getattr(measure(file), name)
+
+
+def _idx(name: str, root: str, prefix: str | None) -> Any:
+    """What IDX files say of the settings of `data=idx`; `name` is a field of `Measured`."""
+    from twoplayer.data.idx import measure
+
+    return getattr(measure(root, prefix), name)
+
+
+def _shape(*, _root_: Any) -> list[int]:
+    """The shape of one example: `data.shape`, or that of images if there is none."""
+    data = _root_.data
+    shape = data.get("shape")
+    return [data.channels, data.image_size, data.image_size] if shape is None else list(shape)
+
+
+OmegaConf.register_new_resolver("array", _array, replace=True)
+OmegaConf.register_new_resolver("idx", _idx, replace=True)
+OmegaConf.register_new_resolver("shape", _shape, replace=True)
 OmegaConf.register_new_resolver("each", _each, replace=True)
 OmegaConf.register_new_resolver("tricks", _tricks, replace=True)
 OmegaConf.register_new_resolver("times", lambda one, other: one * other, replace=True)

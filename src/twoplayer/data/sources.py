@@ -16,7 +16,7 @@ from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from http.client import HTTPException
 from pathlib import Path
 
-from twoplayer.data.idx import read_bytes
+from twoplayer.data.idx_format import read_bytes
 from twoplayer.errors import DataError
 
 log = logging.getLogger(__name__)

@@ -26,7 +26,20 @@ from twoplayer.storage.run_folder import CONFIG, SUMMARY, read_config, read_summ
 
 log = logging.getLogger(__name__)
 
-FREE = ("budget", "checkpoint", "name", "run", "sweep", "resume", "logger", "callbacks.progress", "debug", "data.root", "threads")
+FREE = (
+    "budget",
+    "checkpoint",
+    "name",
+    "run",
+    "sweep",
+    "resume",
+    "logger",
+    "callbacks.progress",
+    "debug",
+    "data.root",
+    "data.file",
+    "threads",
+)
 """Settings that a resumed run may change.
 
 They decide how long a run trains, where it is stored and how it is shown, but not what is trained.
