@@ -2,7 +2,6 @@
 
 import ast
 import io
-import os
 import pickle
 import tarfile
 from pathlib import Path
@@ -14,19 +13,10 @@ import torch
 import twoplayer
 from helpers import commands
 from helpers.games import PROJECT, SMALL, WIDTHS, Record, play
+from helpers.security import Hostile
 from twoplayer.data import sources
 from twoplayer.errors import DataError, TwoplayerError
 from twoplayer.storage import checkpoints
-
-
-class Hostile:
-    """Touches a file when it is unpickled."""
-
-    def __init__(self, canary: Path) -> None:
-        self.canary = canary
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return os.system, (f"touch {self.canary}",)
 
 
 @pytest.fixture

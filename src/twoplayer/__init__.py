@@ -52,9 +52,17 @@ def _shape(*, _root_: Any) -> list[int]:
     return [data.channels, data.image_size, data.image_size] if shape is None else list(shape)
 
 
+def _class_folders(root: str) -> int:
+    """The number of classes of `data=image_folder`."""
+    from twoplayer.data.listing import num_classes
+
+    return num_classes(root)
+
+
 OmegaConf.register_new_resolver("array", _array, replace=True)
 OmegaConf.register_new_resolver("idx", _idx, replace=True)
 OmegaConf.register_new_resolver("shape", _shape, replace=True)
+OmegaConf.register_new_resolver("class_folders", _class_folders, replace=True)
 OmegaConf.register_new_resolver("each", _each, replace=True)
 OmegaConf.register_new_resolver("tricks", _tricks, replace=True)
 OmegaConf.register_new_resolver("times", lambda one, other: one * other, replace=True)

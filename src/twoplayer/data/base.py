@@ -36,7 +36,7 @@ class Splits(NamedTuple):
 
 
 def to_unit_range(images: Tensor) -> Tensor:
-    """uint8 images as floats in [-1, 1], the range of tanh. Floats stay as they are."""
+    """uint8 images as floats in [-1, 1], the range of tanh. Other types stay as they are."""
     return images.float().div_(127.5).sub_(1.0) if images.dtype == torch.uint8 else images
 
 
@@ -70,6 +70,10 @@ class Batches:
 
     def batch(self, iteration: int) -> tuple[Tensor, ...]:
         """This rank's slice of the batch of `iteration`."""
+        return tuple(to_unit_range(part) for part in self.drawn(iteration))
+
+    def drawn(self, iteration: int) -> tuple[Tensor, ...]:
+        """The same as stored, before images are brought to the range of training."""
         position = iteration * self.global_batch_size + self.rank * self.batch_size
         end = position + self.batch_size
         parts = []
@@ -78,7 +82,7 @@ class Batches:
             parts.append(self.order(epoch)[offset : offset + end - position])
             position += len(parts[-1])
         chosen = torch.cat(parts)
-        return to_unit_range(self.images[chosen]), self.labels[chosen]
+        return self.images[chosen], self.labels[chosen]
 
     def _order(self, epoch: int) -> Tensor:
         generator = randomness.generator("cpu", self.seed, self.place, epoch)
@@ -98,9 +102,9 @@ class PartlyLabelled(Batches):
         super().__init__(split, batch_size, seed, device, rank, world_size, first)
         self.labelled = Batches(labelled, batch_size, seed, device, rank, world_size, first, "labelled order")
 
-    def batch(self, iteration: int) -> tuple[Tensor, ...]:
+    def drawn(self, iteration: int) -> tuple[Tensor, ...]:
         """This rank's slice of both batches of `iteration`."""
-        return super().batch(iteration) + self.labelled.batch(iteration)
+        return super().drawn(iteration) + self.labelled.drawn(iteration)
 
 
 class Data(LightningDataModule):
@@ -273,7 +277,7 @@ class Data(LightningDataModule):
                     f"data.classes={self.classes}: there is no class {wrong[0]}; the classes are 0 to {self.num_classes - 1}"
                 )
             kept = torch.isin(labels, torch.tensor(self.classes))
-            images, labels = images[kept], labels[kept]
+            images, labels = (images, labels) if kept.all() else (images[kept], labels[kept])
             if not len(labels):
                 raise ConfigurationError(f"data.classes={self.classes}: the {name} split has no image of these classes; choose others")
         return Split(self.prepare(images), labels)

@@ -38,6 +38,8 @@ FREE = (
     "debug",
     "data.root",
     "data.file",
+    "data.cache",
+    "data.in_memory_mib",
     "threads",
 )
 """Settings that a resumed run may change.
