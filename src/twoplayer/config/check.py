@@ -201,7 +201,7 @@ def _check_value(parent: DictConfig, key: str, path: str, annotation: Any) -> li
     if dataclasses.is_dataclass(annotation):
         names = ", ".join(f"{path}.{field.name}" for field in dataclasses.fields(annotation))
         raise ConfigurationError(f"{path}={written(value)}: this is a group of settings; set one of {names}")
-    plain = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+    plain = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
     parent[key] = _validated(plain, annotation, path)
     return []
 
