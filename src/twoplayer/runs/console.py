@@ -2,6 +2,7 @@
 
 import logging
 import shlex
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -16,23 +17,22 @@ from twoplayer.metrics import recorded
 from twoplayer.paths import CONF, setting, shown
 from twoplayer.runs.plan import Plan
 from twoplayer.settings import tags
+from twoplayer.tricks.base import Player
 
 log = logging.getLogger(__name__)
 
 
-def introduce(config: DictConfig, plan: Plan, game: Game, device: torch.device) -> None:
+def introduce(config: DictConfig, plan: Plan, game: Game, device: torch.device, flops: Mapping[Player, int]) -> None:
     """Log what the run trains, on which device, and what it resumes from, with warnings.
 
     The tricks are listed since `trick=` on the command line replaces the whole default list.
     """
     data, model, loss, *tricks = tags(config)
-    sizes = ", ".join(
-        f"{player[0].upper()} {sum(parameter.numel() for parameter in parameters):,}"
-        for player, parameters in sorted(game.player_parameters.items())
-    )
+    sizes = {player: sum(parameter.numel() for parameter in parameters) for player, parameters in game.player_parameters.items()}
     ranks_ = num_ranks(config)
     where = f"{device_name(device)}{f' x {ranks_}' if ranks_ > 1 else ''}, {game.precision}, engine {game.engine.name}"
-    log.info("model %s (%s parameters)   loss %s   data %s   tricks %s", model, sizes, loss, data, ", ".join(tricks) or "none")
+    log.info("model %s   loss %s   data %s   tricks %s", model, loss, data, ", ".join(tricks) or "none")
+    log.info("%s", "; ".join(f"{player} {sizes[player]:,} parameters, {_counted(each)}/image" for player, each in flops.items()))
     log.info("on %s   seed %s   up to %s images", where, config.seed, f"{config.budget.images:,}")
     if game.engine.name == "captured":
         log.warning("engine=captured is new and has never been run on a real GPU; if it fails, set engine=eager")
@@ -50,6 +50,14 @@ def introduce(config: DictConfig, plan: Plan, game: Game, device: torch.device) 
         log.warning(
             "loss=%s needs a D with a bounded slope, and nothing bounds it here, so training may diverge: add trick=[wgan_gp]", loss
         )
+
+
+def _counted(flops: int) -> str:
+    """A number of operations with its unit, such as 3.1 MFLOP."""
+    unit, size = next(
+        (unit, size) for unit, size in (("GFLOP", 1e9), ("MFLOP", 1e6), ("kFLOP", 1e3), ("FLOP", 1)) if flops >= size or size == 1
+    )
+    return f"{flops / size:.3g} {unit}"
 
 
 def conclude(config: DictConfig, plan: Plan, summary: dict[str, Any]) -> None:

@@ -23,6 +23,7 @@ from twoplayer.config.schema import Budget, Checkpoint
 from twoplayer.distributed import environment, launcher
 from twoplayer.game.build import build_game
 from twoplayer.game.engine import configure_process
+from twoplayer.game.flops import flops_per_image
 from twoplayer.loggers.base import History, RunLogger
 from twoplayer.loggers.run_folder import RunFolder
 from twoplayer.paths import shown
@@ -34,6 +35,7 @@ from twoplayer.signals import Interruption
 from twoplayer.storage import lock
 from twoplayer.storage.checkpoints import DurableCheckpoints
 from twoplayer.storage.run_folder import read_rows, read_summary, write_config
+from twoplayer.tricks.base import Player
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +64,7 @@ def _fit(config: DictConfig, plan: Plan) -> dict[str, Any]:
     device = device_of(config)
     trial = settle_threads(config, plan, device)
     game = plan.game or build_game(config, device)
+    flops = flops_per_image(game, plan.data.batches(config.seed, game.device).batch(0))
     history = _history(plan)
     record = RunFolder(plan.folder)
     loggers: list[RunLogger] = [record, *(instantiate(node) for node in config.logger.values())]
@@ -70,7 +73,7 @@ def _fit(config: DictConfig, plan: Plan) -> dict[str, Any]:
         devices=config.trainer.devices,
         num_nodes=config.trainer.num_nodes,
         strategy=launcher.GameStrategy(message(config, plan)) if num_ranks(config) > 1 else "auto",
-        callbacks=_callbacks(config, plan, history, trial),
+        callbacks=_callbacks(config, plan, history, trial, flops),
         logger=loggers,
         plugins=[DurableCheckpoints(plan.checkpoint)],
         max_epochs=-1,
@@ -83,7 +86,7 @@ def _fit(config: DictConfig, plan: Plan) -> dict[str, Any]:
     lightning_private.ignore_signals(trainer)
     if environment.is_first():
         write_config(plan.folder, config)
-        console.introduce(config, plan, game, device)
+        console.introduce(config, plan, game, device, flops)
     try:
         for logger in loggers:
             labels = tags(config)
@@ -121,14 +124,14 @@ def _history(plan: Plan) -> History | None:
     return History(plan.images_seen, read_rows(home, plan.images_seen), grids, dict(plan.memories))
 
 
-def _callbacks(config: DictConfig, plan: Plan, history: History | None, trial: Trial | None) -> list[Callback]:
+def _callbacks(config: DictConfig, plan: Plan, history: History | None, trial: Trial | None, flops: dict[Player, int]) -> list[Callback]:
     """All callbacks in order: those that others read from come first.
 
     A resumed run keeps its last scores until there are new ones.
     """
     last = read_summary(plan.folder) if history else {}
     speeds = {number: config.data.batch_size / seconds for number, seconds in trial.seconds.items()} if trial else {}
-    facts = {"name": config.name, "seed": config.seed}
+    facts = {"name": config.name, "seed": config.seed, "flops_per_image": flops}
     if speeds:
         facts["threads_tried"] = speeds
     stopwatch = Stopwatch(Budget(**config.budget))

@@ -88,6 +88,8 @@ class Trick(nn.Module):
     """The trick bounds the discriminator's slope, as a Wasserstein critic needs."""
     needs: ClassVar[frozenset[str]] = frozenset()
     """What data and model must give: "labels", "images"; others are refused."""
+    images_per_logit: int = 1
+    """The number of images that `view` gives to D as one."""
     prior: str = ""
     """The result of `latents` for normal latents z: an expression, and its distribution.
 
@@ -234,6 +236,7 @@ class Tricks(nn.Module):
         }
         self.needs_real = any(trick.needs_real for trick in chosen.values())
         self.bounds_slope = any(trick.bounds_slope for trick in chosen.values())
+        self.images_per_logit = max((trick.images_per_logit for trick in chosen.values()), default=1)
         self._every = {name: trick.every_updates for name, trick in chosen.items()}
         self._slopes = {name: trick.slopes for name, trick in chosen.items()}
 

@@ -21,7 +21,7 @@ class Packing(Trick):
 
     def __init__(self, *, size: Annotated[int, Ge(2), Le(4)]) -> None:
         super().__init__()
-        self.size = size
+        self.size = self.images_per_logit = size
 
     @staticmethod
     def refuse(config: DictConfig) -> None:
