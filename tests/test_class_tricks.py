@@ -84,7 +84,7 @@ def test_a_run_of_infogan_shows_a_code_in_each_row(tmp_path: Path) -> None:
     play(tmp_path, *INFORMATION, "budget.images=32", model="dcgan")
     assert (tmp_path / "samples" / "codes.png").is_file()
     game = twoplayer.load(tmp_path).game
-    images, columns = game.pictures(torch.zeros(1, 1, 16, 16), torch.zeros(1, dtype=torch.int64))["codes"]
+    images, columns = game.pictures((torch.zeros(1, 1, 16, 16), torch.zeros(1, dtype=torch.int64)))["codes"]
     assert (len(images), columns) == (3 * 3 * 4, 4)
     rows = images.view(9, 4, -1)
     assert all(not torch.equal(row[0], row[3]) for row in rows)

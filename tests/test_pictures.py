@@ -8,9 +8,10 @@ import torch
 from hydra.utils import instantiate
 from PIL import Image
 
-from helpers.games import play, small
+from helpers.games import CPU, MODELS, has_autoencoder, play, same, small, weights
 from twoplayer import pictures
 from twoplayer.callbacks.samples import log_spaced
+from twoplayer.game.build import build_game
 
 
 def test_minus_one_is_black_and_one_is_white() -> None:
@@ -107,3 +108,42 @@ def test_moments_are_log_spaced_with_both_ends() -> None:
     assert chosen[-1] == 240_000
     assert len(chosen) <= 9
     assert log_spaced([0, 5], 9) == [0, 1]
+
+
+@pytest.mark.parametrize("model", [model for model in MODELS if has_autoencoder(model)])
+def test_a_reconstruction_is_as_far_from_its_image_as_the_energy_says(model: str) -> None:
+    game = build_game(small("loss=energy", "model.discriminator.autoencoder=true", "trick=[ema]", model=model), CPU)
+    images, labels = torch.rand(5, 1, 16, 16) * 2 - 1, torch.zeros(5, dtype=torch.long)
+    before, random = weights(game), torch.get_rng_state()
+    shown = game.pictures((images, labels))["reconstructions"]
+    assert shown.columns == 5
+    assert torch.equal(shown.images[:5], images)
+    logits, _ = game.model.discriminator.eval()(images, labels)
+    assert torch.allclose((shown.images[5:] - images).flatten(1).norm(dim=1), -logits, atol=1e-4)
+    game.model.train()
+    assert same(before, weights(game))
+    assert torch.equal(random, torch.get_rng_state())
+
+
+def test_only_an_autoencoder_shows_reconstructions() -> None:
+    batch = torch.zeros(4, 1, 16, 16), torch.zeros(4, dtype=torch.long)
+    assert build_game(small(), CPU).pictures(batch) == {}
+
+
+def test_images_of_a_pack_are_shown_apart() -> None:
+    game = build_game(small("loss=energy", "model.discriminator.autoencoder=true", "trick=[packing]"), CPU)
+    images = torch.rand(5, 1, 16, 16)
+    shown = game.pictures((images, torch.zeros(5, dtype=torch.long)))["reconstructions"]
+    assert shown.columns == 4
+    assert torch.equal(shown.images[:4], images[:4])
+    assert shown.images.shape == (8, 1, 16, 16)
+
+
+def test_a_run_of_an_autoencoder_ends_with_held_out_images_above_their_reconstructions(tmp_path: Path) -> None:
+    overrides = ["loss=energy", "model.discriminator.autoencoder=true", "logger=csv", "budget.images=16"]
+    play(tmp_path / "run", *overrides)
+    data = instantiate(small(*overrides, model="gan").data)
+    with Image.open(tmp_path / "run" / "samples" / "reconstructions.png") as found:
+        expected = pictures.grid(data.splits.validation.images[:12], 12)
+        assert found.size == (expected.width, 2 * expected.height - 2)
+        assert found.crop((0, 0, *expected.size)).tobytes() == expected.tobytes()

@@ -18,6 +18,8 @@ PROGRESS = "progress.png"
 REAL = "real.png"
 MAX_ROWS = 9
 MAX_COLUMNS = 20
+NUM_HELD_OUT = 12
+"""The number of held-out images that a model gets for its own pictures."""
 
 
 class Samples(Callback):
@@ -25,9 +27,9 @@ class Samples(Callback):
 
     Grids are saved before training, at `first_images` and at each doubling of it, then every
     `every_images`, and at the end. The end adds an animation of all grids (progress.gif) and a
-    strip of log-spaced ones (progress.png), and the pictures of model and tricks, such as a sheet
-    of codes. `real.png` is a grid of training images. A conditional model shows one class in each
-    column.
+    strip of log-spaced ones (progress.png), and the pictures of model and tricks, such as
+    reconstructions of held-out images or a sheet of codes. `real.png` is a grid of training images.
+    A conditional model shows one class in each column.
     """
 
     def __init__(
@@ -62,8 +64,8 @@ class Samples(Callback):
             sizes = self._size(game)
             path = self._tell(folder, len(data.splits.train.images), len(data.shown(*sizes)), *sizes)
             log_picture(trainer, "progress", path, game.clock.images_seen)
-            for name, (images, columns) in game.pictures(*data.held_out(0, sizes[0], game.device)).items():
-                self._write(images, columns, folder / f"{name}.png")
+            for name, picture in game.pictures(data.held_out(0, NUM_HELD_OUT, game.device)).items():
+                self._write(picture.images, picture.columns, folder / f"{name}.png")
                 log_picture(trainer, name, folder / f"{name}.png", game.clock.images_seen)
 
     def _size(self, game: Game) -> tuple[int, int]:

@@ -19,7 +19,7 @@ from twoplayer.game.engine import Engine, Precision, autocast
 from twoplayer.game.rounds import Round, detached, named
 from twoplayer.losses.base import Loss
 from twoplayer.metrics.base import Meaning
-from twoplayer.models.base import Batch, Example, Model, Side
+from twoplayer.models.base import Batch, Example, Model, Picture, Side
 from twoplayer.tricks.base import Draw, Player, Tricks
 
 OptimizerFactory = Callable[[Sequence[nn.Parameter]], torch.optim.Optimizer]
@@ -224,16 +224,18 @@ class Game(LightningModule):
         return found
 
     @torch.no_grad()
-    def pictures(self, images: Tensor, labels: Tensor) -> dict[str, tuple[Tensor, int]]:
-        """What model and tricks show at the end, by name: images and the columns of their grid.
+    def pictures(self, batch: Batch) -> dict[str, Picture]:
+        """What model and tricks show at the end of a run, by name; training is not affected.
 
-        `images` and `labels` are held-out ones. Training is not affected.
+        `batch` holds held-out images and their labels, of which as many are shown as fill packs.
         """
+        num = len(batch[0]) // self.tricks.images_per_logit * self.tricks.images_per_logit
         draw = Draw(lambda num: self.latents(num, "pictures"), lambda latents: self.sample(latents, self.labels(len(latents))))
         was_training = self.model.training
         self.model.eval()
-        with randomness.aside(images.device):
-            shown = self.model.pictures(images, labels)
+        with randomness.aside(self.device):
+            randomness.restart(self.seed, "pictures")
+            shown = self.model.pictures(tuple(part[:num] for part in batch), self.tricks.view)
         self.model.train(was_training)
         return {**shown, **self.tricks.pictures(draw)}
 

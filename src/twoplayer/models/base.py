@@ -6,6 +6,8 @@ from typing import ClassVar, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
+from twoplayer.models.layers import Decoder
+
 Batch = tuple[Tensor, ...]
 """Real images (N, C, H, W) in [-1, 1], their labels (N), and what else the data give.
 
@@ -38,6 +40,13 @@ class Side(NamedTuple):
 
 Judge = Callable[[Example], Side]
 """Returns the discriminator's output on an example, after the tricks' `view`."""
+
+
+class Picture(NamedTuple):
+    """Images (N, C, H, W) in [-1, 1] to be shown in a grid of so many columns."""
+
+    images: Tensor
+    columns: int
 
 
 class Model(nn.Module):
@@ -124,12 +133,20 @@ class Model(nn.Module):
         """
         return {}
 
-    def pictures(self, images: Tensor, labels: Tensor) -> dict[str, tuple[Tensor, int]]:
-        """What a family shows of held-out images at the end: images and columns of a grid, by name.
+    def pictures(self, batch: Batch, view: Callable[[Tensor], Tensor]) -> dict[str, Picture]:
+        """What the family shows of itself at the end of a run, by name, from held-out images.
 
-        The model is in evaluation mode.
+        An autoencoder shows images as D sees them, after the tricks' `view`, and below each its
+        reconstruction.
         """
-        return {}
+        decoder = self.discriminator.output
+        if not isinstance(decoder, Decoder):
+            return {}
+        images = batch[0]
+        seen = view(images)
+        _, codes = self.judge(Example(seen, self.condition(batch), None))
+        rows = [each.reshape(images.shape) for each in (seen, decoder.images(codes, None))]
+        return {"reconstructions": Picture(torch.cat(rows), len(images))}
 
     @torch.no_grad()
     def num_features(self) -> int:

@@ -50,7 +50,7 @@ from torch import Tensor, nn
 
 from twoplayer.errors import ConfigurationError
 from twoplayer.losses.base import Loss
-from twoplayer.models.base import Example, Judge, Model, Side
+from twoplayer.models.base import Example, Judge, Model, Picture, Side
 from twoplayer.settings import family
 
 Player = Literal["discriminator", "generator"]
@@ -203,8 +203,8 @@ class Trick(nn.Module):
         """The categorical code (N) in latents of the prior, which images are to reveal."""
         raise NotImplementedError
 
-    def pictures(self, draw: "Draw") -> dict[str, tuple[Tensor, int]]:
-        """Pictures to save at the end, by name: images (N, C, H, W) and the columns of the grid."""
+    def pictures(self, draw: "Draw") -> dict[str, Picture]:
+        """Pictures to save at the end of a run, by name."""
         return {}
 
     def report(self) -> dict[str, Tensor]:
@@ -355,7 +355,7 @@ class Tricks(nn.Module):
         (act,) = self._acting["code"].values()
         return cast(Tensor, act(latents))
 
-    def pictures(self, draw: Draw) -> dict[str, tuple[Tensor, int]]:
+    def pictures(self, draw: Draw) -> dict[str, Picture]:
         return {name: picture for act in self._acting["pictures"].values() for name, picture in act(draw).items()}
 
     def numbers(self) -> dict[str, Tensor]:

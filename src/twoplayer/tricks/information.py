@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy, leaky_relu, mse_loss, one_hot
 
 from twoplayer.errors import ConfigurationError
 from twoplayer.losses.base import Loss
-from twoplayer.models.base import Judge, Model, Side
+from twoplayer.models.base import Judge, Model, Picture, Side
 from twoplayer.tricks.base import Draw, Trick, refuse_packs
 
 
@@ -94,7 +94,7 @@ class Information(Trick):
     def code(self, latents: Tensor) -> Tensor:
         return latents[:, : self.categories].argmax(1)
 
-    def pictures(self, draw: Draw) -> dict[str, tuple[Tensor, int]]:
+    def pictures(self, draw: Draw) -> dict[str, Picture]:
         """Each row varies one code and keeps all other latents.
 
         Three samples, each with one row for the categorical code and one for each continuous code.
@@ -109,7 +109,7 @@ class Information(Trick):
                 varied = sample.repeat(self.categories, 1)
                 varied[:, place] = torch.linspace(-1, 1, self.categories, device=latents.device)
                 rows.append(varied)
-        return {"codes": (draw.images(torch.cat(rows)), self.categories)}
+        return {"codes": Picture(draw.images(torch.cat(rows)), self.categories)}
 
     def _sizes(self, latents: Tensor) -> list[int]:
         return [self.categories, self.continuous, latents.shape[1] - self.categories - self.continuous]
