@@ -147,3 +147,17 @@ def test_a_run_of_an_autoencoder_ends_with_held_out_images_above_their_reconstru
         expected = pictures.grid(data.splits.validation.images[:12], 12)
         assert found.size == (expected.width, 2 * expected.height - 2)
         assert found.crop((0, 0, *expected.size)).tobytes() == expected.tobytes()
+
+
+def test_values_of_any_shape_become_something_to_look_at() -> None:
+    images = torch.rand(2, 3, 4, 4) * 2 - 1
+    assert torch.equal(pictures.as_images(images), pictures.to_uint8(images))
+    beside = pictures.as_images(torch.stack([torch.full((4, 4), -1.0), torch.full((4, 4), 1.0)])[None])
+    assert beside.shape == (1, 1, 4, 8)
+    assert (int(beside[..., :4].max()), int(beside[..., 4:].min())) == (0, 255)
+    rising, high = pictures.as_images(torch.stack([torch.linspace(-1, 1, 48), torch.full((48,), 1.0)]))
+    assert rising.shape == (1, 84, 84)
+    heights = rising[0].argmax(0)[3:80]  # the first bright pixel of each column
+    assert heights.diff().le(0).all()
+    assert heights[0] - heights[-1] > 70
+    assert set(high[0].argmax(0)[3:80].tolist()) == {3}

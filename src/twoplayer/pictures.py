@@ -22,6 +22,27 @@ def to_uint8(images: Tensor) -> Tensor:
     return images.float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8).cpu()
 
 
+def as_images(values: Tensor) -> Tensor:
+    """Values (N, ...) in [-1, 1] of any shape as uint8 images to look at.
+
+    Images of one or three channels stay as they are, other channels are shown side by side. Of all
+    other shapes the numbers are drawn as a curve, from -1 at the bottom to 1 at the top.
+    """
+    if values.ndim == 4:
+        return to_uint8(values if values.shape[1] in (1, 3) else torch.cat(values.split(1, 1), 3))
+    return torch.stack([_curve(numbers) for numbers in values.flatten(1).float().cpu().clamp(-1, 1)])
+
+
+def _curve(numbers: Tensor) -> Tensor:
+    """A uint8 image (1, H, W) of numbers (D) in [-1, 1] as a curve from left to right."""
+    canvas = Image.new("L", (SHOWN_SIZE, SHOWN_SIZE))
+    edge, span = 3, SHOWN_SIZE - 7
+    across = torch.linspace(edge, edge + span, len(numbers))
+    heights = edge + span * (1 - numbers) / 2
+    ImageDraw.Draw(canvas).line([*zip(across.tolist(), heights.tolist(), strict=True)], fill=255)
+    return torch.frombuffer(bytearray(canvas.tobytes()), dtype=torch.uint8).view(1, SHOWN_SIZE, SHOWN_SIZE)
+
+
 def picture(image: Tensor) -> Image.Image:
     """A Pillow image of one uint8 image (1 or 3, H, W)."""
     pixels = image.permute(1, 2, 0).numpy()

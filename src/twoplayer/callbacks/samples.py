@@ -90,7 +90,7 @@ class Samples(Callback):
     def _write(self, images: Tensor, columns: int, path: Path) -> None:
         path.parent.mkdir(exist_ok=True)
         temporary = path.with_name(f".{path.name}")
-        pictures.grid(pictures.to_uint8(images), columns).save(temporary, format="PNG")
+        pictures.grid(pictures.as_images(images), columns).save(temporary, format="PNG")
         os.replace(temporary, path)
 
     def _tell(self, folder: Path, num_images: int, num_real: int, num: int, columns: int) -> Path:

@@ -26,13 +26,13 @@ def write_samples(
     """Write samples of a run as one grid and print the paths of all files.
 
     With `labels`, samples are of these classes in turn, and the file names name them.
-    Optionally also writes single PNG files and one .safetensors file of uint8 (N, C, H, W). With
-    `interpolate`, each row of the grid interpolates between two samples, and `num` is rounded up to
-    whole rows.
+    Optionally also writes single PNG files and one .safetensors file: images as uint8 (N, C, H, W),
+    data of another shape as float32 in [-1, 1]. With `interpolate`, each row of the grid
+    interpolates between two samples, and `num` is rounded up to whole rows.
     """
     generator = load(run)
     drawn = generator.interpolate(-(-num // columns), columns, seed, labels) if interpolate else generator(num, seed, labels)
-    images = pictures.to_uint8(drawn)
+    images = pictures.as_images(drawn)
     folder = Path(output or home(run) / "generated")
     make_folder("output", folder)
     chosen = [] if labels is None else [labels] if isinstance(labels, int) else labels
@@ -47,5 +47,5 @@ def write_samples(
             pictures.picture(image).save(singles / f"{index:06}.png")
         print(singles)
     if safetensors:
-        save_file({"images": images}, path.with_suffix(".safetensors"))
+        save_file({"images": pictures.to_uint8(drawn) if drawn.ndim == 4 else drawn}, path.with_suffix(".safetensors"))
         print(path.with_suffix(".safetensors"))
