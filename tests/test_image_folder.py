@@ -1,8 +1,10 @@
 """Folders of images: what is read and what is refused, the cache, and batches from the disk."""
 
+import functools
 import io
 import os
 import pickle
+import re
 import shutil
 import zipfile
 import zlib
@@ -13,19 +15,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hydra.utils import instantiate
+import yaml
 from PIL import Image
 
 from helpers.games import CPU, Record, composed, play, state_sha256
 from helpers.security import Hostile
+from helpers.synthetic import Shapes
+from twoplayer.commands.check_data import MOST_PRINTED, check_data
 from twoplayer.data import cache, decoding
-from twoplayer.data.base import Batches, Split
+from twoplayer.data.base import Batches, Data, Split
 from twoplayer.data.decoding import Fault, Picture, Target, decode
 from twoplayer.data.image_folder import ImageFolder
-from twoplayer.data.listing import File, held_out, printable
+from twoplayer.data.listing import File, held_out, num_classes, printable
 from twoplayer.data.streaming import Streamed
 from twoplayer.errors import ConfigurationError, DataError, ResourceError
+from twoplayer.paths import CONF
 
+BASE = ("batch_size", "image_size", "channels", "num_classes", "num_images", "classes", "num_labels", "classifier")
 RGB, GRAY = Target(3, 8, 255), Target(1, 8, 255)
 
 
@@ -52,15 +58,21 @@ def folder_of(root: Path, num: int, *classes: str) -> Path:
     for place in [root / name for name in classes] or [root]:
         place.mkdir(parents=True, exist_ok=True)
         for number in range(num):
-            noise(1000 * len(place.name) + number).save(place / f"{number:03}.png")
+            noise(1000 * zlib.crc32(place.name.encode()) + number).save(place / f"{number:03}.png")
     return root
 
 
 def opened(root: Path, *overrides: str) -> ImageFolder:
-    data: ImageFolder = instantiate(
-        composed("data=image_folder", f"data.root='{root}'", "data.image_size=8", "model=gan", "logger=none", *overrides).data
-    )
-    return data
+    settings = dict(plain_settings(), root=str(root), num_classes=num_classes(str(root)))
+    settings |= {name.removeprefix("data."): yaml.safe_load(value) for name, _, value in (word.partition("=") for word in overrides)}
+    return ImageFolder(**settings)
+
+
+@functools.cache
+def plain_settings() -> dict[str, Any]:
+    """The settings of conf/data/image_folder.yaml, for images of 8 x 8."""
+    settings = yaml.safe_load((CONF / "data" / "image_folder.yaml").read_text()) | {"image_size": 8}
+    return {name: value for name, value in settings.items() if name != "_target_"}
 
 
 def picture(path: Path, target: Target = RGB) -> Picture:
@@ -257,7 +269,7 @@ def test_class_folders_are_the_classes(tmp_path: Path) -> None:
     (root / "notes").mkdir()
     (root / "notes" / "a.txt").write_text("no class")
     data = opened(root)
-    assert data.num_classes == 3
+    assert composed("data=image_folder", f"data.root='{root}'").data.num_classes == data.num_classes == 3
     assert data.listing.classes == ["a dog", "cat", "zebra"]
     labels = torch.cat([split.labels for split in data.splits])
     assert labels.bincount().tolist() == [12, 12, 12]
@@ -496,13 +508,13 @@ def test_the_folder_of_the_cache_can_be_chosen(tmp_path: Path, caches: Path) -> 
 def test_nothing_is_written_into_the_folder(name: str, tmp_path: Path) -> None:
     root = folder_of(tmp_path / "mine", 6)
     with pytest.raises(ConfigurationError, match=rf"{name}=.*: this is in data.root, into which nothing is written; set {name}="):
-        opened(root, f"{name}='{root / 'sub'}'")
+        composed("data=image_folder", f"data.root='{root}'", f"{name}='{root / 'sub'}'")
 
 
 @pytest.mark.parametrize("setting", ["data.channels=2", "data.background=256", "data.root=''", "data.num_labels=3"])
 def test_wrong_settings_are_refused(setting: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=setting.partition("=")[0]):
-        opened(folder_of(tmp_path / "mine", 4), setting)
+        composed("data=image_folder", f"data.root='{folder_of(tmp_path / 'mine', 4)}'", setting)
 
 
 @pytest.mark.parametrize(("rank", "world_size"), [(0, 1), (1, 2)])
@@ -542,3 +554,70 @@ def test_a_streamed_run_resumes_exactly_and_equals_one_in_memory(tmp_path: Path)
     for images, mib in ((64, 0), (112, 64), (160, 0)):
         play(tmp_path / "resumed", *settings, f"+data.in_memory_mib={mib}", f"budget.images={images}", "resume=auto")
     assert state_sha256(tmp_path / "memory") == state_sha256(tmp_path / "disk") == state_sha256(tmp_path / "resumed")
+
+
+def checked(data: Data, tmp_path: Path) -> list[str]:
+    """The lines of findings.txt."""
+    check_data(data=data, num=16, columns=4, output=str(tmp_path / "report"))
+    return (tmp_path / "report" / "findings.txt").read_text().splitlines()
+
+
+def test_check_data_names_every_fault(tmp_path: Path, caches: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = folder_of(tmp_path / "mine", 6, "cat", "dog")
+    (root / "notes.txt").write_text("x")
+    for number, kind in enumerate(BROKEN):
+        write(kind, root / "cat" / f"broken{number}.png")
+    (root / "new.heic").write_bytes(b"x")
+    with pytest.raises(DataError, match=rf"^{len(BROKEN) + 1} faults; .*findings.txt names them all$"):
+        checked(opened(root), tmp_path)
+    report = (tmp_path / "report" / "findings.txt").read_text()
+    for number, kind in enumerate(BROKEN):
+        assert re.search(rf"^  cat/broken{number}.png .*({BROKEN[kind][1]})", report, re.MULTILINE), kind
+    assert "  new.heic has a format that is not read; convert it to PNG or JPEG" in report
+    assert "left out, since they are no images: 1\n  notes.txt" in report
+    printed = capsys.readouterr().out
+    assert f"and {len(BROKEN) + 1 - MOST_PRINTED} more" in printed
+    assert (tmp_path / "report" / "contact_sheet.png").exists()
+    assert not caches.exists()
+
+
+def test_check_data_names_what_is_converted_odd_or_double(tmp_path: Path) -> None:
+    root = folder_of(tmp_path / "mine", 6, "cat", "dog")
+    noise(1, (20, 20), 1).save(root / "cat" / "gray.png")
+    Image.new("CMYK", (9, 9), (9, 200, 30, 0)).save(root / "cat" / "print.tif")
+    Image.fromarray(np.arange(100, dtype=np.uint16).reshape(10, 10) * 600).save(root / "cat" / "deep.png")
+    noise(2, (50, 10)).save(root / "cat" / "wide.png")
+    noise(3, (5, 5)).save(root / "cat" / "small.png")
+    shutil.copy(root / "dog" / "002.png", root / "cat" / "same.png")
+    report = "\n".join(checked(opened(root), tmp_path))
+    for line in (
+        "classes: cat 12, dog 6",
+        "  cat/gray.png is gray (L) and gets three equal channels",
+        "  cat/deep.png has 16 bits, of which the upper 8 are kept",
+        "  cat/print.tif is CMYK and becomes RGB",
+        "  cat/print.tif has a single colour",
+        "  cat/wide.png is 50 x 10, of which less than half remains in the square at its centre",
+        "  cat/small.png is 5 x 5 and has to be enlarged to 8 x 8",
+    ):
+        assert line in report
+    assert re.search(r"(cat/same|dog/002).png equals (cat/same|dog/002).png, which has another class", report)
+    assert "equal after decoding: 1\n" in report
+    assert "faults" not in report
+    assert "  dog/001.png is in colour (RGB) and becomes gray" in checked(opened(root, "data.channels=1"), tmp_path)
+
+
+def test_check_data_writes_nothing_into_the_folder(tmp_path: Path) -> None:
+    root = folder_of(tmp_path / "mine", 3)
+    with pytest.raises(ConfigurationError, match=r"output=.*: this is in data.root, into which nothing is written; set output="):
+        check_data(data=opened(root), num=1, columns=1, output=str(root / "report"))
+    assert len([*root.iterdir()]) == 3
+
+
+def test_check_data_of_other_data(tmp_path: Path) -> None:
+    data = Shapes(**{name: value for name, value in plain_settings().items() if name in BASE} | {"num_classes": 4})
+    data.splits.train.images[5] = data.splits.train.images[3]
+    data.splits.test.images[9] = data.splits.train.images[7]
+    report = checked(data, tmp_path)
+    assert report[0].startswith("train: 192 of 3 x 8 x 8, uint8 from ")
+    assert report[2].endswith("; 1 are also in the training split")
+    assert report[-1] == "  image 5 of the train split equals image 3"

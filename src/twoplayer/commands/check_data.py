@@ -110,7 +110,7 @@ def _summary(listing: Listing, modes: Counter[str], sizes: Counter[tuple[int, in
         f"classes: {', '.join(classes) or 'none'}",
         f"modes: {', '.join(f'{mode} {count:,}' for mode, count in modes.most_common()) or 'none'}",
         f"sizes: {', '.join(f'{width} x {height} ({count:,})' for (width, height), count in sizes.most_common(5)) or 'none'}"
-        + (f", and {len(sizes) - 5:,} others" if len(sizes) > 5 else ""),
+        + (f", and {len(sizes) - 5:,} more" if len(sizes) > 5 else ""),
     ]
 
 

@@ -178,4 +178,5 @@ def _square(image: Image.Image, size: int) -> Image.Image:
     """The largest square at the centre, resized bilinearly with antialiasing."""
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
-    return image.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
+    square = image.crop((left, top, left + side, top + side))  # resize(box=...) would also look outside of the box
+    return square.resize((size, size), Image.Resampling.BILINEAR)

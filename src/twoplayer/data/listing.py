@@ -56,7 +56,8 @@ def class_folders(root: Path) -> list[str]:
         folders = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith("."))
     except OSError:
         return []  # `list_images` says what is wrong
-    return [name for name in folders if any(_is_image(path) for path in _walk(root / name))]
+    own = [name for name in folders if not root.resolve().is_relative_to((root / name).resolve())]  # no link upwards
+    return [name for name in own if any(_is_image(path) for path in _walk(root / name))]
 
 
 def num_classes(root: str) -> int:
