@@ -20,10 +20,12 @@ from twoplayer.models.conditioning import ConditionalNormalization, Discriminato
 from twoplayer.tricks.inserted import after_hidden_layers
 
 GENERATOR, DISCRIMINATOR = "model.generator.conditioning", "model.discriminator.conditioning"
-FAMILIES = ("dcgan", "gan")
+FAMILIES = ("dcgan", "gan", "resnet", "r3gan")
 CONCATENATE = [f"{GENERATOR}=concatenate"]
 BATCH_NORM = [f"{GENERATOR}=batch_norm", "model.generator.normalization=batch"]
 WAYS = [CONCATENATE, BATCH_NORM]
+CASES = [(model, way) for model in FAMILIES for way in (WAYS if model in ("dcgan", "gan") else [CONCATENATE])]
+NAMES = [f"{model}-{way[0].partition('=')[2]}" for model, way in CASES]
 
 
 def test_one_hot() -> None:
@@ -57,8 +59,7 @@ def test_concatenation_adds_a_channel_of_the_class() -> None:
     assert torch.equal(found[0, 1].flatten(), condition.embedding.weight[:, 1])
 
 
-@pytest.mark.parametrize("model", FAMILIES)
-@pytest.mark.parametrize("generator", WAYS, ids=["concatenate", "batch_norm"])
+@pytest.mark.parametrize(("model", "generator"), CASES, ids=NAMES)
 @pytest.mark.parametrize("discriminator", ["concatenate", "projection"])
 def test_both_players_use_the_class_and_learn_from_it(model: str, generator: list[str], discriminator: str, tmp_path: Path) -> None:
     game = build_game(config := small(*generator, f"{DISCRIMINATOR}={discriminator}", model=model), CPU)
@@ -138,8 +139,7 @@ def test_labels_for_a_model_that_knows_none_are_refused(tmp_path: Path) -> None:
         twoplayer.load(tmp_path)(4, labels=7)
 
 
-@pytest.mark.parametrize("model", FAMILIES)
-@pytest.mark.parametrize("generator", WAYS, ids=["concatenate", "batch_norm"])
+@pytest.mark.parametrize(("model", "generator"), CASES, ids=NAMES)
 def test_an_exported_conditional_generator_takes_labels(model: str, generator: list[str], tmp_path: Path) -> None:
     play(tmp_path, *generator, "trick=[ema]", "budget.images=64", model=model)
     write_export(run=str(tmp_path), output=None, onnx=True)

@@ -347,7 +347,8 @@ def test_each_column_shows_a_class_also_where_one_is_missing() -> None:
     assert shown[12:] == shown[:4]  # no more images of these classes
     without_two = Points(labels=torch.tensor([3, 1, 0, 0])).shown(8, 4)[:, 1].tolist()
     assert without_two == [0, 1, 3, 3, 0, 1, 3, 3]
-    assert Points(classes=[1]).shown(4, 4)[:, 0].tolist() == [1, 1, 1, 1]
+    assert Points(classes=[1]).shown(4, 4)[:, 0].tolist() == [1, 5, 9]
+    assert Points(classes=[3, 1]).shown(4, 2)[:, 0].tolist() == [3, 1, 7, 5]
     assert Points().shown(20, 3)[:, 0].tolist() == list(range(12))
     assert Points(num_classes=1).shown(3, 1)[:, 0].tolist() == [0, 1, 2]
 

@@ -219,7 +219,7 @@ def test_the_loop_on_top_of_the_tricks_names_every_place_in_the_order_of_the_cal
     def spy(place: str) -> Any:
         def act(self: Trick, *arguments: Any) -> Any:
             called.append(place)
-            return torch.zeros(()) if place.endswith("penalty") else getattr(Trick, place)(self, *arguments)
+            return torch.zeros(()) if place.endswith("penalty") or place == "code" else getattr(Trick, place)(self, *arguments)
 
         return act
 
@@ -236,7 +236,9 @@ def test_the_loop_on_top_of_the_tricks_names_every_place_in_the_order_of_the_cal
         precision="fp32",
     )
     game.iterate((torch.zeros(4, 1, 16, 16), torch.zeros(4, dtype=torch.long)))
-    game.sample(torch.zeros(1, 8), torch.zeros(1))
+    game.sample(torch.zeros(1, 16), torch.zeros(1))
+    game.classes_of(torch.zeros(1, 16), torch.zeros(1))
+    game.pictures((torch.zeros(1, 1, 16, 16), torch.zeros(1, dtype=torch.long)))
     game.report()
     loop = (tricks_base.__doc__ or "").partition("The loop")[2]
     named = re.findall(rf"\b({'|'.join(places)})\(", loop)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from twoplayer.errors import ConfigurationError
 
+Concatenation = Literal["none", "concatenate"]
 GeneratorConditioning = Literal["none", "concatenate", "batch_norm"]
 DiscriminatorConditioning = Literal["none", "concatenate", "projection"]
 

@@ -14,6 +14,13 @@ from torch import Tensor, nn
 
 from twoplayer.errors import ConfigurationError
 from twoplayer.models.base import Model
+from twoplayer.models.conditioning import (
+    Concatenation,
+    DiscriminatorCondition,
+    DiscriminatorConditioning,
+    GeneratorCondition,
+    refuse_conditioning,
+)
 from twoplayer.models.layers import to_logits
 from twoplayer.models.residual import residual_block, steps, through, width_at
 
@@ -46,13 +53,16 @@ class Generator(nn.Module):
         group_size: Size,
         channels: Size,
         image_size: int,
+        conditioning: Concatenation,
+        num_classes: Size,
     ) -> None:
         super().__init__()
         self.latent_size = latent_size
+        self.condition = None if conditioning == "none" else GeneratorCondition(conditioning, num_classes, latent_size)
         first, *sizes = resolutions(image_size)
         maps = width_at(width, max_width, image_size, first)
         num_all = num_blocks * (1 + len(sizes))
-        self.projection = _initialized(nn.Linear(latent_size, maps, bias=False))
+        self.projection = _initialized(nn.Linear(self.condition.size if self.condition else latent_size, maps, bias=False))
         # A depthwise transposed convolution of one pixel multiplies each channel by its basis.
         self.basis = nn.ConvTranspose2d(maps, maps, first, groups=maps, bias=False)
         nn.init.normal_(self.basis.weight)
@@ -69,11 +79,13 @@ class Generator(nn.Module):
     @property
     def layout(self) -> str:
         """See `Model`."""
-        return steps("blocks", self.blocks, "basis(projection(z)[:, :, None, None])", "output(h).clamp(-1, 1)")
+        start = f"basis(projection({self.condition.layout if self.condition else 'z'})[:, :, None, None])"
+        return steps("blocks", self.blocks, start, "output(h).clamp(-1, 1)")
 
     def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
         """Images, in [-1, 1] in evaluation mode."""
-        maps = through(self.blocks, self.basis(self.projection(latents)[:, :, None, None]))
+        values, *_ = self.condition(latents, labels) if self.condition else (latents,)
+        maps = through(self.blocks, self.basis(self.projection(values)[:, :, None, None]))
         images: Tensor = self.output(maps)
         return images if self.training else images.clamp(-1, 1)
 
@@ -96,29 +108,32 @@ class Discriminator(nn.Module):
         channels: Size,
         image_size: int,
         num_outputs: Size,
+        conditioning: DiscriminatorConditioning,
+        num_classes: Size,
     ) -> None:
         super().__init__()
         self.num_outputs = num_outputs
         last, *sizes = resolutions(image_size)
         num_all = num_blocks * (1 + len(sizes))
         blocks: list[nn.Module] = []
-        maps = channels
+        maps = channels + 1 if conditioning == "concatenate" else channels
         for size in (*sizes[::-1], last):
             outputs = width_at(width, max_width, image_size, size)
             if blocks:
                 blocks.append(nn.Sequential(nn.AvgPool2d(2), *_change(maps, outputs)))
             else:
-                blocks.append(_initialized(nn.Conv2d(channels, outputs, 1, bias=False)))
+                blocks.append(_initialized(nn.Conv2d(maps, outputs, 1, bias=False)))
             blocks += [_block(outputs, expansion, group_size, num_all) for _ in range(num_blocks)]
             maps = outputs
         basis = _initialized(nn.Conv2d(maps, maps, last, groups=maps, bias=False))
         self.blocks = nn.ModuleList([*blocks, basis, nn.Flatten()])
         self.output = _initialized(nn.Linear(maps, num_outputs, bias=False))
+        self.condition = DiscriminatorCondition(conditioning, num_classes, image_size, maps)
 
     def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Logits, and features (N, channels of the last stage)."""
-        features = through(self.blocks, images)
-        return to_logits(self.output(features)), features
+        features = through(self.blocks, self.condition.images(images, labels))
+        return self.condition.logits(to_logits(self.output(features)), features, labels), features
 
 
 class R3GAN(Model):
@@ -143,6 +158,7 @@ class R3GAN(Model):
                         f"model.{player}.group_size={node.group_size}: {expanded} channels do not divide into such groups; "
                         f"set model.{player}.width and model.{player}.max_width to multiples of {node.group_size}"
                     )
+        refuse_conditioning(config)
         if "spectral_norm" in config.trick:
             raise ConfigurationError(
                 "trick=spectral_norm: model=r3gan starts with weights of 0, which have no norm to divide by; leave it out"

@@ -13,6 +13,13 @@ from torch import Tensor, nn
 
 from twoplayer.errors import ConfigurationError
 from twoplayer.models.base import Model
+from twoplayer.models.conditioning import (
+    Concatenation,
+    DiscriminatorCondition,
+    DiscriminatorConditioning,
+    GeneratorCondition,
+    refuse_conditioning,
+)
 from twoplayer.models.layers import Normalization, OutputActivation, images_of, normalization, to_images, to_logits
 from twoplayer.models.residual import SelfAttention, residual_block, steps, through, width_at
 
@@ -38,12 +45,15 @@ class Generator(nn.Module):
         attention: Size | None,
         normalization: Normalization,
         output_activation: OutputActivation,
+        conditioning: Concatenation,
+        num_classes: Size,
     ) -> None:
         super().__init__()
         self.latent_size, self.output_activation = latent_size, output_activation
+        self.condition = None if conditioning == "none" else GeneratorCondition(conditioning, num_classes, latent_size)
         self.start, *sizes = generator_sizes(image_size)
         maps = width_at(width, max_width, image_size, self.start)
-        self.projection = _initialized(nn.Linear(latent_size, maps * self.start**2))
+        self.projection = _initialized(nn.Linear(self.condition.size if self.condition else latent_size, maps * self.start**2))
         blocks: list[nn.Module] = []
         for size in sizes:
             outputs = width_at(width, max_width, image_size, size)
@@ -57,13 +67,15 @@ class Generator(nn.Module):
     @property
     def layout(self) -> str:
         """See `Model`."""
-        start = f"projection(z).unflatten(1, ({self.start}, {self.start}, -1)).permute(0, 3, 1, 2)"
+        values = self.condition.layout if self.condition else "z"
+        start = f"projection({values}).unflatten(1, ({self.start}, {self.start}, -1)).permute(0, 3, 1, 2)"
         return steps("blocks", self.blocks, start, images_of("output(h)", self.output_activation))
 
     def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
         """Images in [-1, 1]."""
         # Channels come last in memory, the order in which convolutions are fastest.
-        maps = self.projection(latents).unflatten(1, (self.start, self.start, -1)).permute(0, 3, 1, 2)
+        values, *_ = self.condition(latents, labels) if self.condition else (latents,)
+        maps = self.projection(values).unflatten(1, (self.start, self.start, -1)).permute(0, 3, 1, 2)
         return to_images(self.output(through(self.blocks, maps)), self.output_activation)
 
 
@@ -84,11 +96,13 @@ class Discriminator(nn.Module):
         attention: Size | None,
         normalization: Normalization,
         num_outputs: Size,
+        conditioning: DiscriminatorConditioning,
+        num_classes: Size,
     ) -> None:
         super().__init__()
         self.num_outputs = num_outputs
         blocks: list[nn.Module] = []
-        inputs = channels
+        inputs = channels + 1 if conditioning == "concatenate" else channels
         for size in discriminator_sizes(image_size):
             maps = width_at(width, max_width, image_size, 2 * size)
             blocks.append(_down(inputs, maps, normalization) if blocks else _first_down(inputs, maps))
@@ -98,11 +112,12 @@ class Discriminator(nn.Module):
         blocks += [residual_block([], _residual(inputs, inputs, normalization)) for _ in range(2)]
         self.blocks = nn.ModuleList([*blocks, nn.Sequential(*_normalized(inputs, normalization))])
         self.output = _initialized(nn.Linear(inputs, num_outputs))
+        self.condition = DiscriminatorCondition(conditioning, num_classes, image_size, inputs)
 
     def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Logits, and features (N, channels of the last block)."""
-        features = through(self.blocks, images).sum((2, 3))
-        return to_logits(self.output(features)), features
+        features = through(self.blocks, self.condition.images(images, labels)).sum((2, 3))
+        return self.condition.logits(to_logits(self.output(features)), features, labels), features
 
 
 class ResNet(Model):
@@ -118,6 +133,7 @@ class ResNet(Model):
             raise ConfigurationError(
                 f"data.image_size={size}: model=resnet takes {', '.join(map(str, IMAGE_SIZES))}; set one of them, or use model=gan"
             )
+        refuse_conditioning(config)
         for player, sizes in (("generator", generator_sizes(size)[1:]), ("discriminator", discriminator_sizes(size))):
             attention = config.model[player].attention
             if attention is not None and attention not in sizes:

@@ -36,6 +36,8 @@ The loop of game/game.py, with every place in calling order; `Trick` below descr
                 after_generator(G)
 
     sampler(G)                                          # for samples and metrics
+    code(z)                                             # for metrics of InfoGAN
+    pictures(draw)                                      # at the end of a run
     report()                                            # logged with the costs
 """
 
