@@ -328,7 +328,7 @@ def test_no_split_is_empty(num: int) -> None:
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        (None, r"data.root=.*mine: does not exist; name the folder"),
+        (None, r"data.root=.*mine: this folder does not exist; name the folder"),
         ({}, r"there are no images here \(.avif, .*.webp\); name"),
         ({"a.txt": b"x", "b.txt": b""}, r"there are no images here .*; it holds 2 other files, such as a.txt; name"),
         ({"a.png": WHOLE["PNG"], "b.png": WHOLE["GIF"]}, r"3 images are the least, one for each split, and there are 2; add some"),

@@ -72,9 +72,9 @@ def list_images(root: Path, num_classes: int) -> Listing:
     """
     if not root.is_dir():
         kind = (
-            "is a file; unpack it, and name the folder of its images"
+            "this is a file; unpack it, and name the folder of its images"
             if root.is_file()
-            else "does not exist; name the folder of your images"
+            else "this folder does not exist; name the folder of your images"
         )
         raise DataError(f"data.root={root}: {kind}")
     classes = class_folders(root) if num_classes > 1 else []
