@@ -133,7 +133,7 @@ def oddities(picture: Picture, target: Target) -> Iterable[str]:
         yield f"is {width} x {height}, of which less than half remains in the square at its centre"
     if min(width, height) < target.image_size:
         yield f"is {width} x {height} and has to be enlarged to {target.image_size} x {target.image_size}"
-    if picture.pixels.min() == picture.pixels.max():
+    if (picture.pixels == picture.pixels[:, :1, :1]).all():
         yield "has a single colour"
 
 
