@@ -40,7 +40,9 @@ class MMD(SetLoss):
         return _mean_off_diagonal(self._similarity(real, real)) + _mean_off_diagonal(among_fakes) - 2 * across
 
     def _similarity(self, one: Tensor, other: Tensor) -> Tensor:
-        squared = (one[:, None] - other[None]).square().sum(2)
+        with torch.autocast(one.device.type, enabled=False):  # the squared distances are small differences of these
+            products = one @ other.T
+        squared = (one.square().sum(1)[:, None] + other.square().sum(1) - 2 * products).clamp_min(0)
         if self.kernel == "gaussian":
             return sum((-squared / (2 * scale**2)).exp() for scale in self.scales)  # type: ignore[return-value]
         return sum((1 + squared / (2 * scale)) ** -scale for scale in self.scales)  # type: ignore[return-value]
