@@ -35,7 +35,7 @@ class Recognition(nn.Module):
 class Information(Trick):
     """Bounds the mutual information of codes and images from below, and maximizes the bound.
 
-    The first latents become a one-hot code of `categories`, the next ones `continuous` codes that
+    The first latents become a scaled one-hot code of `categories`, the next ones `continuous` codes that
     are uniform in [-1, 1]. Q, with one hidden layer of `width`, reads D's features and belongs to
     G. Both players are penalized by the error of its guesses: cross-entropy for the categorical
     code, squared error for the others.
@@ -54,8 +54,9 @@ class Information(Trick):
     ) -> None:
         super().__init__()
         self.categories, self.continuous, self.width = categories, continuous, width
+        self.scale = categories**0.5  # the mean square of each number is then 1, like that of noise
         end = categories + continuous
-        codes = f"one_hot(z[:, :{categories}].argmax(1), {categories}), erf(z[:, {categories}:{end}] / sqrt(2))"
+        codes = f"sqrt({categories}) * one_hot(z[:, :{categories}].argmax(1), {categories}), erf(z[:, {categories}:{end}] / sqrt(2))"
         self.prior = f"cat([{codes}, z[:, {end}:]], 1), a one-hot and {continuous} uniform codes before the noise"
         self.register_buffer("weight", torch.tensor(weight))
         self.register_buffer("continuous_weight", torch.tensor(continuous_weight))
@@ -83,7 +84,8 @@ class Information(Trick):
 
     def latents(self, latents: Tensor) -> Tensor:
         category, continuous, noise = latents.split(self._sizes(latents), 1)
-        return torch.cat([one_hot(category.argmax(1), self.categories).to(latents), (continuous / 2**0.5).erf(), noise], 1)
+        code = self.scale * one_hot(category.argmax(1), self.categories).to(latents)
+        return torch.cat([code, (continuous / 2**0.5).erf(), noise], 1)
 
     def penalty(self, real: Side, fake: Side, judge: Judge) -> Tensor:
         return self._error(fake)
@@ -103,7 +105,7 @@ class Information(Trick):
         rows = []
         for sample in latents:
             varied = sample.repeat(self.categories, 1)
-            varied[:, : self.categories] = torch.eye(self.categories, device=latents.device)
+            varied[:, : self.categories] = self.scale * torch.eye(self.categories, device=latents.device)
             rows.append(varied)
             for place in range(self.categories, self.categories + self.continuous):
                 varied = sample.repeat(self.categories, 1)
