@@ -37,6 +37,7 @@ from twoplayer.losses.wasserstein import Wasserstein
 from twoplayer.models.base import Model
 from twoplayer.models.gan import GAN
 from twoplayer.models.layers import Decoder
+from twoplayer.models.residual import SelfAttention, through
 from twoplayer.tricks.inserted import after_hidden_layers, before_output
 
 AUTOENCODER = "model.discriminator.autoencoder=true"
@@ -401,3 +402,42 @@ def test_the_step_asks_no_setting() -> None:
         tree = ast.parse(textwrap.dedent(inspect.getsource(getattr(Game, name))))
         conditions = [ast.unparse(node.test) for node in ast.walk(tree) if isinstance(node, ast.If | ast.IfExp | ast.While)]
         assert set(conditions) <= {"ranks.world_size() > 1", "self.loss.compares or self.tricks.needs_real"}, name
+
+
+@pytest.mark.parametrize(("player", "attention"), [("generator", 13), ("discriminator", 16)])
+def test_attention_at_a_size_where_no_block_ends_is_refused(player: str, attention: int) -> None:
+    with pytest.raises(ConfigurationError, match=rf"model\.{player}\.attention={attention}: for images of 16 its blocks end at .*8"):
+        small(f"model.{player}.attention={attention}", "model.generator.width=4", model="resnet")
+
+
+def test_attention_begins_as_the_identity_and_its_layout_is_its_forward_pass() -> None:
+    attention, maps = SelfAttention(16), torch.randn(2, 16, 8, 8)
+    assert torch.equal(attention(maps), maps)
+    with torch.no_grad():
+        attention.gamma.fill_(0.7)
+    assert not torch.equal(attention(maps), maps)
+    assert torch.equal(eval(SelfAttention.layout("a"), {"a": attention, "h": maps, "torch": torch}), attention(maps))
+
+
+def test_r3gan_begins_with_blocks_that_are_the_identity_and_refuses_what_divides_by_their_norm() -> None:
+    game = build_game(small(model="r3gan"), CPU)
+    blocks = [block for block in cast(torch.nn.ModuleList, game.model.generator.blocks) if isinstance(block, torch.nn.ModuleDict)]
+    for block in blocks:
+        maps = torch.randn(2, block["residual"][0].in_channels, 4, 4)  # type: ignore[index]
+        assert torch.equal(through(torch.nn.ModuleList([block]), maps), maps)
+    with pytest.raises(ConfigurationError, match=r"trick=spectral_norm: model=r3gan starts with weights of 0.*; leave it out"):
+        small("trick=[spectral_norm]", "~model.discriminator.normalization", model="r3gan")
+    with pytest.raises(ConfigurationError, match=r"model\.generator\.group_size=3: .* channels do not divide into such groups; set model"):
+        small("model.generator.group_size=3", model="r3gan")
+
+
+def test_a_fully_connected_generator_makes_data_of_any_shape_and_range() -> None:
+    config = small("model.generator.shape=[2]", "model.generator.output_activation=none", model="mlp")
+    model = instantiate(config.model)
+    with torch.no_grad():
+        model.generator.output.bias.fill_(5.0)
+    points = model.generator(torch.randn(7, 8), torch.zeros(7))
+    assert points.shape == (7, 2)
+    assert points.min() > 1
+    logits, _ = model.discriminator(points, torch.zeros(7))
+    assert logits.shape == (7,)

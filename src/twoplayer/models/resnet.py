@@ -111,8 +111,9 @@ class Discriminator(nn.Module):
             inputs = maps
         blocks += [residual_block([], _residual(inputs, inputs, normalization)) for _ in range(2)]
         self.blocks = nn.ModuleList([*blocks, nn.Sequential(*_normalized(inputs, normalization))])
-        self.output = _initialized(nn.Linear(inputs, num_outputs))
         self.condition = DiscriminatorCondition(conditioning, num_classes, image_size, inputs)
+        # A sum over pixels is large. At full gain, the first logits leave hinge no gradient.
+        self.output = _initialized(nn.Linear(inputs, num_outputs), 1 / discriminator_sizes(image_size)[-1])
 
     def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Logits, and features (N, channels of the last block)."""
