@@ -35,9 +35,9 @@ class Recognition(nn.Module):
 class Information(Trick):
     """Bounds the mutual information of codes and images from below, and maximizes the bound.
 
-    The first latents become a scaled one-hot code of `categories`, the next ones `continuous` codes that
-    are uniform in [-1, 1]. Q, with one hidden layer of `width`, reads D's features and belongs to
-    G. Both players are penalized by the error of its guesses: cross-entropy for the categorical
+    The first latents become a scaled one-hot code of `categories`, the next ones `continuous`
+    codes, uniform in [-1, 1]. Q, with one hidden layer of `width`, reads D's features and belongs
+    to G. Both players are penalized by the error of its guesses: cross-entropy for the categorical
     code, squared error for the others.
     """
 
