@@ -109,7 +109,7 @@ def _picture(content: bytes, target: Target) -> Picture:
     except Exception as error:  # decoders of broken files raise errors of many kinds
         reason = " ".join(str(error).split()) or type(error).__name__
         raise _UnusableError("is truncated" if _is_cut(content, error) else f"is corrupt ({reason})") from error
-    channels_first = np.ascontiguousarray(pixels.reshape(target.image_size, target.image_size, target.channels).transpose(2, 0, 1))
+    channels_first = pixels.reshape(target.image_size, target.image_size, target.channels).transpose(2, 0, 1).copy()
     return Picture(channels_first, mode, width, height)
 
 
