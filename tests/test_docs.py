@@ -31,7 +31,9 @@ def commands(path: Path) -> list[str]:
     code = text if path.suffix == ".yaml" else "\n".join(re.findall(r"^```\w*\n(.*?)^```", text, re.DOTALL | re.MULTILINE))
     lines = re.sub(r"\s*\\\n\s*", " ", code).splitlines()
     calls = [
-        re.search(r"(?:^|\s)src/(?:train|check_data|sample|compare|export)\.py\b.*", line) for line in lines if not line.startswith("#")
+        re.search(r"(?:^|\s)src/(?:train|train_features|check_data|sample|compare|export)\.py\b.*", line)
+        for line in lines
+        if not line.startswith("#")
     ]
     return [re.split(r"\s{3,}(?=\S+ )|\s#|&&", call[0].strip())[0].strip() for call in calls if call]
 
@@ -59,7 +61,7 @@ def test_a_command_of_the_documents_is_valid(command: str) -> None:
 
 
 def test_the_commands_are_found() -> None:
-    assert {settings(command)[0] for command in COMMANDS} == {"train", "check_data", "sample", "compare", "export"}
+    assert {settings(command)[0] for command in COMMANDS} == {"train", "train_features", "check_data", "sample", "compare", "export"}
     for name in ("README.md", "docs/results.md", "docs/resume.md", "docs/default_recipe.md", "conf/hydra/help/twoplayer.yaml"):
         assert commands(PROJECT / name), name
 

@@ -25,7 +25,17 @@ NUM = 2000
 
 def data(kind: type[MNIST], root: str) -> MNIST:
     classifier = "mnist" if kind is MNIST else "fashion_mnist"
-    return kind(root=root, batch_size=64, image_size=28, channels=1, num_classes=10, num_images=None, classes=None, classifier=classifier)
+    return kind(
+        root=root,
+        batch_size=64,
+        image_size=28,
+        channels=1,
+        num_classes=10,
+        num_images=None,
+        classes=None,
+        num_labels=None,
+        classifier=classifier,
+    )
 
 
 @pytest.fixture(scope="module")

@@ -72,6 +72,7 @@ def mnist(data_root: str) -> MNIST:
         num_classes=10,
         num_images=None,
         classes=None,
+        num_labels=None,
         classifier="mnist",
     )
 

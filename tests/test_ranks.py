@@ -96,12 +96,17 @@ def test_two_ranks_score_like_one(tmp_path: Path, data_root: str) -> None:
     ]
     few = ["data.classes=[3]", "metric=[fd,precision_recall]", "metric.fd.num_samples=1200", "metric.precision_recall.num_samples=1200"]
     settings = [*mnist, *few, "model.discriminator.dropout=0.0", *SGD, "budget.images=32"]
-    pairs.walk([(pairs.play, (str(tmp_path / "two"), "gan", *settings))])  # three chunks of samples: two for one rank
-    one = play(tmp_path / "one", *settings)["scores"]
-    two = json.loads((tmp_path / "two" / "summary.json").read_text())["scores"]
-    for name, score in one.items():
-        assert (two[name]["untrained"], two[name]["floor"]) == (score["untrained"], score["floor"])
-        assert two[name]["value"] == pytest.approx(score["value"], rel=1e-3)
+    c2st = ["metric=c2st", "metric.c2st.num_samples=1000", "metric.c2st.iterations=10"]
+    other = [*mnist, "data.classes=[3]", *c2st, "model.discriminator.dropout=0.0", *SGD, "budget.images=32"]
+    pairs.walk(  # three chunks of samples: two for one rank; and two, of which the second is smaller
+        [(pairs.play, (str(tmp_path / "two"), "gan", *settings)), (pairs.play, (str(tmp_path / "two c2st"), "gan", *other))]
+    )
+    for suffix, chosen in {"": settings, " c2st": other}.items():
+        one = play(tmp_path / f"one{suffix}", *chosen)["scores"]
+        two = json.loads((tmp_path / f"two{suffix}" / "summary.json").read_text())["scores"]
+        for name, score in one.items():
+            assert (two[name]["untrained"], two[name]["floor"]) == (score["untrained"], score["floor"])
+            assert two[name]["value"] == pytest.approx(score["value"], rel=1e-3)
 
 
 def test_every_job_of_a_multirun_has_its_own_world_size_and_one_folder(tmp_path: Path) -> None:

@@ -60,6 +60,9 @@ class Scores(Callback):
         self._log(trainer, game, scores["validation"])
         for name, value in scores["test"].items():
             self.recorded[name] |= {"value": value, "validation": scores["validation"][name], "best_validation": self._best[name]}
+            interval = next(metric for metric in self._metrics.values() if name in metric.numbers).interval(value)
+            if interval is not None:
+                self.recorded[name]["interval"] = list(interval)
         summarize(trainer, {"scores": self.recorded})
 
     def state_dict(self) -> dict[str, Any]:

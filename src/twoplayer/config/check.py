@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import inspect
 import itertools
+import re
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -32,8 +33,9 @@ def check(config: DictConfig, overrides: Sequence[str] = ()) -> None:
     """Check names, types, ranges and combinations of all settings.
 
     Raises ConfigurationError at the first setting that is unknown, missing, of the wrong type or
-    range, or refused by its class. Replaces whole floats (1e6 for a count) by integers. `overrides`
-    are those of the command, which may change what a trick sets.
+    range, or refused by its class. Replaces whole floats (1e6 for a count) by integers, and the
+    default metric where the data have no classifier. `overrides` are those of the command, which
+    may change what a trick sets.
     """
     settings = {key: unresolved_node(config, key) for key in map(str, config) if key != "hydra"}
     hints = typing.get_type_hints(Experiment, include_extras=True)
@@ -43,11 +45,23 @@ def check(config: DictConfig, overrides: Sequence[str] = ()) -> None:
             raise ConfigurationError(f"{path}._target_ is missing: choose one of {path.partition('.')[0]}")
     _refuse_tricks_without_place(config)
     _refuse(config, _check_value(config, "data", "data", hints.pop("data")))  # first, since the settings of models refer to it
+    _settle_metric(config, overrides)
     _refuse(config, [found for key, annotation in hints.items() for found in _check_value(config, key, key, annotation)])
     _refuse_unmet_needs(config)
     _refuse_rival_metrics(config)
     _refuse_rival_tricks(config)
     _refuse_undone_tricks(config, overrides)
+
+
+def _settle_metric(config: DictConfig, overrides: Sequence[str]) -> None:
+    """Replace the default metric, fd, by c2st for data without a classifier.
+
+    So all data have a score and a best checkpoint. Nothing is replaced if the command names a
+    metric.
+    """
+    typed = any(re.match(r"[+~]*metric\b", override) for override in overrides)
+    if not typed and list(config.metric) == ["fd"] and config.data.classifier is None:
+        config.metric = {"c2st": OmegaConf.load(CONF / "metric" / "c2st.yaml")}
 
 
 def _refuse(config: DictConfig, targets: Iterable[tuple[str, Any]]) -> None:

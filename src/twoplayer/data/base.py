@@ -113,8 +113,8 @@ class Data(LightningDataModule):
     `batch_size` is the global one, over all ranks. `num_classes` of 1 means that there are no
     labels: all become 0. `classes` keeps only these classes in every split, and `num_images` only
     the first training images. `num_labels` gives the labels of so many training images to a
-    semi-supervised model. `classifier` names the feature network in `twoplayer.metrics` that scores
-    use; None if there is none for these data.
+    semi-supervised model. `classifier` names the feature network that scores use, or its file; None
+    if there is none for these data.
     """
 
     def __init__(

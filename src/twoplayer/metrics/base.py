@@ -27,11 +27,12 @@ class Images:
     """Images in chunks, of a real split or of a generator in its present state.
 
     `keep` shares what one metric computes with the others. `num` is None for a generator, whose
-    number of images has no limit. `classes` are those of the images, where they have any.
+    number of images has no limit. `classes` are those of the images, where they have any. `stored`
+    are the images of a real split as the data store them, for a metric that picks some of them.
     """
 
-    def __init__(self, sampler: Sampler, num: int | None = None, classes: Classes | None = None) -> None:
-        self.sampler, self.num, self._classes = sampler, num, classes
+    def __init__(self, sampler: Sampler, num: int | None = None, classes: Classes | None = None, stored: Tensor | None = None) -> None:
+        self.sampler, self.num, self._classes, self.stored = sampler, num, classes, stored
         self._kept: dict[Hashable, Any] = {}
 
     @classmethod
@@ -42,7 +43,7 @@ class Images:
             return values[index * CHUNK :][:num].to(device)
 
         classes = None if labels is None else partial(part, labels)
-        return cls(lambda num, index: to_unit_range(part(images, num, index)), len(images), classes)
+        return cls(lambda num, index: to_unit_range(part(images, num, index)), len(images), classes, images)
 
     def chunks(self, num: int, rank: int = 0, world_size: int = 1) -> Iterator[tuple[slice, Tensor]]:
         """Chunks in [-1, 1] of the first `num` images, each with its slice: one rank's share."""
@@ -84,6 +85,10 @@ class Metric:
     def protocol(self) -> dict[str, Any]:
         """The settings that two scores must share to be comparable, as plain values."""
         raise NotImplementedError
+
+    def interval(self, value: float) -> tuple[float, float] | None:
+        """The 95 % interval of a number that it returned, if it is known without repetitions."""
+        return None
 
     def compare(self, generated: Images, real: Images) -> dict[str, float]:
         """Each number by its name.

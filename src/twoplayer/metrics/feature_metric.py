@@ -4,13 +4,14 @@ from typing import Annotated, Any
 
 import torch
 from annotated_types import Ge
+from omegaconf import DictConfig
 from torch import Tensor
 
 from twoplayer.data.base import Data
 from twoplayer.distributed import ranks
 from twoplayer.errors import DataError
 from twoplayer.metrics.base import Images, Metric
-from twoplayer.metrics.features import CHECKSUMS, NUM_FEATURES, SIZE, FeatureExtractor, load_features
+from twoplayer.metrics.features import NUM_FEATURES, FeatureExtractor, load_features
 
 
 class FeatureMetric(Metric):
@@ -21,22 +22,27 @@ class FeatureMetric(Metric):
 
     def __init__(self, *, num_samples: Annotated[int, Ge(2)]) -> None:
         self.num_samples = num_samples
-        self._classifier = ""
         self._extract: FeatureExtractor
+
+    @staticmethod
+    def refuse(config: DictConfig) -> None:
+        """Refuse a classifier that does not exist, or that takes other images."""
+        data = config.data
+        if data.classifier is not None:
+            load_features(data.classifier).refuse(data.classifier, data.get("channels"), data.num_classes)
 
     def prepare(self, data: Data, device: torch.device) -> str | None:
         if data.classifier is None:
-            return f"there are no features for {type(data).__name__}"
-        self._classifier = data.classifier
+            return "the data have no classifier (data.classifier=null); metric=c2st needs none"
         self._extract, self._device = load_features(data.classifier).to(device), device
         return None
 
     def protocol(self) -> dict[str, Any]:
         return {
             "num_samples": self.num_samples,
-            "features": f"{self._classifier} classifier, penultimate layer before its activation, {NUM_FEATURES}",
-            "features_sha256": CHECKSUMS[self._classifier],
-            "resize": f"to {SIZE} x {SIZE}, bilinear, antialiased",
+            "features": f"{self._extract.title} classifier, penultimate layer before its activation, {NUM_FEATURES}",
+            "features_sha256": self._extract.sha256,
+            "resize": f"to {self._extract.takes.image_size} x {self._extract.takes.image_size}, bilinear, antialiased",
         }
 
     def features(self, images: Images) -> Tensor:
@@ -46,10 +52,10 @@ class FeatureMetric(Metric):
         finite, or the same for all.
         """
         num = self.num_samples if images.num is None else images.num
-        features = images.keep((self._classifier, num), lambda: self._over_ranks(images, num))
+        features = images.keep((self._extract.sha256, num), lambda: self._over_ranks(images, num))
         if images.num is not None and (not features.isfinite().all() or (features == features[0]).all()):
             raise DataError(
-                f"the {self._classifier} classifier gives features that are not finite, or the same for all real images; check the images, or set data.classifier=null"
+                f"the {self._extract.title} classifier gives features that are not finite, or the same for all real images; check the images, or set data.classifier=null"
             )
         return features
 

@@ -33,6 +33,7 @@ class PrecisionRecall(FeatureMetric):
     @staticmethod
     def refuse(config: DictConfig) -> None:
         """Refuse as many neighbours as samples, or more: the k-th neighbour would not exist."""
+        FeatureMetric.refuse(config)
         settings = config.metric.precision_recall
         if settings.num_samples <= settings.num_neighbors:
             raise ConfigurationError(

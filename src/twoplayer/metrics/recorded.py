@@ -1,9 +1,9 @@
 """Reads the entry `scores` of summary.json, and formats it for display.
 
 It holds a dict per number, by name: `value` on the test split, `validation`, `best_validation` and
-`untrained`; `better`, the direction; `floor`, the score of real images against real images;
-`protocol`, what a comparable score must share; or `reason`, why there is no score. The first number
-is the leading one.
+`untrained`; `interval`, the 95 % interval of `value`, where it is known; `better`, the direction;
+`floor`, the score of real images against real images; `protocol`, what a comparable score must
+share; or `reason`, why there is no score. The first number is the leading one.
 """
 
 import math
