@@ -65,7 +65,7 @@ def scoring() -> Scoring:
 def test_noise_in_growing_doses_moves_it_in_order(scoring: Scoring) -> None:
     images = to_unit_range(shapes()._split(7).images)
     noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
-    found = [score(scoring, (images + dose * noise).clamp(-1, 1)) for dose in (0.0, 0.08, 0.16, 0.6)]
+    found = [score(scoring, (images + dose * noise).clamp(-1, 1)) for dose in (0.0, 0.16, 0.4, 1.0)]
     assert found == sorted(found)
     assert found[0] < 0.65
     assert found[2] > found[0] + 0.1
@@ -153,7 +153,9 @@ def test_a_run_has_the_score_and_the_same_weights(tmp_path: Path) -> None:
         found = checkpoints.newest(tmp_path / name)
         assert found is not None
         states.append(found[1]["state_dict"])
-    assert all(torch.equal(states[0][name], states[1][name]) for name in states[1])
+    tensors = [name for name, value in states[1].items() if isinstance(value, Tensor)]
+    assert tensors
+    assert all(torch.equal(states[0][name], states[1][name]) for name in tensors)
     entry = json.loads((tmp_path / "with" / "summary.json").read_text())["scores"]["c2st"]
     low, high = entry["interval"]
     assert 0 <= low <= entry["value"] <= high <= 1

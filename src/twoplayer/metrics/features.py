@@ -10,6 +10,7 @@ data is a .safetensors file, whose metadata say which images it takes.
 """
 
 import hashlib
+import json
 from importlib import resources
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -142,8 +143,11 @@ def load_features(name: str) -> FeatureExtractor:
 
 
 def saved(classifier: Classifier) -> bytes:
-    """The content of a file that `load_features` reads."""
-    return save(classifier.state_dict(), {name: str(number) for name, number in classifier.takes._asdict().items()})
+    """The content of a file that `load_features` reads; the same weights give the same bytes.
+
+    Several entries of metadata would be written in a random order, so there is one.
+    """
+    return save(classifier.state_dict(), {"takes": json.dumps(classifier.takes._asdict())})
 
 
 def _from_file(path: Path) -> FeatureExtractor:
@@ -158,9 +162,9 @@ def _from_file(path: Path) -> FeatureExtractor:
     except (SafetensorError, OSError) as error:
         raise DataError(f"data.classifier={path}: cannot be read as safetensors ({error}); {remedy}") from error
     try:
-        classifier = Classifier(Takes(**{name: int(metadata[name]) for name in Takes._fields}))
+        classifier = Classifier(Takes(**json.loads(metadata["takes"])))
         classifier.load_state_dict(weights)
-    except (KeyError, ValueError, RuntimeError) as error:  # metadata, or weights, of something else
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:  # metadata, or weights, of something else
         raise DataError(f"data.classifier={path}: holds no feature classifier; {remedy}") from error
     return FeatureExtractor(classifier, path.name, hashlib.sha256(content).hexdigest())
 
