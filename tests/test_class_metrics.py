@@ -15,7 +15,7 @@ from twoplayer.metrics.fd import frechet_distance
 from twoplayer.metrics.label_accuracy import LabelAccuracy
 from twoplayer.metrics.scoring import Scoring
 
-NUM = 1000
+NUM = 500
 
 
 @pytest.fixture(scope="module")
@@ -28,12 +28,14 @@ def mnist(data_root: str) -> MNIST:
 
 @pytest.fixture(scope="module")
 def scorings(mnist: MNIST) -> dict[str, Scoring]:
-    metrics: dict[str, Any] = {"label_accuracy": LabelAccuracy(num_samples=NUM), "class_fd": ClassFD(num_samples=NUM)}
+    accuracy: dict[str, Any] = {"label_accuracy": LabelAccuracy(num_samples=NUM)}
+    distance: dict[str, Any] = {"class_fd": ClassFD(num_samples=NUM)}
     codes: dict[str, Any] = {"code_accuracy": CodeAccuracy(num_samples=NUM)}
     return {
-        "labels": Scoring(metrics, mnist, CPU, "labels"),
+        "labels": Scoring(accuracy, mnist, CPU, "labels"),
+        "distance": Scoring(distance, mnist, CPU, "labels"),
         "codes": Scoring(codes, mnist, CPU, "codes"),
-        "none": Scoring(metrics | codes, mnist, CPU),
+        "none": Scoring(accuracy | distance | codes, mnist, CPU),
     }
 
 
@@ -68,7 +70,7 @@ def test_codes_in_another_order_are_as_good_as_labels(mnist: MNIST, scorings: di
 
 def test_the_distance_within_classes_sees_exchanged_classes(mnist: MNIST, scorings: dict[str, Scoring]) -> None:
     images, labels = mnist.held_out(0, NUM, CPU)
-    scoring = scorings["labels"]
+    scoring = scorings["distance"]
     distances = [
         score(scoring, images, torch.where(torch.arange(NUM) < share * NUM, (labels + 1) % 10, labels))["class_fd"]
         for share in (0.0, 0.3, 1.0)

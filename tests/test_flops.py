@@ -17,7 +17,7 @@ def test_a_multiplication_with_its_addition_is_two_operations() -> None:
     game = build_game(
         small("model.generator.widths=[5,6]", "model.discriminator.widths=[7]", "trick=[spherical_latents]", model="mlp"), CPU
     )
-    expected = {"generator": 2 * (8 * 5 + 5 * 6 + 6 * 256), "discriminator": 2 * (256 * 7 + 7 * 1)}
+    expected = {"generator": 2 * (16 * 5 + 5 * 6 + 6 * 256), "discriminator": 2 * (256 * 7 + 7 * 1)}
     assert flops_per_image(game, BATCH) == expected
 
 
@@ -53,6 +53,6 @@ def test_a_run_says_how_large_its_players_are(tmp_path: Path, caplog: pytest.Log
     with caplog.at_level(logging.INFO):
         summary = play(tmp_path / "run", "budget.images=16", "model.generator.widths=[5,6]", "model.discriminator.widths=[7]", model="mlp")
     flops, sizes = summary["flops_per_image"], summary["num_parameters"]
-    assert flops == {"generator": 2 * (8 * 5 + 5 * 6 + 6 * 256), "discriminator": 2 * (256 * 7 + 7 * 1)}
-    line = f"generator {sizes['generator']:,} parameters, 3.21 kFLOP/image; discriminator {sizes['discriminator']:,} parameters, 3.6 kFLOP/image"
+    assert flops == {"generator": 2 * (16 * 5 + 5 * 6 + 6 * 256), "discriminator": 2 * (256 * 7 + 7 * 1)}
+    line = f"generator {sizes['generator']:,} parameters, 3.29 kFLOP/image; discriminator {sizes['discriminator']:,} parameters, 3.6 kFLOP/image"
     assert line in caplog.messages

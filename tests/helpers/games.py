@@ -87,7 +87,15 @@ def _small_sizes(model: str) -> list[str]:
 
 def has_autoencoder(model: str) -> bool:
     """Whether the discriminator of a model can be an autoencoder."""
-    return "autoencoder" in compose_config("train", *_chosen(model)).model.discriminator
+    config = compose_config("train", *_chosen(model), *SYNTHETIC, *WIDTHS[model])
+    if "autoencoder" not in config.model.discriminator:
+        return False
+    config.model.discriminator.autoencoder = True
+    try:
+        getattr(get_class(config.model._target_), "refuse", lambda config: None)(config)
+    except ConfigurationError:
+        return False
+    return True
 
 
 def _needs() -> dict[str, list[str]]:
@@ -170,7 +178,7 @@ def small_recipe(name: str, *overrides: str) -> DictConfig:
     model = family(chosen.model)
     moments = {"trick.pretrain_discriminator.images": 32, "trick.schedule.end_images": 400}
     short = [f"{place}={images}" for place, images in moments.items() if OmegaConf.select(chosen, place)]
-    return composed(f"experiment={name}", *SYNTHETIC, "model.generator.latent_size=8", *WIDTHS[model], *short, *overrides)
+    return composed(f"experiment={name}", *SYNTHETIC, "model.generator.latent_size=16", *WIDTHS[model], *short, *overrides)
 
 
 def play_recipe(folder: Path, name: str, *overrides: str) -> dict[str, Any]:
