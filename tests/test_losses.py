@@ -70,6 +70,7 @@ GENERATOR = {
     "fisher": lambda r, f: -mean(f),
 }
 SETS = ["cramer", "mean_covariance", "mmd"]  # of vectors; tested below
+IMAGES = ["moment_matching"]  # of images; tested below
 
 
 def side(logits: Tensor) -> Side:
@@ -174,7 +175,7 @@ def test_a_softmax_that_is_undecided_costs_log_2_and_leaves_out_fakes_without_we
 
 
 def test_every_loss_has_its_formula_here() -> None:
-    assert sorted([*DISCRIMINATOR, *SETS]) == choices("loss"), (
+    assert sorted([*DISCRIMINATOR, *SETS, *IMAGES]) == choices("loss"), (
         "a new loss: write its formula in plain Python into DISCRIMINATOR and GENERATOR"
     )
     assert set(GENERATOR) == set(DISCRIMINATOR)
@@ -202,6 +203,29 @@ def test_mmd_is_the_unbiased_estimate() -> None:
     assert loss.discriminator(side(real), side(fake), torch.ones(3, 2), torch.zeros(3, 2)).item() == pytest.approx(-expected, abs=1e-5)
     witness = [mean([kernel(x, r) for r in real]) - mean([kernel(x, f) for f in fake]) for x in real]
     assert loss.critic(real, side(real), side(fake)).tolist() == pytest.approx(witness, abs=1e-5)
+
+
+def test_moment_matching_is_the_discrepancy_of_pixels_and_leaves_d_out() -> None:
+    loss, generator = built("loss=moment_matching", "loss.scales=[2,5]"), torch.Generator().manual_seed(0)
+    real, fake = (torch.randn(3, 1, 4, 4, generator=generator) for _ in range(2))
+
+    def kernel(x: Tensor, y: Tensor) -> float:
+        return sum(math.exp(-(distance(x.flatten(), y.flatten()) ** 2) / (2 * scale**2)) for scale in (2, 5))
+
+    pairs = [(i, j) for i in range(3) for j in range(3)]
+    within = [mean([kernel(side[i], side[j]) for i, j in pairs if i != j]) for side in (real, fake)]
+    expected = sum(within) - 2 * mean([kernel(real[i], fake[j]) for i, j in pairs])
+    fake.requires_grad_()
+    logits = torch.tensor(FAKE, requires_grad=True)
+    sides = [Side(images, torch.zeros(3), None, logits, torch.zeros(3, 2)) for images in (fake, real)]
+    cost = loss.generator(*sides, torch.ones(3))
+    assert cost.item() == pytest.approx(expected, abs=1e-5)
+    cost.backward()
+    assert logits.grad is None
+    assert fake.grad is not None
+    assert fake.grad.abs().sum() > 0
+    judged = loss.discriminator(side(torch.tensor(REAL)), side(torch.tensor(FAKE)), torch.ones(3), torch.zeros(3))
+    assert judged.item() == pytest.approx(DISCRIMINATOR["non_saturating"](REAL, FAKE), abs=1e-6)
 
 
 def test_cramer_is_the_energy_distance() -> None:

@@ -1,7 +1,6 @@
 """MMD GAN (Li et al., 2017, arXiv:1705.08584; Bińkowski et al., 2018, arXiv:1801.01401).
 
-The maximum mean discrepancy of D's vectors. If D has nothing to learn, it is GMMN (Li, Swersky and
-Zemel, 2015, arXiv:1502.02761).
+The maximum mean discrepancy of D's vectors.
 """
 
 from typing import Annotated, Literal

@@ -1,7 +1,4 @@
-"""D keeps its initial weights.
-
-With loss=mmd this is GMMN (Li, Swersky and Zemel, 2015, arXiv:1502.02761) on random features.
-"""
+"""D keeps its initial weights, for losses that do not need it, such as moment_matching."""
 
 from twoplayer.tricks.base import Costs, Trick, Turns
 
