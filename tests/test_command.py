@@ -26,7 +26,7 @@ ONE = {
     "modle=gan": "modle is not a setting; did you mean model",
     "loss.margn=1": "loss.margn is not a setting",
     "optimizer.generator.rl=1": "did you mean optimizer.generator.lr",
-    "experiment=wgan": "wgan is not a choice of experiment; did you mean gan or wgan_gp?",
+    "experiment=wgn": "wgn is not a choice of experiment; did you mean wgan?",
     "trick.r1.weight=3": "choose it with 'trick=[r1]'",
     "trick=[ema] trick.ema.half_lief=3": "did you mean trick.ema.half_life_images or",
     "model=gan model.generator.wdths=[3]": "did you mean model.generator.widths or",

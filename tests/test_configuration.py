@@ -76,6 +76,7 @@ KNOWN_AS = {
         "EBGAN": "energy",
         "BEGAN": "boundary_equilibrium",
         "MAGAN": "margin_adaptation",
+        "GMMN": "moment_matching",
         "BGAN": "boundary_seeking",
         "McGAN": "mean_covariance",
         "WGAN": "wasserstein",
@@ -92,7 +93,6 @@ KNOWN_AS = {
         "WGAN": "weight_clipping",
         "WGAN-GP": "wgan_gp",
         "RWGAN": "relaxed_wasserstein",
-        "GMMN": "frozen_discriminator",
         "DiffAugment": "diff_augment",
     },
 }
@@ -196,9 +196,9 @@ def test_what_cannot_work_together_is_refused_with_the_remedy() -> None:
         composed("loss=wasserstein", "trick=[label_smoothing]")
 
 
-@pytest.mark.parametrize("recipe", ["dcgan", "course"])
+@pytest.mark.parametrize("recipe", ["gan", "pacgan"])
 def test_a_trick_that_a_recipe_undoes_is_refused(recipe: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"two_learning_rates sets optimizer.generator.lr=0.001, but the recipe sets .*=0.0002"):
+    with pytest.raises(ConfigurationError, match=r"two_learning_rates sets optimizer.generator.lr=0.001, but the recipe sets .*=0.002"):
         composed(f"experiment={recipe}", "trick=[two_learning_rates]")
     rates = ["optimizer.generator.lr=1e-4", "optimizer.discriminator.lr=4e-4"]
     assert composed(f"experiment={recipe}", "trick=[two_learning_rates]", *rates).optimizer.discriminator.lr == 4e-4
@@ -250,8 +250,10 @@ def test_a_run_is_named_by_what_was_chosen(tricks: str, name: str) -> None:
 
 
 def test_the_command_line_replaces_a_recipes_tricks() -> None:
-    assert list(composed("experiment=wgan_gp").trick) == ["wgan_gp", "discriminator_steps"]
+    assert list(composed("experiment=wgan_gp").trick) == ["ema", "wgan_gp", "discriminator_steps"]
     assert list(composed("experiment=wgan_gp", "trick=[ema]").trick) == ["ema"]
+    with pytest.raises(ConfigurationError, match="trick.discriminator_steps.steps=3"):
+        composed("experiment=wgan_gp", "trick=[ema]", "trick.discriminator_steps.steps=3")
 
 
 @pytest.mark.parametrize(

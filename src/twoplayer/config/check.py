@@ -15,7 +15,7 @@ from typing import Any
 
 import pydantic
 from hydra.utils import get_object
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import InterpolationResolutionError
 from pydantic import ConfigDict, TypeAdapter
 
@@ -35,8 +35,9 @@ def check(config: DictConfig, overrides: Sequence[str] = ()) -> None:
     Raises ConfigurationError at the first setting that is unknown, missing, of the wrong type or
     range, or refused by its class. Replaces whole floats (1e6 for a count) by integers, and the
     default metric where the data have no classifier. `overrides` are those of the command, which
-    may change what a trick sets.
+    may change what a trick sets, or replace a recipe's tricks.
     """
+    _leave_out_replaced_tricks(config, overrides)
     settings = {key: unresolved_node(config, key) for key in map(str, config) if key != "hydra"}
     hints = typing.get_type_hints(Experiment, include_extras=True)
     _check_names("", settings, hints, required=hints)
@@ -70,6 +71,16 @@ def _refuse(config: DictConfig, targets: Iterable[tuple[str, Any]]) -> None:
         refuse = getattr(target, "refuse", None)
         if refuse is not None:
             refuse(config)
+
+
+def _leave_out_replaced_tricks(config: DictConfig, overrides: Sequence[str]) -> None:
+    """Remove what a recipe sets of its tricks, if the command has chosen others."""
+    for name in map(str, list(config.trick)):
+        node = config.trick[name]
+        by_hand = any(override.lstrip("+~").startswith(f"trick.{name}") for override in overrides)
+        if node and "_target_" not in node and not by_hand:
+            with open_dict(config):
+                del config.trick[name]
 
 
 @functools.cache
