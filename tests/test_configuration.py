@@ -252,7 +252,7 @@ def test_a_run_is_named_by_what_was_chosen(tricks: str, name: str) -> None:
 def test_the_command_line_replaces_a_recipes_tricks() -> None:
     assert list(composed("experiment=wgan_gp").trick) == ["ema", "wgan_gp", "discriminator_steps"]
     assert list(composed("experiment=wgan_gp", "trick=[ema]").trick) == ["ema"]
-    with pytest.raises(ConfigurationError, match="trick.discriminator_steps.steps=3"):
+    with pytest.raises(ConfigurationError, match=r"trick\.discriminator_steps\.steps=3"):
         composed("experiment=wgan_gp", "trick=[ema]", "trick.discriminator_steps.steps=3")
 
 
