@@ -72,7 +72,7 @@ def test_both_players_use_the_class_and_learn_from_it(model: str, generator: lis
     one, other = game.sample(latents, torch.tensor([0, 1]))
     assert not torch.equal(one, other)
     game.model.eval()
-    images = torch.zeros(2, 1, config.data.image_size, config.data.image_size)
+    images = torch.rand(1, 1, config.data.image_size, config.data.image_size).expand(2, -1, -1, -1)
     logits, _ = game.model.discriminator(images, torch.tensor([0, 1]))
     assert logits[0] != logits[1]
 

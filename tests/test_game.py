@@ -436,7 +436,7 @@ def test_a_fully_connected_generator_makes_data_of_any_shape_and_range() -> None
     model = instantiate(config.model)
     with torch.no_grad():
         model.generator.output.bias.fill_(5.0)
-    points = model.generator(torch.randn(7, 8), torch.zeros(7))
+    points = model.generator(torch.randn(7, 16), torch.zeros(7))
     assert points.shape == (7, 2)
     assert points.min() > 1
     logits, _ = model.discriminator(points, torch.zeros(7))

@@ -178,7 +178,11 @@ def small_recipe(name: str, *overrides: str) -> DictConfig:
     model = family(chosen.model)
     moments = {"trick.pretrain_discriminator.images": 32, "trick.schedule.end_images": 400}
     short = [f"{place}={images}" for place, images in moments.items() if OmegaConf.select(chosen, place)]
-    return composed(f"experiment={name}", *SYNTHETIC, "model.generator.latent_size=16", *WIDTHS[model], *short, *overrides)
+    settings = [f"experiment={name}", *SYNTHETIC, "model.generator.latent_size=16", *WIDTHS[model], *short, *overrides]
+    try:
+        return composed(*settings)
+    except ConfigurationError:  # what is made for a size, such as attention at 14 x 14 pixels
+        return composed(*settings, "data.image_size=28")
 
 
 def play_recipe(folder: Path, name: str, *overrides: str) -> dict[str, Any]:
