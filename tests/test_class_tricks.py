@@ -99,7 +99,7 @@ def test_a_run_of_infogan_shows_a_code_in_each_row(tmp_path: Path) -> None:
             [*CLASSIFIER, "model.generator.conditioning=none"],
             "model=dcgan's G is told no class to make images of; set model.generator.conditioning",
         ),
-        (["trick=[auxiliary_classifier,packing]"], "trick=auxiliary_classifier: it needs D's features of each image"),
+        (["trick=[auxiliary_classifier,packing]"], "trick=[auxiliary_classifier,packing]: D sees packs of images, which have no class"),
         ([*CLASSIFIER, "data.num_classes=1"], "must be greater than or equal to 2"),
         (
             ["model.generator.conditioning=concatenate", "data.num_classes=1"],
@@ -109,7 +109,10 @@ def test_a_run_of_infogan_shows_a_code_in_each_row(tmp_path: Path) -> None:
             [*INFORMATION, "model.generator.latent_size=6"],
             "leave no noise among model.generator.latent_size=6 latents; set model.generator.latent_size=22",
         ),
-        ([*INFORMATION[1:], "trick=[information,replay]"], "the codes of fakes that trick=replay shows again are not known"),
+        (
+            [*INFORMATION[1:], "trick=[information,replay]"],
+            "trick=[information,replay]: the codes of fakes that are shown again are not known",
+        ),
     ],
 )
 def test_what_cannot_work_is_refused(settings: list[str], message: str) -> None:

@@ -26,7 +26,7 @@ ONE = {
     "modle=gan": "modle is not a setting; did you mean model",
     "loss.margn=1": "loss.margn is not a setting",
     "optimizer.generator.rl=1": "did you mean optimizer.generator.lr",
-    "experiment=wgn": "wgn is not a choice of experiment; did you mean wgan?",
+    "experiment=wgn": "wgn is not a choice of experiment; did you mean wgan or rwgan?",
     "trick.r1.weight=3": "choose it with 'trick=[r1]'",
     "trick=[ema] trick.ema.half_lief=3": "did you mean trick.ema.half_life_images or",
     "model=gan model.generator.wdths=[3]": "did you mean model.generator.widths or",
@@ -253,7 +253,7 @@ def test_a_run_leaves_what_it_promises(tmp_path: Path) -> None:
     assert (summary["images_seen"], summary["iterations"], summary["seed"], summary["world_size"]) == (64, 4, 0, 1)
     assert summary["scores"] == {}
     assert summary["segments"] == [{"resumed_from": 0, "trained": 64}]
-    assert summary["num_parameters"]["generator"] == sum((8 * 16 + 16, 16 * 32 + 32, 32 * 64 + 64, 64 * 256 + 256))
+    assert summary["num_parameters"]["generator"] == sum((16 * 16 + 16, 16 * 32 + 32, 32 * 64 + 64, 64 * 256 + 256))
     assert summary["images_per_second"] == pytest.approx(64 / summary["seconds"])
     assert "tricks ema" in finished.output
     assert str(folder.relative_to(tmp_path)) in finished.output

@@ -23,7 +23,6 @@ from twoplayer.commands.export import write_export
 from twoplayer.errors import ConfigurationError, DataError
 from twoplayer.game.build import build_game
 from twoplayer.game.game import Game
-from twoplayer.models.gan import Generator
 from twoplayer.runs.saved import great_circles
 from twoplayer.storage import checkpoints
 from twoplayer.storage.checkpoints import DurableCheckpoints
@@ -116,10 +115,8 @@ def test_an_exported_generator_gives_the_same_images(model: str, tmp_path: Path)
     assert np.abs(exported - images.numpy()).max() < 1e-5
 
 
-def test_a_conditional_generator_keeps_its_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    forward = Generator.forward
-    monkeypatch.setattr(Generator, "forward", lambda self, latents, labels: forward(self, latents, labels) + labels[:, None, None, None])
-    play(tmp_path, "budget.images=16")
+def test_a_conditional_generator_keeps_its_labels(tmp_path: Path) -> None:
+    play(tmp_path, "budget.images=16", "model.generator.conditioning=concatenate")
     write_export(run=str(tmp_path), output=None, onnx=True)
     session = onnxruntime.InferenceSession(tmp_path / "export" / "generator.onnx")
     assert [value.name for value in session.get_inputs()] == ["latents", "labels"]

@@ -170,6 +170,10 @@ def _refuse_rival_tricks(config: DictConfig) -> None:
     judging = [str(name) for name, node in config.trick.items() if node and get_object(node._target_).judge_both is not Trick.judge_both]
     if len(judging) > 1:
         raise ConfigurationError(f"trick=[{','.join(judging)}]: each decides in which batches D judges both sides; leave one of them out")
+    for name, node in config.trick.items():
+        for rival, reason in get_object(node._target_).excludes.items() if node else ():
+            if rival in config.trick:
+                raise ConfigurationError(f"trick=[{name},{rival}]: {reason}; leave one of them out")
     for one, other in itertools.combinations(map(str, config.trick), 2):
         for key, value in _edits(one).items():
             for rival, its_value in _edits(other).items():

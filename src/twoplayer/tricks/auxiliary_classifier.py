@@ -17,7 +17,7 @@ from twoplayer.losses.base import Loss
 from twoplayer.models.base import Judge, Model, Side
 from twoplayer.models.conditioning import is_conditional
 from twoplayer.settings import family
-from twoplayer.tricks.base import Trick, refuse_packs
+from twoplayer.tricks.base import Trick
 
 
 class AuxiliaryClassifier(Trick):
@@ -28,6 +28,7 @@ class AuxiliaryClassifier(Trick):
     """
 
     needs = frozenset({"labels"})
+    excludes = {"packing": "D sees packs of images, which have no class of their own"}
 
     def __init__(
         self,
@@ -47,7 +48,6 @@ class AuxiliaryClassifier(Trick):
     @staticmethod
     def refuse(config: DictConfig) -> None:
         """Refuse a G that knows no classes where it is to be penalized for them."""
-        refuse_packs("auxiliary_classifier", config)
         chosen = config.trick.auxiliary_classifier
         if (chosen.generator_weight > 0 or chosen.sides == "both") and not is_conditional(config, "generator"):
             raise ConfigurationError(

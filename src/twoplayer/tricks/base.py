@@ -90,6 +90,8 @@ class Trick(nn.Module):
     """The trick bounds the discriminator's slope, as a Wasserstein critic needs."""
     needs: ClassVar[frozenset[str]] = frozenset()
     """What data and model must give: "labels", "images"; others are refused."""
+    excludes: ClassVar[Mapping[str, str]] = {}
+    """The tricks that cannot be chosen beside it, each with the reason."""
     images_per_logit: int = 1
     """The number of images that `view` gives to D as one."""
     prior: str = ""
@@ -391,14 +393,6 @@ def refuse_vectors(trick: str, config: DictConfig, why: str) -> None:
     """
     if get_class(config.loss._target_).of_vectors:
         raise ConfigurationError(f"trick={trick}: loss={family(config.loss)} makes D output vectors, {why}; choose another loss")
-
-
-def refuse_packs(trick: str, config: DictConfig) -> None:
-    """Refuse packing, for a trick that needs D's features of each image."""
-    if "packing" in config.trick:
-        raise ConfigurationError(
-            f"trick={trick}: it needs D's features of each image, and with trick=packing D sees packs; leave one of them out"
-        )
 
 
 def refuse_without_soft_labels(trick: str, config: DictConfig) -> None:

@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy, leaky_relu, mse_loss, one_hot
 from twoplayer.errors import ConfigurationError
 from twoplayer.losses.base import Loss
 from twoplayer.models.base import Judge, Model, Picture, Side
-from twoplayer.tricks.base import Draw, Trick, refuse_packs
+from twoplayer.tricks.base import Draw, Trick
 
 
 class Recognition(nn.Module):
@@ -41,6 +41,10 @@ class Information(Trick):
     code, squared error for the others.
     """
 
+    excludes = {
+        "packing": "D sees packs of images, which have no codes of their own",
+        "replay": "the codes of fakes that are shown again are not known",
+    }
     order = 1  # after all tricks that change the whole prior
 
     def __init__(
@@ -65,17 +69,12 @@ class Information(Trick):
 
     @staticmethod
     def refuse(config: DictConfig) -> None:
-        """Refuse more codes than latents, and fakes whose latents are not known."""
-        refuse_packs("information", config)
+        """Refuse more codes than latents."""
         chosen, latent_size = config.trick.information, config.model.generator.latent_size
         if chosen.categories + chosen.continuous >= latent_size:
             raise ConfigurationError(
                 f"trick=information: {chosen.categories} categories and {chosen.continuous} continuous codes leave no noise among "
                 f"model.generator.latent_size={latent_size} latents; set model.generator.latent_size={chosen.categories + chosen.continuous + 16}"
-            )
-        if "replay" in config.trick:
-            raise ConfigurationError(
-                "trick=information: the codes of fakes that trick=replay shows again are not known; leave one of them out"
             )
 
     def build(self, model: Model, loss: Loss) -> None:
