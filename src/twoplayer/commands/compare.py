@@ -2,6 +2,7 @@
 
 import os
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -151,7 +152,7 @@ def _costs(run: Run) -> list[str]:
 
 
 def circumstances(runs: Sequence[Run], names: Sequence[str], reference: Run | None, costs: bool) -> str:
-    """The line below the table: images, seeds, devices, precisions and floors.
+    """The text below the table: images, seeds, devices, precisions and floors.
 
     The images are left out if each row has its own.
     """
@@ -168,7 +169,8 @@ def circumstances(runs: Sequence[Run], names: Sequence[str], reference: Run | No
     speed = reference and reference.summary.get("images_per_second")
     base = f"; a speed of 1 is {speed:,.0f} images a second" if speed else ""
     length = "" if costs else f"{' or '.join(images)} images, "
-    return f"{length}seed {', '.join(seeds)}, {' and '.join(devices)}, {' and '.join(precisions)}{base}{floors}."
+    text = f"{length}seed {', '.join(seeds)}, {' and '.join(devices)}, {' and '.join(precisions)}{base}{floors}."
+    return textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False)
 
 
 def _cost(run: Run, names: Sequence[str]) -> float:
