@@ -116,6 +116,7 @@ def test_samples_are_of_the_classes_that_were_asked_for(generator: list[str], tm
     assert torch.equal(every[2], sevens[2])
     assert not torch.equal(every[3], sevens[3])
     assert torch.equal(saved(8, seed=3, labels=[3, 2]), saved(8, seed=3, labels=torch.tensor([3, 2] * 4)))
+    assert torch.equal(saved(8, seed=3, labels=[3, 2])[1], saved(8, seed=3, labels=2)[1])
     for labels in ([4], [-1], []):
         with pytest.raises(ConfigurationError, match="the classes are 0 to 3; name one or more of them"):
             saved(8, labels=labels)

@@ -3,9 +3,8 @@
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from twoplayer import randomness
 from twoplayer.game.game import Game
-from twoplayer.models.base import Batch
+from twoplayer.models.base import Batch, evaluating
 from twoplayer.tricks.base import Player
 
 
@@ -18,13 +17,10 @@ def flops_per_image(game: Game, batch: Batch) -> dict[Player, int]:
     """
     num = game.tricks.images_per_logit
     few = tuple(part[:num].to(game.device) for part in batch)
-    was_training = game.model.training
-    game.model.eval()
-    with randomness.aside(game.device):
+    with evaluating(game.model, game.device):
         latents = game.latents(num, "flops")
         with FlopCounterMode(display=False) as generator:
             example = game.fake(few, latents)
         with FlopCounterMode(display=False) as discriminator:
             game.judge(example)
-    game.model.train(was_training)
     return {"generator": generator.get_total_flops() // num, "discriminator": discriminator.get_total_flops() // num}

@@ -19,7 +19,7 @@ from twoplayer.game.engine import Engine, Precision, autocast
 from twoplayer.game.rounds import Round, detached, named
 from twoplayer.losses.base import Loss
 from twoplayer.metrics.base import Meaning
-from twoplayer.models.base import Batch, Example, Model, Picture, Side
+from twoplayer.models.base import Batch, Example, Model, Picture, Side, evaluating
 from twoplayer.tricks.base import Draw, Player, Tricks
 
 OptimizerFactory = Callable[[Sequence[nn.Parameter]], torch.optim.Optimizer]
@@ -205,23 +205,16 @@ class Game(LightningModule):
     def sample(self, latents: Tensor, labels: Tensor) -> Tensor:
         """Float32 images in [-1, 1], the same for the same latents; training is not affected."""
         generator = self.tricks.sampler(self.model.generator)
-        was_training = generator.training
-        generator.eval()
-        with randomness.aside(latents.device):
+        with evaluating(generator, latents.device):
             randomness.restart(self.seed, "sampling", latents.cpu().numpy().tobytes().hex())
             images: Tensor = generator(latents, labels)
-        generator.train(was_training)
         return images
 
     @torch.no_grad()
     def measures(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """The model's own numbers (N) of held-out images; training is not affected."""
-        was_training = self.model.training
-        self.model.eval()
-        with randomness.aside(images.device):
-            found = self.model.measures(images, labels)
-        self.model.train(was_training)
-        return found
+        with evaluating(self.model, images.device):
+            return self.model.measures(images, labels)
 
     @torch.no_grad()
     def pictures(self, batch: Batch) -> dict[str, Picture]:
@@ -231,12 +224,9 @@ class Game(LightningModule):
         """
         num = len(batch[0]) // self.tricks.images_per_logit * self.tricks.images_per_logit
         draw = Draw(lambda num: self.latents(num, "pictures"), lambda latents: self.sample(latents, self.labels(len(latents))))
-        was_training = self.model.training
-        self.model.eval()
-        with randomness.aside(self.device):
+        with evaluating(self.model, self.device):
             randomness.restart(self.seed, "pictures")
             shown = self.model.pictures(tuple(part[:num] for part in batch), self.tricks.view)
-        self.model.train(was_training)
         return {**shown, **self.tricks.pictures(draw)}
 
     @property

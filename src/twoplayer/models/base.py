@@ -1,11 +1,13 @@
 """The base class of models: what both players consist of, and the examples of both sides."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import ClassVar, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
+from twoplayer import randomness
 from twoplayer.models.layers import Decoder
 
 Batch = tuple[Tensor, ...]
@@ -151,9 +153,17 @@ class Model(nn.Module):
     @torch.no_grad()
     def num_features(self) -> int:
         """The number of the discriminator's features per image, found by a pass on two images."""
-        was_training = self.training
-        self.eval()
         labels = torch.zeros(2, dtype=torch.int64)
-        _, features = self.judge(Example(self.generator(torch.zeros(2, self.latent_size), labels), labels, None))
-        self.train(was_training)
+        with evaluating(self, labels.device):
+            _, features = self.judge(Example(self.generator(torch.zeros(2, self.latent_size), labels), labels, None))
         return features[0].numel()
+
+
+@contextmanager
+def evaluating(module: nn.Module, device: torch.device) -> Iterator[None]:
+    """Hold a module in evaluation mode; what is drawn meanwhile does not change training."""
+    was_training = module.training
+    module.eval()
+    with randomness.aside(device):
+        yield
+    module.train(was_training)

@@ -13,7 +13,6 @@ from annotated_types import Ge
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from twoplayer.errors import ConfigurationError
 from twoplayer.models.base import Model
 from twoplayer.models.conditioning import (
     DiscriminatorCondition,
@@ -36,12 +35,11 @@ from twoplayer.models.layers import (
     to_images,
     to_logits,
 )
+from twoplayer.models.resolutions import refuse_image_size
 
 Size = Annotated[int, Ge(1)]
 Downsampling = Literal["strided", "average", "max"]
 Upsampling = Literal["transposed", "pixel_shuffle", "nearest"]
-
-IMAGE_SIZES = (16, 28, 32, 64, 128, 256)
 
 
 class Generator(nn.Module):
@@ -168,10 +166,7 @@ class DCGAN(Model):
 
     @staticmethod
     def refuse(config: DictConfig) -> None:
-        if config.data.image_size not in IMAGE_SIZES:
-            raise ConfigurationError(
-                f"data.image_size={config.data.image_size}: model=dcgan takes {', '.join(map(str, IMAGE_SIZES))}; set one of them, or use model=gan"
-            )
+        refuse_image_size(config)
         refuse_conditioning(config)
 
 

@@ -23,10 +23,10 @@ from twoplayer.models.conditioning import (
 )
 from twoplayer.models.layers import to_logits
 from twoplayer.models.residual import residual_block, steps, through, width_at
+from twoplayer.models.resolutions import refuse_image_size, resolutions
 
 Size = Annotated[int, Ge(1)]
 
-IMAGE_SIZES = (16, 28, 32, 64, 128, 256)
 SLOPE = 0.2
 GAIN = math.sqrt(2 / (1 + SLOPE**2))
 """Of the standard deviation of weights, which keeps that of activations behind a LeakyReLU."""
@@ -145,10 +145,7 @@ class R3GAN(Model):
     @staticmethod
     def refuse(config: DictConfig) -> None:
         size = config.data.image_size
-        if size not in IMAGE_SIZES:
-            raise ConfigurationError(
-                f"data.image_size={size}: model=r3gan takes {', '.join(map(str, IMAGE_SIZES))}; set one of them, or use model=gan"
-            )
+        refuse_image_size(config)
         for player in ("generator", "discriminator"):
             node = config.model[player]
             for each in resolutions(size):
@@ -163,12 +160,6 @@ class R3GAN(Model):
             raise ConfigurationError(
                 "trick=spectral_norm: model=r3gan starts with weights of 0, which have no norm to divide by; leave it out"
             )
-
-
-def resolutions(image_size: int) -> list[int]:
-    """The resolutions of the stages, ascending."""
-    start = 7 if image_size == 28 else 4
-    return [start * 2**stage for stage in range((image_size // start).bit_length())]
 
 
 def _initialized(layer: nn.Linear | nn.Conv2d, gain: float = 1.0) -> nn.Module:

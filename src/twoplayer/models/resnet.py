@@ -22,10 +22,9 @@ from twoplayer.models.conditioning import (
 )
 from twoplayer.models.layers import Normalization, OutputActivation, images_of, normalization, to_images, to_logits
 from twoplayer.models.residual import SelfAttention, residual_block, steps, through, width_at
+from twoplayer.models.resolutions import refuse_image_size, resolutions
 
 Size = Annotated[int, Ge(1)]
-
-IMAGE_SIZES = (16, 28, 32, 64, 128, 256)
 
 
 class Generator(nn.Module):
@@ -51,7 +50,7 @@ class Generator(nn.Module):
         super().__init__()
         self.latent_size, self.output_activation = latent_size, output_activation
         self.condition = None if conditioning == "none" else GeneratorCondition(conditioning, num_classes, latent_size)
-        self.start, *sizes = generator_sizes(image_size)
+        self.start, *sizes = resolutions(image_size)
         maps = width_at(width, max_width, image_size, self.start)
         self.projection = _initialized(nn.Linear(self.condition.size if self.condition else latent_size, maps * self.start**2))
         blocks: list[nn.Module] = []
@@ -130,24 +129,15 @@ class ResNet(Model):
     @staticmethod
     def refuse(config: DictConfig) -> None:
         size = config.data.image_size
-        if size not in IMAGE_SIZES:
-            raise ConfigurationError(
-                f"data.image_size={size}: model=resnet takes {', '.join(map(str, IMAGE_SIZES))}; set one of them, or use model=gan"
-            )
+        refuse_image_size(config)
         refuse_conditioning(config)
-        for player, sizes in (("generator", generator_sizes(size)[1:]), ("discriminator", discriminator_sizes(size))):
+        for player, sizes in (("generator", resolutions(size)[1:]), ("discriminator", discriminator_sizes(size))):
             attention = config.model[player].attention
             if attention is not None and attention not in sizes:
                 raise ConfigurationError(
                     f"model.{player}.attention={attention}: for images of {size} its blocks end at {', '.join(map(str, sizes))}; "
                     "set one of them, or null"
                 )
-
-
-def generator_sizes(image_size: int) -> list[int]:
-    """The resolutions of the generator, from the first to that of the image."""
-    start = 7 if image_size == 28 else 4
-    return [start * 2**stage for stage in range((image_size // start).bit_length())]
 
 
 def discriminator_sizes(image_size: int) -> list[int]:
