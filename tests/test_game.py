@@ -131,7 +131,7 @@ def test_every_trick_trains_every_model_or_is_refused_in_words(model: str, trick
     )
 
 
-@pytest.mark.parametrize(("trick", "setting"), [("spectral_norm", "normalization"), ("wgan_gp", "normalization"), ("packing", "channels")])
+@pytest.mark.parametrize(("trick", "setting"), [("spectral_norm", "normalization"), ("wgan_gp", "normalization"), ("packing", "packs")])
 def test_a_trick_that_sets_what_a_model_lacks_is_refused(trick: str, setting: str) -> None:
     with pytest.raises(
         ConfigurationError, match=rf"trick={trick}: model=minimal has no discriminator\.{setting}.* add ~model\."
@@ -175,7 +175,7 @@ def test_a_model_owes_what_its_docstring_says(model: str, channels: int, num_out
     assert family.latent_size == family.generator.latent_size == config.model.generator.latent_size
     images = family.generator(latents, labels)
     assert images.shape == (6, channels, size, size)
-    assert -1 <= float(images.min()) <= float(images.max()) <= 1
+    assert -1 <= images.min().item() <= images.max().item() <= 1
     rebuilt = eval(str(family.generator.layout), {**dict(family.generator.named_children()), "z": latents, "torch": torch})
     assert torch.equal(rebuilt, images), "layout is the generator's forward pass"
     logits, features = family.discriminator(images, labels)

@@ -458,7 +458,8 @@ def test_top_k_weighs_the_best_alone() -> None:
 def test_packs_are_of_one_side_and_divide_the_batch() -> None:
     images = torch.arange(6.0).view(6, 1, 1, 1)
     assert Packing(size=3).view(images).flatten(1).tolist() == [[0, 1, 2], [3, 4, 5]]
-    assert composed("trick=[packing]", "trick.packing.size=4").model.discriminator.channels == 4
+    assert composed("trick=[packing]", "trick.packing.size=4").model.discriminator.packs == 4
+    assert Packing(size=3).view(torch.arange(6.0).view(3, 2)).tolist() == [[0, 1, 2, 3, 4, 5]]  # points
     both = Tricks({"packing": Packing(size=2), "diff_augment": DiffAugment(brightness=0.5, translation=0.0, cutout=0.0)})
     pack = both.view(torch.zeros(6, 1, 1, 1)).flatten(1)
     assert pack.shape == (3, 2)

@@ -80,8 +80,8 @@ class Model(nn.Module):
     `model.discriminator.num_outputs`.
 
     Some tricks and losses use settings that a model's discriminator may lack: `normalization`
-    ("batch", "none", ...), `autoencoder` (true, false) and `channels`. They are refused with a
-    model that lacks the setting they need.
+    ("batch", "none", ...), `autoencoder` (true, false) and `packs`, the number of images that D
+    judges at once. They are refused with a model that lacks the setting they need.
     """
 
     bounds_slope: ClassVar[bool] = False

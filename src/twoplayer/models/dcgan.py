@@ -111,6 +111,7 @@ class Discriminator(nn.Module):
         *,
         width: Size,
         channels: Size,
+        packs: Size,
         image_size: int,
         normalization: Normalization,
         downsampling: Downsampling,
@@ -123,7 +124,7 @@ class Discriminator(nn.Module):
         super().__init__()
         self.num_outputs = num_outputs
         layers: list[nn.Module] = []
-        maps, size = channels + 1 if conditioning == "concatenate" else channels, image_size
+        maps, size = packs * channels + (conditioning == "concatenate"), image_size
         while size > 4:
             outputs = 2 * maps if layers else width
             chosen: Normalization = normalization if layers else "none"
@@ -136,7 +137,7 @@ class Discriminator(nn.Module):
             decoder = Generator(
                 latent_size=code_size,
                 width=max(width // 2, 1),
-                channels=channels,
+                channels=packs * channels,
                 image_size=image_size,
                 activation="relu",
                 normalization=normalization,

@@ -92,6 +92,7 @@ class Discriminator(nn.Module):
         *,
         widths: Widths,
         channels: Size,
+        packs: Size,
         image_size: Size,
         normalization: VectorNormalization,
         dropout: Annotated[float, Ge(0), Lt(1)],
@@ -103,7 +104,7 @@ class Discriminator(nn.Module):
     ) -> None:
         super().__init__()
         self.num_outputs = num_outputs
-        inputs = channels + 1 if conditioning == "concatenate" else channels
+        inputs = packs * channels + (conditioning == "concatenate")
         self.hidden = _hidden([inputs * image_size**2, *widths], "leaky_relu", normalization, dropout)
         self.output: nn.Module = nn.Linear(widths[-1], num_outputs)
         self.condition = DiscriminatorCondition(conditioning, num_classes, image_size, widths[-1])
@@ -111,7 +112,7 @@ class Discriminator(nn.Module):
             decoder = Generator(
                 latent_size=code_size,
                 widths=widths[::-1],
-                channels=channels,
+                channels=packs * channels,
                 image_size=image_size,
                 activation="leaky_relu",
                 normalization=normalization,

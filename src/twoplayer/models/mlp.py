@@ -59,11 +59,18 @@ class Discriminator(nn.Module):
     """Flattened data to logits."""
 
     def __init__(
-        self, *, widths: Sizes, shape: Sizes, activation: Activation, normalization: VectorNormalization, num_outputs: Size
+        self,
+        *,
+        widths: Sizes,
+        shape: Sizes,
+        packs: Size,
+        activation: Activation,
+        normalization: VectorNormalization,
+        num_outputs: Size,
     ) -> None:
         super().__init__()
         self.num_outputs = num_outputs
-        self.hidden = _hidden([math.prod(shape), *widths], activation, normalization)
+        self.hidden = _hidden([packs * math.prod(shape), *widths], activation, normalization)
         self.output = nn.Linear(widths[-1], num_outputs)
 
     def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -106,6 +106,7 @@ class Discriminator(nn.Module):
         expansion: Size,
         group_size: Size,
         channels: Size,
+        packs: Size,
         image_size: int,
         num_outputs: Size,
         conditioning: DiscriminatorConditioning,
@@ -116,7 +117,7 @@ class Discriminator(nn.Module):
         last, *sizes = resolutions(image_size)
         num_all = num_blocks * (1 + len(sizes))
         blocks: list[nn.Module] = []
-        maps = channels + 1 if conditioning == "concatenate" else channels
+        maps = packs * channels + (conditioning == "concatenate")
         for size in (*sizes[::-1], last):
             outputs = width_at(width, max_width, image_size, size)
             if blocks:

@@ -91,6 +91,7 @@ class Discriminator(nn.Module):
         width: Size,
         max_width: Size,
         channels: Size,
+        packs: Size,
         image_size: int,
         attention: Size | None,
         normalization: Normalization,
@@ -101,7 +102,7 @@ class Discriminator(nn.Module):
         super().__init__()
         self.num_outputs = num_outputs
         blocks: list[nn.Module] = []
-        inputs = channels + 1 if conditioning == "concatenate" else channels
+        inputs = packs * channels + (conditioning == "concatenate")
         for size in discriminator_sizes(image_size):
             maps = width_at(width, max_width, image_size, 2 * size)
             blocks.append(_down(inputs, maps, normalization) if blocks else _first_down(inputs, maps))
