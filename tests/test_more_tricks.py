@@ -169,7 +169,7 @@ def test_consistency_is_the_squared_change_of_what_d_says() -> None:
         return Side(*shown, shown.images[:, 0, 0, 0], shown.images)
 
     real, fake = judged(torch.randn(IMAGES), judge), judged(torch.randn(IMAGES), judge)
-    penalty = float(trick.penalty(real, fake, judge))
+    penalty = trick.penalty(real, fake, judge).item()
     changes = [float((moved[index][:, 0, 0, 0] - side.logits).square().mean()) for index, side in ((-2, real), (-1, fake))]
     assert penalty == pytest.approx(2 * changes[0] + 3 * changes[1], rel=1e-5)
     flat = judged(torch.ones(IMAGES), judge)

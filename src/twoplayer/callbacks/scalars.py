@@ -3,12 +3,10 @@
 import time
 from typing import Annotated, Any
 
-import torch
 from annotated_types import Ge
 from pytorch_lightning import Callback, Trainer
-from torch import Tensor
 
-from twoplayer.distributed import ranks
+from twoplayer.callbacks.means import Means
 from twoplayer.errors import NumericsError
 from twoplayer.game.game import Game
 from twoplayer.loggers.base import log_scalars
@@ -22,8 +20,7 @@ class Scalars(Callback):
 
     def __init__(self, *, every_iterations: Annotated[int, Ge(1)]) -> None:
         self.every_iterations = every_iterations
-        self._sums: dict[str, Tensor] = {}
-        self._counts: dict[str, int] = {}
+        self._means = Means()
         self._since: tuple[float, int] | None = None
 
     def on_train_batch_start(self, trainer: Trainer, game: Game, batch: Any, batch_index: int) -> None:  # type: ignore[override]
@@ -31,37 +28,30 @@ class Scalars(Callback):
         self._since = self._since or (time.perf_counter(), game.clock.images_seen)
 
     def on_train_batch_end(self, trainer: Trainer, game: Game, outputs: Any, batch: Any, batch_index: int) -> None:  # type: ignore[override]
-        for name, value in game.scalars.items():
-            # Clone: the next captured update overwrites the same tensors.
-            self._sums[name] = self._sums[name] + value if name in self._sums else value.clone()
-            self._counts[name] = self._counts.get(name, 0) + 1
+        self._means.add(game.scalars)
         if game.clock.iteration % self.every_iterations == 0:
             self._log(trainer, game)
-            self._sums, self._counts, self._since = {}, {}, (time.perf_counter(), game.clock.images_seen)
+            self._means.clear()
+            self._since = (time.perf_counter(), game.clock.images_seen)
 
     def on_train_end(self, trainer: Trainer, game: Game) -> None:  # type: ignore[override]
         """Log the remaining sums, and keep them.
 
         A resumed run then logs the same rows as a run without this end.
         """
-        if self._sums:
+        if self._means:
             self._log(trainer, game)
 
     def state_dict(self) -> dict[str, Any]:
         """The sums of every rank since the last row. All ranks must call this."""
-        sums = ranks.gather(torch.stack(list(self._sums.values()))) if self._sums else []
-        return {"names": list(self._sums), "sums": sums, "counts": dict(self._counts)}
+        return self._means.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore this rank's sums. Speed is measured anew."""
-        own = state_dict["sums"][ranks.rank()].unbind() if state_dict["sums"] else ()
-        self._sums, self._counts = dict(zip(state_dict["names"], own, strict=True)), state_dict["counts"]
+        self._means.load_state_dict(state_dict)
 
     def _log(self, trainer: Trainer, game: Game) -> None:
-        means = {name: total / self._counts[name] for name, total in self._sums.items()} | game.report()
-        values = dict(
-            zip(means, ranks.mean(torch.stack([value.float().to(game.device) for value in means.values()])).tolist(), strict=True)
-        )
+        values = self._means.read(game, game.report())
         check_finite(game)
         if self._since is not None:
             values["images_per_second"] = (game.clock.images_seen - self._since[1]) / (time.perf_counter() - self._since[0])

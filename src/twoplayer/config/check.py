@@ -301,6 +301,7 @@ def _check_kind(path: str, target: Any) -> None:
     from twoplayer.losses.base import Loss
     from twoplayer.metrics.base import Metric
     from twoplayer.models.base import Model
+    from twoplayer.referee.base import Rule
     from twoplayer.tricks.base import Trick
 
     kinds: dict[tuple[str, int], type] = {
@@ -310,6 +311,8 @@ def _check_kind(path: str, target: Any) -> None:
         ("trick", 2): Trick,
         ("metric", 2): Metric,
         ("callbacks", 2): Callback,
+        ("referee", 1): Callback,
+        ("referee", 3): Rule,
         ("logger", 2): RunLogger,
     }
     parts = path.split(".")

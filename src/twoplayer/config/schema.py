@@ -60,4 +60,5 @@ class Experiment:
     optimizer: dict[str, Any]
     metric: dict[str, Any]
     callbacks: dict[str, Any]
+    referee: dict[str, Any]
     logger: dict[str, Any]

@@ -35,6 +35,9 @@ class RunLogger(Logger):
     def log_picture(self, name: str, path: Path, images_seen: int) -> None:
         """Log a PNG file."""
 
+    def alert(self, title: str, text: str) -> None:
+        """Tell the user of something that needs attention."""
+
     def summarize(self, values: dict[str, Any]) -> None:
         """Add to the description of the whole run."""
 

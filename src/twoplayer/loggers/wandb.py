@@ -97,6 +97,10 @@ class WeightsAndBiases(RunLogger):
         self._tell(log_image)
 
     @rank_zero_only
+    def alert(self, title: str, text: str) -> None:
+        self._tell(lambda run: run.alert(title, text, level="WARN"))
+
+    @rank_zero_only
     def summarize(self, values: dict[str, Any]) -> None:
         """Add columns to W&B's table of runs.
 

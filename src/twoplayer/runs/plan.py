@@ -35,6 +35,7 @@ FREE = (
     "resume",
     "logger",
     "callbacks.progress",
+    "referee.act",
     "debug",
     "data.root",
     "data.file",

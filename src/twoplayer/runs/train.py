@@ -5,6 +5,7 @@ import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from hydra.utils import instantiate
@@ -27,7 +28,7 @@ from twoplayer.game.flops import flops_per_image
 from twoplayer.loggers.base import History, RunLogger
 from twoplayer.loggers.run_folder import RunFolder
 from twoplayer.paths import shown
-from twoplayer.runs import console
+from twoplayer.runs import advice, console
 from twoplayer.runs.plan import Plan, message
 from twoplayer.runs.threads import Trial, settle_threads
 from twoplayer.settings import plain, tags
@@ -139,9 +140,13 @@ def _callbacks(config: DictConfig, plan: Plan, history: History | None, trial: T
     for callback in chosen:
         if isinstance(callback, Scores):
             callback.choose({str(name): instantiate(node) for name, node in config.metric.items()}, last.get("scores") or {})
+    referee = [instantiate(config.referee)] if config.referee else []
+    for callback in referee:
+        callback.advise(partial(advice.command, plain(config), plan.overrides))
     return [
         stopwatch,
         *chosen,
+        *referee,
         Pace(trial.updates / trial.seconds[trial.threads] if trial else 0.0),
         Checkpoints(Checkpoint(**config.checkpoint), plan.identity, dict(history.memories) if history else {}),
         Summary(stopwatch, facts),

@@ -1,0 +1,1 @@
+"""The referee: evidence of how a game goes, and rules that see it fail."""

@@ -1,0 +1,110 @@
+"""What the referee measures of a game, at each look, on a few samples and real images."""
+
+import torch
+from torch import Tensor
+
+from twoplayer import randomness
+from twoplayer.data.base import Data, to_unit_range
+from twoplayer.game.game import Game
+from twoplayer.metrics.features import FeatureExtractor, load_features
+from twoplayer.models.base import Example, evaluating
+
+Evidence = dict[str, float]
+"""The numbers of one look, by name: `images_seen`, those of `Witness`, and the scalars of training.
+
+The latter are the means since the last look, by the names under which they are logged:
+`accuracy/pairs`, `gradient_norm/generator`.
+"""
+
+COPY_NUMBERS = 50_000_000
+"""The numbers of training images among which copies are sought: all 60,000 of MNIST."""
+COPY_SAMPLES = 64
+COPY_CHUNK = 4_000
+QUANTILE = 0.05
+
+
+class Witness:
+    """Measures a game on `num` samples, and as many real images that never change.
+
+    - `variation`: the standard deviation of a number (a pixel) over samples, divided by that over
+      real images, both as means over all numbers. 0 if all samples are equal.
+    - `spread`: the variance of samples in features, divided by that of real images.
+    - `shift`: the squared distance between the means of samples and of real images in features,
+      divided by the variance of real images. A cheap stand-in for `fd`.
+    - `classes`: the effective number of classes among samples, exp(entropy) of the classifier's
+      answers, divided by that of real images.
+    - `order/held_out`: how often D gives a training image a larger logit than an image of the test
+      split. 0.5 unless D knows its training images by heart.
+    - `copies`: the share of samples that are as near to a training image as the nearest twentieth
+      of test images is, in pixels. It is sought in every `every`-th look, since it is slow.
+
+    Features are those of the classifier of the data, or the numbers themselves. Without a
+    classifier there are no `classes`; for losses of vectors there is no `order/held_out`.
+    """
+
+    def __init__(self, data: Data, device: torch.device, num: int) -> None:
+        self._data, self._device = data, device
+        self._extract: FeatureExtractor | None = None if data.classifier is None else load_features(data.classifier).to(device)
+        self._train, self._test = (self._drawn(name, num) for name in ("train", "test"))
+        real = self._features(self._test[0])
+        self._mean, self._variance = real.mean(0), real.var(0).sum()
+        self._deviation = self._test[0].flatten(1).std(0).mean()
+        self._classes = None if self._extract is None else _effective(self._answers(real))
+        self._near: Tensor | None = None
+
+    def look(self, game: Game, num: int, copies: bool) -> Evidence:
+        """The numbers above for a game; training is not affected."""
+        samples = game.sample(game.latents(num, "referee"), game.labels(num)).float()
+        features = self._features(samples)
+        found = {
+            "variation": samples.flatten(1).std(0).mean() / self._deviation,
+            "spread": features.var(0).sum() / self._variance,
+            "shift": (features.mean(0) - self._mean).square().sum() / self._variance,
+        }
+        if self._classes is not None:
+            found["classes"] = _effective(self._answers(features)) / self._classes
+        train, held_out = (self._logits(game, *side) for side in (self._train, self._test))
+        if train.ndim == 1:
+            found["order/held_out"] = (train[:, None] > held_out).double().mean() + (train[:, None] == held_out).double().mean() / 2
+        if copies:
+            if self._near is None:
+                self._near = self._nearest(self._test[0]).quantile(QUANTILE)
+            found["copies"] = (self._nearest(samples[:COPY_SAMPLES]) <= self._near).double().mean()
+        return {name: float(value) for name, value in found.items()}
+
+    def _drawn(self, split: str, num: int) -> tuple[Tensor, Tensor]:
+        images, labels = getattr(self._data.splits, split)
+        chosen = torch.randperm(len(images), generator=randomness.generator("cpu", 0, "referee", split))[:num]
+        return to_unit_range(images[chosen].to(self._device)).float(), labels[chosen].to(self._device)
+
+    def _features(self, images: Tensor) -> Tensor:
+        return images.flatten(1) if self._extract is None else self._extract(images)
+
+    def _answers(self, features: Tensor) -> Tensor:
+        assert self._extract is not None
+        with torch.no_grad():
+            answers: Tensor = self._extract.classifier.logits(features).argmax(1)
+        return answers.bincount(minlength=self._extract.takes.num_classes).double()
+
+    @torch.no_grad()
+    def _logits(self, game: Game, images: Tensor, labels: Tensor) -> Tensor:
+        num = len(images) // game.tricks.images_per_logit * game.tricks.images_per_logit
+        with evaluating(game.model, self._device):
+            randomness.restart(0, "referee", "view")
+            return game.judge(Example(images[:num], labels[:num], None)).logits
+
+    def _nearest(self, images: Tensor) -> Tensor:
+        """Distances (N) of images (N, ...) to the nearest training image."""
+        stored = self._data.splits.train.images
+        most = max(1, COPY_NUMBERS // stored[0].numel())
+        found = torch.full((len(images),), torch.inf, device=self._device)
+        for start in range(0, min(len(stored), most), COPY_CHUNK):
+            chunk = to_unit_range(stored[start : min(start + COPY_CHUNK, most)].to(self._device)).float()
+            found = torch.minimum(found, torch.cdist(images.flatten(1), chunk.flatten(1)).amin(1))
+        return found
+
+
+def _effective(counts: Tensor) -> Tensor:
+    """The effective number of classes, exp(entropy), of counts per class."""
+    shares = counts / counts.sum()
+    return torch.special.entr(shares).sum().exp()

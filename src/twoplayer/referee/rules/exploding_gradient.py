@@ -1,0 +1,39 @@
+"""A gradient grows without bound."""
+
+import statistics
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from annotated_types import Gt
+
+from twoplayer.referee.base import Advice, Rule
+from twoplayer.referee.evidence import Evidence
+
+NORMS = ("gradient_norm/discriminator", "gradient_norm/generator")
+
+
+class ExplodingGradient(Rule):
+    """The norm of a player's gradient is above `least`, and `times` its earlier median."""
+
+    reads = NORMS
+    advice = (
+        Advice(setting="optimizer.discriminator.lr", times=0.25),
+        Advice(setting="optimizer.generator.lr", times=0.25),
+        Advice(trick="gradient_clipping"),
+        Advice(trick="r1"),
+    )
+
+    def __init__(self, *, least: Annotated[float, Gt(0)], times: Annotated[float, Gt(1)], **settings: Any) -> None:
+        super().__init__(**settings)
+        self.least, self.times = least, times
+
+    def fails(self, look: Evidence, before: Sequence[Evidence]) -> bool:
+        return (
+            any(look[name] >= max(self.least, self.times * statistics.median(each[name] for each in before)) for name in NORMS)
+            if before
+            else False
+        )
+
+    def says(self, look: Evidence) -> str:
+        name = max(NORMS, key=lambda each: look[each])
+        return f"the {name.rpartition('/')[2]}'s gradient explodes (norm {look[name]:,.0f})"

@@ -1,0 +1,244 @@
+"""The referee: each rule on evidence, the evidence itself, and runs with injected failures."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from safetensors.torch import save_file
+
+from helpers.commands import run
+from helpers.games import CPU, SMALL, WIDTHS, composed, play, small, state_sha256
+from helpers.synthetic import Shapes
+from twoplayer.data.base import to_unit_range
+from twoplayer.errors import ConfigurationError, NumericsError
+from twoplayer.game.build import build_game
+from twoplayer.paths import CONF
+from twoplayer.referee.base import Advice, Rule
+from twoplayer.referee.evidence import Evidence, Witness
+from twoplayer.runs.advice import command
+
+RULES: dict[str, Rule] = {name: instantiate(node) for name, node in OmegaConf.load(CONF / "referee" / "default.yaml").rules.items()}
+HEALTHY: Evidence = {
+    "variation": 1.0,
+    "spread": 0.9,
+    "shift": 0.02,
+    "classes": 0.98,
+    "order/held_out": 0.51,
+    "copies": 0.05,
+    "accuracy/pairs": 0.8,
+    "gradient_norm/generator": 1.0,
+    "gradient_norm/discriminator": 4.0,
+}
+FAILING: dict[str, Evidence] = {
+    "discriminator_overpowers": {"accuracy/pairs": 1.0, "shift": 2.0},
+    "discriminator_clueless": {"accuracy/pairs": 0.5, "shift": 2.0},
+    "discriminator_overfits": {"order/held_out": 0.9},
+    "mode_collapse": {"classes": 0.1},
+    "low_diversity": {"spread": 0.01},
+    "constant_output": {"variation": 0.0},
+    "vanishing_gradient": {"gradient_norm/generator": 1e-6},
+    "exploding_gradient": {"gradient_norm/generator": 1e4},
+    "memorization": {"copies": 1.0},
+}
+WATCH = [
+    "callbacks.scores.every_images=10000",
+    "referee.every_images=64",
+    "referee.num_samples=32",
+    "referee.copies_every=2",
+    "data.root=null",
+]
+
+
+def looks(*each: Evidence, every: int = 30_000) -> list[Evidence]:
+    return [{"images_seen": float(every * (index + 1)), **look} for index, look in enumerate(each)]
+
+
+def test_each_rule_has_a_failure_here() -> None:
+    assert FAILING.keys() == RULES.keys()
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_rule_is_broken_by_its_failure_alone_and_only_after_enough_looks(name: str) -> None:
+    rule, bad = RULES[name], HEALTHY | FAILING[name]
+    for other, failure in FAILING.items():
+        assert rule.broken(looks(*[HEALTHY] * 3, *[HEALTHY | failure] * rule.looks)) is (other == name), other
+    assert not rule.broken(looks(*[HEALTHY] * 6))
+    assert not rule.broken(looks(HEALTHY, *[bad] * rule.looks, HEALTHY)), "it goes by the last looks"
+    if rule.looks > 1:
+        assert not rule.broken(looks(*[HEALTHY] * 3, *[bad] * (rule.looks - 1)))
+    text = rule.says(bad)
+    assert text == text.strip()
+    assert not text.endswith(".")
+    assert text[0].islower()
+    assert rule.advice
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_rule_waits_and_does_not_judge_what_it_cannot_read(name: str) -> None:
+    rule, bad = RULES[name], HEALTHY | FAILING[name]
+    if rule.grace_images:
+        assert not rule.broken(looks(*[HEALTHY] * 3, *[bad] * rule.looks, every=rule.grace_images // (4 + rule.looks)))
+    for missing in rule.reads:
+        assert not rule.broken(looks(*[{key: value for key, value in look.items() if key != missing} for look in [HEALTHY, *[bad] * 5]]))
+    rare = [look if index % 3 == 0 else {} for index, look in enumerate([bad] * 30)]
+    if name not in ("vanishing_gradient", "exploding_gradient"):  # which compare with earlier looks
+        assert rule.broken(looks(*rare)), "looks without its evidence do not interrupt it"
+
+
+def test_all_advice_can_be_composed() -> None:
+    for rule in RULES.values():
+        for advice in rule.advice:
+            config = composed("trick=[]", "loss=minimax", "data.num_images=64")
+            given = command(OmegaConf.to_container(config, resolve=True), ["trick=[]", "loss=minimax"], advice)
+            if given is None:
+                assert advice == Advice(setting="precision", value="fp32")
+                continue
+            words = given.replace("'", "").split()[2:]
+            composed("data.num_images=64", *words)
+
+
+def test_advice_is_a_command_that_keeps_the_rest_and_is_left_out_if_it_is_followed_already() -> None:
+    config = OmegaConf.to_container(composed("trick=[ema,r1]", "seed=3"), resolve=True)
+    given = command(config, ["trick=[ema,r1]", "seed=3", "run=outputs/x"], Advice(trick="packing"))
+    assert given is not None
+    assert given.endswith("train.py seed=3 'trick=[ema,r1,packing]'")
+    assert command(config, [], Advice(trick="r1")) is None
+    assert command(config, [], Advice(setting="loss", value="non_saturating")) is None
+    lower = command(config, ["optimizer.discriminator.lr=1"], Advice(setting="optimizer.discriminator.lr", times=0.5))
+    assert lower is not None
+    assert lower.endswith("train.py optimizer.discriminator.lr=0.001")
+
+
+def stored(path: Path, images: torch.Tensor) -> str:
+    save_file({"images": to_unit_range(images)}, path)
+    return str(path)
+
+
+def shapes() -> Shapes:
+    data = instantiate(small("data.image_size=16").data)
+    assert isinstance(data, Shapes)
+    return data
+
+
+def impostor(path: Path, images: torch.Tensor) -> list[str]:
+    return ["+trick.impostor._target_=helpers.injected.Impostor", f"+trick.impostor.file='{stored(path, images)}'"]
+
+
+def test_evidence_of_real_images_is_that_of_a_good_generator(tmp_path: Path) -> None:
+    data = shapes()
+    game = build_game(small(*impostor(tmp_path / "x.safetensors", data.splits.validation.images)), CPU)
+    found = Witness(data, CPU, 64).look(game, 64, copies=True)
+    assert found.pop("shift") < 0.1
+    assert found.pop("copies") < 0.2
+    assert 0.3 < found.pop("order/held_out") < 0.7
+    assert found == {name: pytest.approx(1, abs=0.2) for name in ("variation", "spread")}
+
+
+def test_evidence_shows_copies_and_equal_samples(tmp_path: Path) -> None:
+    data = shapes()
+    copies = build_game(small(*impostor(tmp_path / "x.safetensors", data.splits.train.images)), CPU)
+    assert Witness(data, CPU, 64).look(copies, 64, copies=True)["copies"] == 1
+    one = build_game(small(*impostor(tmp_path / "y.safetensors", data.splits.train.images[:1])), CPU)
+    found = Witness(data, CPU, 64).look(one, 64, copies=False)
+    assert found["variation"] == found["spread"] == 0
+    assert "copies" not in found
+
+
+def test_evidence_of_classes_comes_from_the_classifier(data_root: str) -> None:
+    data = instantiate(composed(f"data.root={data_root}").data)
+    witness = Witness(data, CPU, 128)
+    config = composed(f"data.root={data_root}", "trick=[]")
+    game = build_game(config, CPU)
+    images, labels = data.splits.train
+    for classes, expected in (({3}, 0.1), (set(range(10)), 1.0)):
+        chosen = to_unit_range(images[torch.isin(labels, torch.tensor(sorted(classes)))][:512])
+        game.sample = lambda latents, _, chosen=chosen: chosen[: len(latents)]  # type: ignore[method-assign, assignment, misc]
+        assert witness.look(game, 128, copies=False)["classes"] == pytest.approx(expected, abs=0.05)
+
+
+def test_the_referee_changes_nothing_in_training(tmp_path: Path) -> None:
+    watched = play(tmp_path / "watched", "budget.images=320", *WATCH[1:4], "trick=[generator_dropout,instance_noise]", model="dcgan")
+    play(tmp_path / "alone", "budget.images=320", "referee=none", "trick=[generator_dropout,instance_noise]", model="dcgan")
+    assert watched["referee"]["looks"] == 5
+    both = [
+        torch.load(next((tmp_path / name / "checkpoints").glob("*.ckpt")), weights_only=True)["state_dict"] for name in ("watched", "alone")
+    ]
+    assert all(torch.equal(value, both[1][name]) for name, value in both[0].items() if isinstance(value, torch.Tensor))
+
+
+def test_findings_are_in_the_summary_and_a_run_stops_at_one(tmp_path: Path) -> None:
+    chosen = [*WATCH[1:4], "+trick.deaf._target_=helpers.injected.Deaf", "referee.rules.constant_output.grace_images=0"]
+    summary = play(tmp_path / "run", "budget.images=640", "referee.act=stop", *chosen, model="dcgan")
+    assert summary["images_seen"] == 128
+    assert summary["status"] == "finished"
+    found = {finding["rule"]: finding for finding in summary["referee"]["findings"]}
+    finding = found["constant_output"]
+    assert finding["first_images"] == finding["last_images"] == 128
+    assert "ignores its latents" in finding["says"]
+    assert all(word.startswith("python ") for word in finding["try"])
+    more = play(tmp_path / "run", "budget.images=640", "referee.act=warn", "resume=auto", *chosen, model="dcgan")
+    assert more["images_seen"] == 640
+    (finding,) = [finding for finding in more["referee"]["findings"] if finding["rule"] == "constant_output"]
+    assert (finding["first_images"], finding["last_images"]) == (128, 640)
+
+
+def test_a_gradient_that_is_not_finite_is_a_finding(tmp_path: Path) -> None:
+    poison = ["+trick.poison._target_=helpers.injected.Poison", "+trick.poison.player=discriminator", "+trick.poison.images=160"]
+    with pytest.raises(NumericsError):
+        play(tmp_path / "run", "budget.images=640", *poison)
+    (finding,) = json.loads((tmp_path / "run" / "summary.json").read_text())["referee"]["findings"]
+    assert finding["rule"] == "not_finite"
+    assert finding["try"]
+
+
+def test_findings_and_looks_resume_exactly(tmp_path: Path) -> None:
+    chosen = [*WATCH[1:4], "budget.images=480", "trick=[r1]"]
+    play(tmp_path / "whole", *chosen, model="dcgan")
+    for images in (208, 480):  # between two looks, then on
+        play(tmp_path / "parts", *chosen, f"budget.images={images}", "resume=auto", model="dcgan")
+    assert state_sha256(tmp_path / "whole") == state_sha256(tmp_path / "parts")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("referee.act=shout", r"referee\.act=shout: must be 'warn' or 'stop'"),
+        ("referee.rules.mode_collapse.most_classes=2", r"referee\.rules\.mode_collapse\.most_classes=2: must be less than 1"),
+        ("referee.rules.mode_collapse.looks=0", r"referee\.rules\.mode_collapse\.looks=0"),
+        ("+referee.rules.mine._target_=twoplayer.losses.hinge.Hinge", r"referee\.rules\.mine\._target_.*must be a subclass of .*Rule"),
+    ],
+)
+def test_wrong_settings_are_refused(override: str, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        small(override)
+
+
+@pytest.mark.process
+def test_two_ranks_find_what_one_finds(tmp_path: Path) -> None:
+    found: dict[int, Any] = {}
+    for ranks in (1, 2):
+        chosen = [
+            "model=gan",
+            *WIDTHS["gan"],
+            "model.discriminator.dropout=0.0",
+            "referee.every_images=64",
+            "referee.num_samples=32",
+            "budget.images=320",
+            f"trainer.devices={ranks}",
+            "trainer.accelerator=cpu",
+        ]
+        finished = run("train.py", *SMALL, *chosen, f"run={tmp_path / str(ranks)}", folder=tmp_path)
+        assert finished.code == 0, finished.errors
+        rows = (tmp_path / str(ranks) / "metrics.csv").read_text().splitlines()
+        names = rows[0].split(",")
+        found[ranks] = [
+            [float(value) for name, value in zip(names, row.split(","), strict=True) if name.startswith("referee/") and value]
+            for row in rows[1:]
+        ]
+        found[ranks] = [row for row in found[ranks] if row]
+    assert len(found[1]) == 5
+    assert found[2] == [pytest.approx(row, rel=1e-3, abs=1e-3) for row in found[1]]
