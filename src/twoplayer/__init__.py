@@ -52,6 +52,13 @@ def _shape(*, _root_: Any) -> list[int]:
     return [data.channels, data.image_size, data.image_size] if shape is None else list(shape)
 
 
+def _output_activation(*, _root_: Any) -> str:
+    """The last activation of a fully connected generator: none where data are not in [-1, 1]."""
+    from hydra.utils import get_class
+
+    return "tanh" if getattr(get_class(_root_.data._target_), "bounded", True) else "none"
+
+
 def _class_folders(root: str) -> int:
     """The number of classes of `data=image_folder`."""
     from twoplayer.data.listing import num_classes
@@ -61,6 +68,7 @@ def _class_folders(root: str) -> int:
 
 OmegaConf.register_new_resolver("array", _array, replace=True)
 OmegaConf.register_new_resolver("idx", _idx, replace=True)
+OmegaConf.register_new_resolver("output_activation", _output_activation, replace=True)
 OmegaConf.register_new_resolver("shape", _shape, replace=True)
 OmegaConf.register_new_resolver("class_folders", _class_folders, replace=True)
 OmegaConf.register_new_resolver("each", _each, replace=True)

@@ -88,9 +88,22 @@ def filmstrip(rows: Sequence[tuple[str, Image.Image]], reference: tuple[str, Ima
     return canvas
 
 
+def board(images: Sequence[Image.Image], columns: int) -> Image.Image:
+    """Pictures in rows of at most `columns`, each in a cell as large as the largest one."""
+    width, height = max(image.width for image in images), max(image.height for image in images)
+    columns = min(columns, len(images))
+    canvas = Image.new("RGB", (columns * width, -(-len(images) // columns) * height), "white")
+    for index, image in enumerate(images):
+        canvas.paste(image, (index % columns * width, index // columns * height))
+    return canvas
+
+
 def animate(frames: Sequence[Image.Image], path: Path) -> None:
-    """Write a GIF as wide as the widest frame that shows the last frame longer."""
-    durations = [*[400] * (len(frames) - 1), 3000]
+    """Write a GIF as wide as the widest frame that shows the last frame longer.
+
+    It takes about ten seconds, however many frames there are.
+    """
+    durations = [*[max(60, min(400, 10_000 // len(frames)))] * (len(frames) - 1), 3000]
     first, *others = [_widened(frame, max(frame.width for frame in frames)) for frame in frames]
     first.save(path, save_all=True, append_images=others, duration=durations, loop=0)
 

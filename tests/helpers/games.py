@@ -36,6 +36,7 @@ SYNTHETIC = [
     "metric=none",
     "logger=none",
     "precision=fp32",
+    "~callbacks.diagnostics",  # a sheet takes longer to draw than a small run takes
 ]
 SMALL = [*SYNTHETIC, "trick=[]", "model.generator.latent_size=16"]  # room for the codes of InfoGAN
 CPU = torch.device("cpu")
@@ -178,6 +179,17 @@ def small_recipe(name: str, *overrides: str) -> DictConfig:
     model = family(chosen.model)
     moments = {"trick.pretrain_discriminator.images": 32, "trick.schedule.end_images": 400}
     short = [f"{place}={images}" for place, images in moments.items() if OmegaConf.select(chosen, place)]
+    if "image_size" not in chosen.data:  # points, which are small already
+        points = [
+            "data.num_examples=192",
+            "data.batch_size=16",
+            "logger=none",
+            "threads=1",
+            "~callbacks.diagnostics",
+            *WIDTHS[model],
+            *overrides,
+        ]
+        return composed(f"experiment={name}", *points)
     settings = [f"experiment={name}", *SYNTHETIC, "model.generator.latent_size=16", *WIDTHS[model], *short, *overrides]
     try:
         return composed(*settings)

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 from annotated_types import Ge, Gt
 from PIL import Image
 from pytorch_lightning import Callback, Trainer
-from torch import Tensor
 
 from twoplayer import pictures
 from twoplayer.game.game import Game
@@ -44,9 +43,9 @@ class Samples(Callback):
 
     def on_train_start(self, trainer: Trainer, game: Game) -> None:  # type: ignore[override]
         if trainer.is_global_zero:
-            num, columns = self._size(game)
-            images = trainer.datamodule.shown(num, columns)  # type: ignore[attr-defined]
-            self._write(images, columns, Path(trainer.default_root_dir) / FOLDER / REAL)
+            num, columns = self._size(trainer, game)
+            data: Any = trainer.datamodule  # type: ignore[attr-defined]
+            _write(data.picture(data.shown(num, columns), columns, None), Path(trainer.default_root_dir) / FOLDER / REAL)
         if game.clock.iteration == 0:
             self._save(trainer, game)
 
@@ -61,15 +60,18 @@ class Samples(Callback):
         if trainer.is_global_zero:
             folder = Path(trainer.default_root_dir) / FOLDER
             data: Any = trainer.datamodule  # type: ignore[attr-defined]
-            sizes = self._size(game)
-            path = self._tell(folder, len(data.splits.train.images), len(data.shown(*sizes)), *sizes)
+            sizes = self._size(trainer, game)
+            path = self._tell(folder, data, *sizes)
             log_picture(trainer, "progress", path, game.clock.images_seen)
             for name, picture in game.pictures(data.held_out(0, NUM_HELD_OUT, game.device)).items():
-                self._write(picture.images, picture.columns, folder / f"{name}.png")
+                _write(pictures.grid(pictures.as_images(picture.images), picture.columns), folder / f"{name}.png")
                 log_picture(trainer, name, folder / f"{name}.png", game.clock.images_seen)
 
-    def _size(self, game: Game) -> tuple[int, int]:
+    def _size(self, trainer: Trainer, game: Game) -> tuple[int, int]:
         """The number of images and of columns of a grid."""
+        num_drawn: int | None = trainer.datamodule.num_drawn  # type: ignore[attr-defined]
+        if num_drawn is not None:  # all in one picture
+            return num_drawn, num_drawn
         columns = len(game.classes) if game.model.conditional and len(game.classes) <= MAX_COLUMNS else self.columns
         return -(-self.num // columns) * columns if game.model.conditional else self.num, columns
 
@@ -83,30 +85,37 @@ class Samples(Callback):
         if not trainer.is_global_zero:
             return
         path = Path(trainer.default_root_dir) / FOLDER / f"{game.clock.images_seen:08}.png"
-        num, columns = self._size(game)
-        self._write(game.sample(game.latents(num, "grid"), game.labels(num)), columns, path)
+        num, columns = self._size(trainer, game)
+        samples = game.sample(game.latents(num, "grid"), game.labels(num))
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        _write(data.picture(samples, columns, None if game.loss.of_vectors else game.output), path)
         log_picture(trainer, "samples", path, game.clock.images_seen)
 
-    def _write(self, images: Tensor, columns: int, path: Path) -> None:
-        path.parent.mkdir(exist_ok=True)
-        temporary = path.with_name(f".{path.name}")
-        pictures.grid(pictures.as_images(images), columns).save(temporary, format="PNG")
-        os.replace(temporary, path)
-
-    def _tell(self, folder: Path, num_images: int, num_real: int, num: int, columns: int) -> Path:
+    def _tell(self, folder: Path, data: Any, num: int, columns: int) -> Path:
         """Write progress.gif and progress.png from all grids. Returns the path of the PNG."""
-        paths = list(grids(folder).values())
+        paths, num_images = list(grids(folder).values()), len(data.splits.train.images)
         labels = [f"{int(path.stem):,} images\n{int(path.stem) / num_images:.2f} epochs" for path in paths]
         frames = [Image.open(path).convert("RGB") for path in paths]
         pictures.animate(
             [pictures.caption(grid, label.replace("\n", ", ")) for grid, label in zip(frames, labels, strict=True)], folder / "progress.gif"
         )
         chosen = log_spaced([int(path.stem) for path in paths], MAX_ROWS)
-        with Image.open(folder / REAL) as real:
-            reference = "real", _first_rows(real.convert("RGB"), num_real, columns)
-        strip = pictures.filmstrip([(labels[index], _first_rows(frames[index], num, columns)) for index in chosen], reference)
+        if data.num_drawn is None:
+            with Image.open(folder / REAL) as real:
+                reference = "real", _first_rows(real.convert("RGB"), len(data.shown(num, columns)), columns)
+            strip = pictures.filmstrip([(labels[index], _first_rows(frames[index], num, columns)) for index in chosen], reference)
+        else:
+            strip = pictures.board([pictures.caption(frames[index], labels[index].replace("\n", ", ")) for index in chosen], 3)
         strip.save(folder / PROGRESS)
         return folder / PROGRESS
+
+
+def _write(picture: Image.Image, path: Path) -> None:
+    """Save a picture at once, so that a reader never sees a part of it."""
+    path.parent.mkdir(exist_ok=True)
+    temporary = path.with_name(f".{path.name}")
+    picture.save(temporary, format="PNG")
+    os.replace(temporary, path)
 
 
 def _first_rows(grid: Image.Image, num: int, columns: int) -> Image.Image:

@@ -92,7 +92,7 @@ class Scores(Callback):
                     {"reason": scoring.reasons[metric_name]}
                     if metric_name in scoring.reasons
                     else {
-                        "floor": scoring.floors[name],
+                        "floor": scoring.floors.get(name),
                         "untrained": self._untrained.get(name),
                         "protocol": {**metric.protocol(), "weights": weights},
                     }

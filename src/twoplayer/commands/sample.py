@@ -6,7 +6,7 @@ from typing import Annotated
 from annotated_types import Ge, Gt, MinLen
 from safetensors.torch import save_file
 
-from twoplayer import pictures
+from twoplayer import pictures, plots
 from twoplayer.paths import make_folder
 from twoplayer.runs.saved import home, load
 
@@ -27,18 +27,19 @@ def write_samples(
 
     With `labels`, samples are of these classes in turn, and the file names name them.
     Optionally also writes single PNG files and one .safetensors file: images as uint8 (N, C, H, W),
-    data of another shape as float32 in [-1, 1]. With `interpolate`, each row of the grid
-    interpolates between two samples, and `num` is rounded up to whole rows.
+    data of another shape as float32. Points in the plane become one picture. With `interpolate`,
+    each row of the grid interpolates between two samples, and `num` is rounded up to whole rows.
     """
     generator = load(run)
     drawn = generator.interpolate(-(-num // columns), columns, seed, labels) if interpolate else generator(num, seed, labels)
     images = pictures.as_images(drawn)
+    points = drawn.ndim == 2 and drawn.shape[1] == 2
     folder = Path(output or home(run) / "generated")
     make_folder("output", folder)
     chosen = [] if labels is None else [labels] if isinstance(labels, int) else labels
     way = "".join(f"_{label}" for label in chosen) + ("_interpolated" if interpolate else "")
     path = folder / f"seed{seed}_{num}{way}.png"
-    pictures.grid(images, columns).save(path)
+    (plots.scatter(drawn) if points else pictures.grid(images, columns)).save(path)
     print(path)
     if single_files:
         singles = folder / f"seed{seed}{way}"

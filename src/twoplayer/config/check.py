@@ -38,6 +38,8 @@ def check(config: DictConfig, overrides: Sequence[str] = ()) -> None:
     may change what a trick sets, or replace a recipe's tricks.
     """
     _leave_out_replaced_tricks(config, overrides)
+    if "_target_" not in config.referee:  # data may set how often it looks, where there is none
+        config.referee = {}
     settings = {key: unresolved_node(config, key) for key in map(str, config) if key != "hydra"}
     hints = typing.get_type_hints(Experiment, include_extras=True)
     _check_names("", settings, hints, required=hints)
@@ -55,14 +57,15 @@ def check(config: DictConfig, overrides: Sequence[str] = ()) -> None:
 
 
 def _settle_metric(config: DictConfig, overrides: Sequence[str]) -> None:
-    """Replace the default metric, fd, by c2st for data without a classifier.
+    """Replace the default metric, fd, by that of the data if they have no classifier.
 
     So all data have a score and a best checkpoint. Nothing is replaced if the command names a
     metric.
     """
     typed = any(re.match(r"[+~]*metric\b", override) for override in overrides)
     if not typed and list(config.metric) == ["fd"] and config.data.classifier is None:
-        config.metric = {"c2st": OmegaConf.load(CONF / "metric" / "c2st.yaml")}
+        metric = get_object(config.data._target_).metric
+        config.metric = {metric: OmegaConf.load(CONF / "metric" / f"{metric}.yaml")}
 
 
 def _refuse(config: DictConfig, targets: Iterable[tuple[str, Any]]) -> None:

@@ -1,22 +1,20 @@
 """Images, vectors or tensors of any shape, from one .npz or .safetensors file."""
 
 import logging
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import torch
 from annotated_types import Ge, Len, MinLen
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import Tensor
 
 from twoplayer import randomness
 from twoplayer.data.array_file import Stored, open_arrays
-from twoplayer.data.base import Data, Split, Splits, check_images, fit
+from twoplayer.data.base import Data, Split, Splits, check_images, fit, refuse_image_parts
 from twoplayer.data.layouts import Measured, measured, to_images
 from twoplayer.errors import ConfigurationError, DataError
-from twoplayer.settings import family, leaves
 
 log = logging.getLogger(__name__)
 
@@ -75,13 +73,7 @@ class Array(Data):
             raise ConfigurationError(
                 f"data.classifier={data.classifier}: needs images, but an example is {data.shape}; set data.classifier=null"
             )
-        for part in ("model", "trick"):
-            for name, value in leaves(OmegaConf.to_container(config[part], resolve=False)):
-                if re.search(r"\$\{data\.(channels|image_size)\}", str(value)):
-                    choice = f"model={family(config.model)}" if part == "model" else f"trick={name.partition('.')[0]}"
-                    raise ConfigurationError(
-                        f"{choice}: needs images, but an example in {data.file} is {data.shape}; choose another {part}"
-                    )
+        refuse_image_parts(config, f"an example in {data.file} is {data.shape}")
 
     def load(self) -> Splits:
         """See `Data`."""

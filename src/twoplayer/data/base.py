@@ -3,18 +3,21 @@
 import functools
 import hashlib
 import itertools
-from collections.abc import Iterator
-from typing import Annotated, Any, Literal, NamedTuple
+import re
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import torch
 from annotated_types import Ge, MinLen
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+from PIL import Image
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from twoplayer import randomness
+from twoplayer import pictures, randomness
 from twoplayer.errors import ConfigurationError, DataError
+from twoplayer.settings import family, leaves
 
 
 class Split(NamedTuple):
@@ -117,6 +120,13 @@ class Data(LightningDataModule):
     if there is none for these data.
     """
 
+    metric: ClassVar[str] = "c2st"
+    """The default metric where there is no classifier."""
+    bounded: ClassVar[bool] = True
+    """The numbers of all examples are in [-1, 1]."""
+    num_drawn: ClassVar[int | None] = None
+    """The number of samples in a picture; None if pictures are grids, which have any number."""
+
     def __init__(
         self,
         *,
@@ -213,6 +223,13 @@ class Data(LightningDataModule):
         chosen = [members[columns_of[place % columns]] for place in range(num)]
         return to_unit_range(images[torch.stack([found[place // columns % len(found)] for place, found in enumerate(chosen)])])
 
+    def picture(self, samples: Tensor, columns: int, output: Callable[[Tensor], Tensor] | None) -> Image.Image:
+        """Samples (N, ...) to look at, by default in a grid of so many columns.
+
+        `output` gives D's output (N) for examples, where there is a D that has one.
+        """
+        return pictures.grid(pictures.as_images(samples), columns)
+
     def prepare_data(self) -> None:
         """Load and check the data before the run begins."""
         _ = self.splits
@@ -294,6 +311,16 @@ class Data(LightningDataModule):
                 f"data.num_classes={self.num_classes}: {title} has a label {int(labels.max())}; set data.num_classes={int(labels.max()) + 1} or more"
             )
         return labels
+
+
+def refuse_image_parts(config: DictConfig, reason: str) -> None:
+    """Refuse a model or a trick that needs images; `reason` says what the data have instead."""
+    for part in ("model", "trick"):
+        for name, value in leaves(OmegaConf.to_container(config[part], resolve=False)):
+            if re.search(r"\$\{data\.(channels|image_size)\}", str(value)):
+                choice = f"model={family(config.model)}" if part == "model" else f"trick={name.partition('.')[0]}"
+                remedy = "set model=mlp" if part == "model" else "leave it out"
+                raise ConfigurationError(f"{choice}: needs images, but {reason}; {remedy}")
 
 
 class ImageData(Data):

@@ -211,6 +211,19 @@ class Game(LightningModule):
         return images
 
     @torch.no_grad()
+    def output(self, examples: Tensor) -> Tensor | None:
+        """D(x) of the literature (N) for examples (N, ...), as the loss defines it.
+
+        None for losses of vectors. If D judges packs, each is of one example repeated.
+        """
+        if self.loss.of_vectors:
+            return None
+        repeated = examples.repeat_interleave(self.tricks.images_per_logit, 0)
+        with evaluating(self.model, examples.device):
+            randomness.restart(self.seed, "output")
+            return self.loss.output(self.judge(Example(repeated, self.labels(len(repeated)), None)).logits)
+
+    @torch.no_grad()
     def measures(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """The model's own numbers (N) of held-out images; training is not affected."""
         with evaluating(self.model, images.device):

@@ -27,12 +27,20 @@ class Images:
     """Images in chunks, of a real split or of a generator in its present state.
 
     `keep` shares what one metric computes with the others. `num` is None for a generator, whose
-    number of images has no limit. `classes` are those of the images, where they have any. `stored`
-    are the images of a real split as the data store them, for a metric that picks some of them.
+    number of images has no limit. `classes` are those of the images, where they have any;
+    `labelled` says that they are labels of the data, not codes. `stored` are the images of a real
+    split as the data store them, for a metric that picks some of them.
     """
 
-    def __init__(self, sampler: Sampler, num: int | None = None, classes: Classes | None = None, stored: Tensor | None = None) -> None:
-        self.sampler, self.num, self._classes, self.stored = sampler, num, classes, stored
+    def __init__(
+        self,
+        sampler: Sampler,
+        num: int | None = None,
+        classes: Classes | None = None,
+        stored: Tensor | None = None,
+        labelled: bool = False,
+    ) -> None:
+        self.sampler, self.num, self._classes, self.stored, self.labelled = sampler, num, classes, stored, labelled
         self._kept: dict[Hashable, Any] = {}
 
     @classmethod
@@ -43,7 +51,7 @@ class Images:
             return values[index * CHUNK :][:num].to(device)
 
         classes = None if labels is None else partial(part, labels)
-        return cls(lambda num, index: to_unit_range(part(images, num, index)), len(images), classes, images)
+        return cls(lambda num, index: to_unit_range(part(images, num, index)), len(images), classes, images, labels is not None)
 
     def chunks(self, num: int, rank: int = 0, world_size: int = 1) -> Iterator[tuple[slice, Tensor]]:
         """Chunks in [-1, 1] of the first `num` images, each with its slice: one rank's share."""
@@ -78,6 +86,9 @@ class Metric:
 
     needs: ClassVar[Meaning | None] = None
     """The classes of samples that it needs, if any."""
+
+    has_floor: ClassVar[bool] = True
+    """The score of real images as samples has a meaning."""
 
     def prepare(self, data: Data, device: torch.device) -> str | None:
         """Load what these data need. Returns a reason if they cannot be scored, else None."""

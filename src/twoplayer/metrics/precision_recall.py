@@ -34,12 +34,11 @@ class PrecisionRecall(FeatureMetric):
     def refuse(config: DictConfig) -> None:
         """Refuse as many neighbours as samples, or more: the k-th neighbour would not exist."""
         FeatureMetric.refuse(config)
-        settings = config.metric.precision_recall
-        if settings.num_samples <= settings.num_neighbors:
-            raise ConfigurationError(
-                f"metric.precision_recall.num_samples={settings.num_samples}: must be greater than "
-                f"metric.precision_recall.num_neighbors={settings.num_neighbors}"
-            )
+        for name, settings in config.metric.items():
+            if "num_neighbors" in settings and settings.num_samples <= settings.num_neighbors:
+                raise ConfigurationError(
+                    f"metric.{name}.num_samples={settings.num_samples}: must be greater than metric.{name}.num_neighbors={settings.num_neighbors}"
+                )
 
     def protocol(self) -> dict[str, Any]:
         return {**super().protocol(), "num_neighbors": self.num_neighbors}
@@ -62,17 +61,17 @@ def precision_recall(generated: Tensor, real: Tensor, num_neighbors: int) -> tup
 
 def squared_radii(features: Tensor, num_neighbors: int) -> Tensor:
     """Squared distances (N) of features (N, d) to their k-th nearest neighbour; N > k."""
-    radii = [rows.topk(num_neighbors + 1, dim=1, largest=False).values[:, -1] for rows in _squared_distances(features, features)]
+    radii = [rows.topk(num_neighbors + 1, dim=1, largest=False).values[:, -1] for rows in squared_distances(features, features)]
     return torch.cat(radii)  # the nearest neighbour is the image itself
 
 
 def covered(features: Tensor, others: Tensor, squared_radii: Tensor) -> float:
     """The share of the features (N, d) inside the ball of at least one of the others (M, d)."""
-    inside = [(rows <= squared_radii).any(1) for rows in _squared_distances(features, others)]
+    inside = [(rows <= squared_radii).any(1) for rows in squared_distances(features, others)]
     return float(torch.cat(inside).double().mean())
 
 
-def _squared_distances(one: Tensor, other: Tensor) -> Iterator[Tensor]:
+def squared_distances(one: Tensor, other: Tensor) -> Iterator[Tensor]:
     """Squared distances from each of `one` (N, d) to each of `other` (M, d), as blocks (n, M)."""
     center = other.mean(0)  # small norms, so that float32 does not round small distances away
     one, other = one - center, other - center

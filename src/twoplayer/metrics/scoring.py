@@ -14,12 +14,13 @@ class Scoring:
 
     All ranks call its methods together, and get the same numbers. `metrics` holds the metrics that
     can score these data; `reasons` says by name why the others cannot. `floors` holds, per number,
-    the score of the validation split, taken as samples, against the test split. `meaning` says what
+    the score of the validation split, taken as samples, against the test split, where that has a
+    meaning. `meaning` says what
     the classes of samples are, if they have any.
     """
 
     def __init__(self, metrics: Mapping[str, Metric], data: Data, device: torch.device, meaning: Meaning | None = None) -> None:
-        self._device = device
+        self._device, self._meaning = device, meaning
         self._real: dict[Reference, Images] = {
             "validation": Images.real(data.splits.validation.images, device, data.splits.validation.labels),
             "test": Images.real(data.splits.test.images, device, data.splits.test.labels),
@@ -30,16 +31,20 @@ class Scoring:
         }
         self.reasons = {name: reason for name, reason in found.items() if reason is not None}
         self.metrics = {name: metric for name, metric in metrics.items() if name not in self.reasons}
-        self.floors = self._compare(self._real["validation"], "test")
+        self.floors = self._compare(self._real["validation"], "test", {name: each for name, each in self.metrics.items() if each.has_floor})
+
+    def score_images(self, generated: Images, reference: Reference) -> dict[str, float]:
+        """All numbers by name, for given images against one reference split."""
+        return self._compare(generated, reference, self.metrics)
 
     def score(self, sampler: Sampler, references: Sequence[Reference], classes: Classes | None = None) -> dict[Reference, dict[str, float]]:
         """All numbers by name, for the same samples against each reference split."""
-        generated = Images(sampler, classes=classes)
-        return {reference: self._compare(generated, reference) for reference in references}
+        generated = Images(sampler, classes=classes, labelled=self._meaning == "labels")
+        return {reference: self._compare(generated, reference, self.metrics) for reference in references}
 
-    def _compare(self, generated: Images, reference: Reference) -> dict[str, float]:
+    def _compare(self, generated: Images, reference: Reference, metrics: Mapping[str, Metric]) -> dict[str, float]:
         scores: dict[str, float] = {}
-        for metric in self.metrics.values():
+        for metric in metrics.values():
             scores |= metric.compare(generated, self._real[reference])
         # Ranks on different hardware may differ in the last digits, but must make the same choices.
         values = torch.tensor(list(scores.values()), dtype=torch.float64, device=self._device)

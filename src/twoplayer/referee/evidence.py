@@ -19,8 +19,11 @@ The latter are the means since the last look, by the names under which they are 
 COPY_NUMBERS = 50_000_000
 """The numbers of training images among which copies are sought: all 60,000 of MNIST."""
 COPY_SAMPLES = 64
+FEW_NUMBERS = 32
 COPY_CHUNK = 4_000
 QUANTILE = 0.05
+SHARES = (0.1, 0.5, 0.9)
+MOST_CLASSES = 20
 
 
 class Witness:
@@ -35,6 +38,9 @@ class Witness:
       answers, divided by that of real images.
     - `order/held_out`: how often D gives a training image a larger logit than an image of the test
       split. 0.5 unless D knows its training images by heart.
+    - `classes/<k>`: the share of each class, where there are at most 20.
+    - `logits/<side>_<q>`: quantiles of D's logits on training images, on test images (`held_out`)
+      and on samples.
     - `copies`: the share of samples that are as near to a training image as the nearest twentieth
       of test images is, in pixels. It is sought in every `every`-th look, since it is slow.
 
@@ -62,9 +68,16 @@ class Witness:
             "shift": (features.mean(0) - self._mean).square().sum() / self._variance,
         }
         if self._classes is not None:
-            found["classes"] = _effective(self._answers(features)) / self._classes
-        train, held_out = (self._logits(game, *side) for side in (self._train, self._test))
+            answers = self._answers(features)
+            found["classes"] = _effective(answers) / self._classes
+            if len(answers) <= MOST_CLASSES:
+                found |= {f"classes/{number}": share for number, share in enumerate(answers / answers.sum())}
+        sides = {"train": self._train, "held_out": self._test, "samples": (samples, game.labels(num))}
+        logits = {name: self._logits(game, *side) for name, side in sides.items()}
+        train, held_out = logits["train"], logits["held_out"]
         if train.ndim == 1:
+            for name, values in logits.items():
+                found |= {f"logits/{name}_{round(100 * share)}": values.quantile(share) for share in SHARES}
             found["order/held_out"] = (train[:, None] > held_out).double().mean() + (train[:, None] == held_out).double().mean() / 2
         if copies:
             if self._near is None:
@@ -97,10 +110,12 @@ class Witness:
         """Distances (N) of images (N, ...) to the nearest training image."""
         stored = self._data.splits.train.images
         most = max(1, COPY_NUMBERS // stored[0].numel())
+        # Products are faster, and too coarse for the small distances of points.
+        mode = "use_mm_for_euclid_dist" if stored[0].numel() > FEW_NUMBERS else "donot_use_mm_for_euclid_dist"
         found = torch.full((len(images),), torch.inf, device=self._device)
         for start in range(0, min(len(stored), most), COPY_CHUNK):
             chunk = to_unit_range(stored[start : min(start + COPY_CHUNK, most)].to(self._device)).float()
-            found = torch.minimum(found, torch.cdist(images.flatten(1), chunk.flatten(1)).amin(1))
+            found = torch.minimum(found, torch.cdist(images.flatten(1), chunk.flatten(1), compute_mode=mode).amin(1))
         return found
 
 

@@ -145,8 +145,8 @@ def _callbacks(config: DictConfig, plan: Plan, history: History | None, trial: T
         callback.advise(partial(advice.command, plain(config), plan.overrides))
     return [
         stopwatch,
-        *chosen,
         *referee,
+        *chosen,
         Pace(trial.updates / trial.seconds[trial.threads] if trial else 0.0),
         Checkpoints(Checkpoint(**config.checkpoint), plan.identity, dict(history.memories) if history else {}),
         Summary(stopwatch, facts),

@@ -32,5 +32,5 @@ class DiscriminatorClueless(Rule):
     def says(self, look: Evidence) -> str:
         return (
             f"the discriminator is clueless: it puts {look['accuracy/pairs']:.1%} of pairs of a real and a generated image in order, "
-            "near chance, although samples are far from real images"
+            "no better than by chance, although samples are far from real images"
         )

@@ -28,11 +28,8 @@ class ExplodingGradient(Rule):
         self.least, self.times = least, times
 
     def fails(self, look: Evidence, before: Sequence[Evidence]) -> bool:
-        return (
-            any(look[name] >= max(self.least, self.times * statistics.median(each[name] for each in before)) for name in NORMS)
-            if before
-            else False
-        )
+        earlier = {name: [each[name] for each in before if name in each] for name in NORMS}
+        return any(look[name] >= max(self.least, self.times * statistics.median(usual)) for name, usual in earlier.items() if usual)
 
     def says(self, look: Evidence) -> str:
         name = max(NORMS, key=lambda each: look[each])

@@ -1,0 +1,15 @@
+"""Score samples of a run or of another program: `python src/evaluate.py run=<folder>`."""
+
+import hydra
+from omegaconf import DictConfig
+
+from twoplayer.commands import entry
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="evaluate")
+def main(config: DictConfig) -> None:
+    entry.call(config)
+
+
+if __name__ == "__main__":
+    entry.run(main)

@@ -1,0 +1,15 @@
+"""Draw what a run has logged: `python src/plot.py run=<folder>`."""
+
+import hydra
+from omegaconf import DictConfig
+
+from twoplayer.commands import entry
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="plot")
+def main(config: DictConfig) -> None:
+    entry.call(config)
+
+
+if __name__ == "__main__":
+    entry.run(main)

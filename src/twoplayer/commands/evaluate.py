@@ -1,0 +1,213 @@
+"""Scoring samples of a run, or of any other program, against real images."""
+
+import csv
+import json
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from annotated_types import Ge, MinLen
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from twoplayer import pictures, plots
+from twoplayer.data.base import Data, to_unit_range
+from twoplayer.data.samples import read_samples
+from twoplayer.errors import ConfigurationError
+from twoplayer.metrics import recorded
+from twoplayer.metrics.base import CHUNK, Images, Meaning, Metric
+from twoplayer.metrics.features import load_features
+from twoplayer.metrics.scoring import Scoring
+from twoplayer.models.base import Example
+from twoplayer.paths import make_folder, shown
+from twoplayer.runs.saved import SavedGenerator, home, load
+from twoplayer.settings import family
+
+SHOWN = 12
+"""The number of samples in a picture of neighbours."""
+EXTREMES = 32
+"""The number of samples that D likes best, and least, in a picture."""
+NEAR_CHUNK = 4_000
+REAL = "real"
+CPU = torch.device("cpu")
+
+
+def evaluate(
+    *,
+    run: Annotated[str, MinLen(1)] | None,
+    samples: Annotated[str, MinLen(1)] | None,
+    data: Data,
+    metric: dict[str, Metric],
+    num: Annotated[int, Ge(2)],
+    latent_seeds: Annotated[int, Ge(1)],
+    output: Annotated[str, MinLen(1)] | None,
+) -> None:
+    """Score samples, print a table, and write it as JSON and CSV, with pictures.
+
+    Each score is against the test split, beside its floor: the score of the validation split. For a
+    run it is the mean over sets of `num` samples from different latents. Raises ConfigurationError
+    if not exactly one of `run` and `samples` is given, or if no metric can score these data.
+    """
+    if (run is None) == (samples is None):
+        raise ConfigurationError(f"run={run or 'null'} samples={samples or 'null'}: name one of them: whose samples are scored")
+    if data.classifier is not None:
+        shape = data.splits.test.images.shape[1:]
+        load_features(data.classifier).refuse(data.classifier, shape[0] if len(shape) == 3 else None, data.num_classes)
+    generator = None if run is None else _loaded(run, data)
+    sets, labels = _sets(generator, samples, data, num, latent_seeds)
+    meaning: Meaning | None = "labels" if generator is not None and generator.num_classes is not None else None
+    scoring = Scoring(metric, data, CPU, meaning)
+    if not scoring.metrics:
+        raise ConfigurationError(f"metric=[{','.join(metric)}]: {'; '.join(scoring.reasons.values()) or 'nothing is left to score'}")
+    validation = data.splits.validation
+    judged = [Images.real(validation.images, CPU, validation.labels)] if samples == REAL else [_images(each, labels) for each in sets]
+    found = [scoring.score_images(each, "test") for each in judged]
+    rows = _rows(found, scoring)
+    folder = Path(output or (home(run) / "evaluation" if run else "outputs/evaluation"))
+    make_folder("output", folder)
+    _write(rows, scoring, folder, run or samples, data, len(sets[0]))
+    _tell(rows, scoring, run or samples or "", len(sets[0]), len(sets))
+    for path in _draw(sets[0], generator, data, folder):
+        print(shown(path))
+
+
+def _loaded(run: str, data: Data) -> SavedGenerator:
+    generator = load(run)
+    theirs, ours = family(generator.config.data), type(data).__module__.rpartition(".")[2]
+    if theirs != ours:
+        raise ConfigurationError(f"data={ours}: the run {run} was trained on data={theirs}; set data={theirs}")
+    return generator
+
+
+def _sets(generator: SavedGenerator | None, samples: str | None, data: Data, num: int, seeds: int) -> tuple[list[Tensor], Tensor | None]:
+    """Sets of samples in [-1, 1], and the labels of each set, if the generator was told any."""
+    if generator is not None:
+        labels = generator.game.labels(num) if generator.num_classes is not None else None
+        return [generator(num, seed) for seed in range(1000, 1000 + seeds)], labels
+    assert samples is not None
+    return [to_unit_range(data.splits.validation.images) if samples == REAL else read_samples(Path(samples), data)], None
+
+
+def _images(samples: Tensor, labels: Tensor | None) -> Images:
+    """Samples as metrics take them."""
+
+    def part(values: Tensor, num: int, index: int) -> Tensor:
+        return values[index * CHUNK :][:num]
+
+    classes = None if labels is None else lambda num, index: part(labels, num, index)
+    return Images(lambda num, index: part(samples, num, index), len(samples), classes, labelled=labels is not None)
+
+
+def _rows(found: Sequence[dict[str, float]], scoring: Scoring) -> list[dict[str, Any]]:
+    better = {name: each for metric in scoring.metrics.values() for name, each in metric.numbers.items()}
+    rows = []
+    for name in found[0]:
+        values = [each[name] for each in found]
+        row: dict[str, Any] = {"score": name, "value": statistics.mean(values), "better": better[name], "floor": scoring.floors.get(name)}
+        if len(values) > 1:
+            row |= {"smallest": min(values), "largest": max(values)}
+        else:
+            metric = next(metric for metric in scoring.metrics.values() if name in metric.numbers)
+            interval = metric.interval(values[0])
+            row |= {"smallest": None, "largest": None} if interval is None else {"smallest": interval[0], "largest": interval[1]}
+        rows.append(row)
+    return rows
+
+
+def _write(rows: Sequence[dict[str, Any]], scoring: Scoring, folder: Path, source: str | None, data: Data, num: int) -> None:
+    protocols = {name: metric.protocol() for name, metric in scoring.metrics.items()}
+    content = {
+        "source": source,
+        "data": type(data).__module__.rpartition(".")[2],
+        "num_samples": num,
+        "scores": list(rows),
+        "protocols": protocols,
+        "reasons": dict(scoring.reasons),
+    }
+    (folder / "scores.json").write_text(json.dumps(content, indent=2) + "\n")
+    with (folder / "scores.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["score", "value", "smallest", "largest", "floor", "better"])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _tell(rows: Sequence[dict[str, Any]], scoring: Scoring, source: str, num: int, num_sets: int) -> None:
+    """Print the table, and why a metric is not in it."""
+    what = f"{num_sets} sets of {num:,} samples" if num_sets > 1 else f"{num:,} samples"
+    table = Table(title=f"{what} of {source}, against the test split", title_justify="left")
+    for column in ("score", "value", "range over sets" if num_sets > 1 else "95 % interval", "floor or ceiling", "value / floor", "better"):
+        table.add_column(column, justify="left" if column in ("score", "better") else "right")
+    for row in rows:
+        score = recorded.Score(row["score"], row["better"], row["value"], None, None, row["floor"], {})
+        span = "" if row["smallest"] is None else f"{recorded.digits(row['smallest'])} to {recorded.digits(row['largest'])}"
+        floor = "" if row["floor"] is None else recorded.digits(row["floor"])
+        table.add_row(row["score"], recorded.digits(row["value"]), span, floor, score.ratio(row["value"]), row["better"])
+    Console(width=110 if not Console().is_terminal else None).print(table)
+    for name, reason in scoring.reasons.items():
+        print(f"{name} is not computed: {reason}")
+    if num < 10_000:
+        print(f"scores of {num:,} samples do not compare with scores of 10,000, nor with their floor")
+
+
+def _draw(samples: Tensor, generator: SavedGenerator | None, data: Data, folder: Path) -> list[Path]:
+    """Samples beside their nearest real images, the extremes for D, and the classes."""
+    paths = []
+
+    def save(picture: Any, name: str) -> None:
+        picture.save(folder / f"{name}.png")
+        paths.append(folder / f"{name}.png")
+
+    if samples.ndim == 4:
+        some = samples[:SHOWN]
+        rows = [some, *(_nearest(some, getattr(data.splits, split).images) for split in ("train", "test"))]
+        strips = [
+            (label, pictures.grid(pictures.as_images(row), SHOWN))
+            for label, row in zip(("samples", "nearest\ntraining"), rows, strict=False)
+        ]
+        save(pictures.filmstrip(strips, ("nearest\ntest", pictures.grid(pictures.as_images(rows[2]), SHOWN))), "nearest")
+        outputs = None if generator is None else _outputs(generator, samples)
+        if outputs is not None:
+            order = outputs.argsort(descending=True)
+            strips = [
+                (label, pictures.grid(pictures.as_images(samples[chosen]), EXTREMES // 2))
+                for label, chosen in (("best\nfor D", order[:EXTREMES]), ("worst\nfor D", order[-EXTREMES:]))
+            ]
+            save(pictures.filmstrip(strips[:1], strips[1]), "best_and_worst")
+    if data.classifier is not None:
+        extract = load_features(data.classifier)
+        with torch.no_grad():
+            counts = [_answers(extract, images) for images in (to_unit_range(data.splits.test.images), samples)]
+        save(plots.classes(*(each / each.sum() for each in counts)), "classes")
+    return paths
+
+
+def _answers(extract: Any, images: Tensor) -> Tensor:
+    answers = torch.cat([extract.classifier.logits(extract(part)).argmax(1) for part in images.split(CHUNK)])
+    return answers.bincount(minlength=extract.takes.num_classes).double()
+
+
+def _nearest(samples: Tensor, stored: Tensor) -> Tensor:
+    """The stored image that is nearest to each sample, in pixels."""
+    best, found = torch.full((len(samples),), torch.inf), torch.zeros(len(samples), dtype=torch.int64)
+    for start in range(0, len(stored), NEAR_CHUNK):
+        distances = torch.cdist(samples.flatten(1), to_unit_range(stored[start : start + NEAR_CHUNK]).flatten(1).float())
+        values, places = distances.min(1)
+        found = torch.where(values < best, places + start, found)
+        best = torch.minimum(values, best)
+    return to_unit_range(stored[found])
+
+
+@torch.no_grad()
+def _outputs(generator: SavedGenerator, samples: Tensor) -> Tensor | None:
+    """D's logits of samples; None if D gives vectors or judges packs."""
+    game = generator.game
+    if game.loss.of_vectors or game.tricks.images_per_logit > 1:
+        return None
+    labels = game.labels(len(samples))
+    logits = [
+        game.model.judge(Example(images, told, None))[0] for images, told in zip(samples.split(CHUNK), labels.split(CHUNK), strict=True)
+    ]
+    return torch.cat(logits).float()

@@ -1,0 +1,96 @@
+"""Points whose modes are known: ring, grid and a line, their pictures and recipes."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hydra.utils import instantiate
+from PIL import Image
+
+from helpers.games import composed
+from twoplayer import plots
+from twoplayer.data.mixture import Mixture
+from twoplayer.errors import ConfigurationError
+from twoplayer.runs.plan import plan_run
+from twoplayer.runs.saved import load
+from twoplayer.runs.train import train
+
+SHORT = ["budget.images=1536", "data.num_examples=512", "logger=none", "callbacks.samples.first_images=512", "threads=1"]
+
+
+def mixture(name: str, *overrides: str) -> Mixture:
+    data = instantiate(composed(f"data={name}", "model=mlp", *overrides).data)
+    assert isinstance(data, Mixture)
+    return data
+
+
+@pytest.mark.parametrize(("name", "num"), [("ring", 8), ("grid", 25), ("gaussian_1d", 1)])
+def test_points_lie_around_their_centers(name: str, num: int) -> None:
+    data = mixture(name)
+    points, labels = data.splits.train
+    assert points.shape == (100_000, data.shape[0])
+    assert len(data.centers) == num
+    apart = points - data.centers[labels]
+    assert float(apart.std()) == pytest.approx(data.deviation, rel=0.01)
+    assert labels.bincount().double().div(100_000).sub(1 / num).abs().max() < 0.01
+    assert not torch.equal(points[:100], data.splits.test.images[:100])
+    assert torch.equal(points, mixture(name).splits.train.images), "the same in every run"
+
+
+def test_the_published_sizes() -> None:
+    ring, grid = mixture("ring"), mixture("grid")
+    assert torch.allclose(ring.centers.norm(dim=1), torch.ones(8))
+    assert ring.deviation == 0.01
+    assert sorted(grid.centers[:, 0].unique().tolist()) == [-4, -2, 0, 2, 4]
+    assert grid.deviation == 0.05
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["data=ring"], r"model=dcgan: needs images, but an example of data=ring is a point; set model=mlp"),
+        (["data=ring", "model=mlp", "trick=[diff_augment]"], r"trick=diff_augment: it needs images"),
+        (["data=grid", "model=mlp", "data.num_classes=24"], r"data\.num_classes=24: the Gaussians form a square; set data\.num_classes=16"),
+        (["data=ring", "model=mlp", "data.deviation=0"], r"data\.deviation=0: must be greater than 0"),
+    ],
+)
+def test_what_does_not_fit_points_is_refused(overrides: list[str], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        composed(*overrides)
+
+
+def test_a_generator_of_points_is_not_bounded() -> None:
+    assert composed("data=ring", "model=mlp").model.generator.output_activation == "none"
+    assert composed("model=mlp").model.generator.output_activation == "tanh"
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("name", ["ring", "grid", "gaussian_1d"])
+def test_a_run_on_points_draws_them_in_the_plane(name: str, tmp_path: Path) -> None:
+    config = composed(f"experiment={name}", *SHORT, f"run={tmp_path / 'run'}")
+    summary = train(config, plan_run(config, tmp_path / "run"))
+    assert [*summary["scores"]] == ["mode_error", "modes", "high_quality", "reverse_kl"]
+    samples = tmp_path / "run" / "samples"
+    assert {"real.png", "progress.png", "progress.gif", "00000000.png"} <= {path.name for path in samples.iterdir()}
+    with Image.open(sorted(samples.glob("0*.png"))[-1]) as picture:
+        pixels = np.asarray(picture.convert("RGB")).reshape(-1, 3)
+        assert len(np.unique(pixels, axis=0)) > 50
+    assert load(tmp_path / "run")(10).shape == (10, *config.data.shape)
+
+
+@pytest.mark.process
+def test_packs_and_vectors_of_points_train(tmp_path: Path) -> None:
+    for number, more in enumerate((["trick=[packing]"], ["loss=mmd", "model.discriminator.num_outputs=8", "trick=[]"])):
+        config = composed("experiment=ring", *SHORT, *more, f"run={tmp_path / str(number)}")
+        assert train(config, plan_run(config, tmp_path / str(number)))["images_seen"] == 1536
+
+
+def test_a_plane_shows_samples_where_they_are() -> None:
+    samples = torch.tensor([[0.5, 0.5]]).repeat(50, 1)
+    picture = np.asarray(plots.plane(samples, -samples, 1.0, None)).astype(int)
+    orange = np.argwhere(np.abs(picture - np.array([217, 95, 2])).sum(2) < 60)
+    gray = np.argwhere(np.abs(picture - 0x44).sum(2) < 40)
+    assert orange[:, 1].mean() > gray[:, 1].mean() or math.isnan(gray.mean())
+    assert len(orange) > 4
