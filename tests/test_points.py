@@ -9,10 +9,14 @@ import torch
 from hydra.utils import instantiate
 from PIL import Image
 
-from helpers.games import composed
+from helpers.games import CPU, composed
 from twoplayer import plots
+from twoplayer.data.base import to_unit_range
 from twoplayer.data.mixture import Mixture
 from twoplayer.errors import ConfigurationError
+from twoplayer.metrics.base import Images
+from twoplayer.metrics.scoring import Scoring
+from twoplayer.metrics.stacked_modes import StackedModes
 from twoplayer.runs.plan import plan_run
 from twoplayer.runs.saved import load
 from twoplayer.runs.train import train
@@ -94,3 +98,21 @@ def test_a_plane_shows_samples_where_they_are() -> None:
     gray = np.argwhere(np.abs(picture - 0x44).sum(2) < 40)
     assert orange[:, 1].mean() > gray[:, 1].mean() or math.isnan(gray.mean())
     assert len(orange) > 4
+
+
+@pytest.mark.process
+def test_stacked_digits_form_their_label(data_root: str) -> None:
+    config = composed("data=stacked_mnist", f"data.root='{data_root}'", "data.num_examples=500")
+    assert [*config.metric] == ["stacked_modes"]
+    data = instantiate(config.data)
+    images, labels = data.splits.train
+    assert images.shape == (500, 3, 28, 28)
+    scoring = Scoring({"stacked_modes": StackedModes(num_samples=26_000)}, data, CPU)
+    assert scoring.floors["stacked_kl"] == pytest.approx(0.0236, abs=0.003)  # published for 26,000 stacks
+    assert scoring.floors["modes"] == 1000
+    read = scoring.metrics["stacked_modes"]._numbers(to_unit_range(images))  # type: ignore[attr-defined]
+    assert float((read == labels).double().mean()) > 0.97
+    one = Images.real(images[:1].expand(26_000, -1, -1, -1), CPU)
+    found = scoring.score_images(one, "test")
+    assert found["stacked_kl"] == pytest.approx(math.log(1000))
+    assert (found["modes"], found["frequent_modes"]) == (1, 1)
