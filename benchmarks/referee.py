@@ -1,9 +1,9 @@
 """What the referee catches, how soon, and how often it is wrong.
 
 `python benchmarks/referee.py play` trains the failures of `FAILURES` in outputs/referee, in ten
-minutes on an idle machine. `python benchmarks/referee.py judge <folder> ...` takes the runs in these
-folders as healthy ones and replays the rules on what all runs have logged. It writes the table of
-docs/failures.md.
+minutes on an idle machine. `python benchmarks/referee.py judge <folder> ...` takes the runs in
+these folders as healthy ones, and replays the rules on what all runs have logged. It writes the
+table of docs/failures.md.
 
 Thresholds are chosen on every other run and reported on the rest.
 """

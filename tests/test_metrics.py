@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, interpolate, pad
 
+from helpers.faults import FAULTS
 from helpers.games import CPU, composed
 from twoplayer.data.base import Split, to_unit_range
 from twoplayer.data.fashion_mnist import FashionMNIST
@@ -104,47 +104,12 @@ def test_the_floor_is_far_below_anything_wrong(distance: Scoring, mnist: MNIST) 
     assert score(distance, torch.zeros_like(real)) > 500 * distance.floors["fd"]
 
 
-def repeated(images: Tensor, labels: Tensor, dose: int) -> Tensor:
-    few = images[: (1000, 100, 10)[dose]]
-    return few.repeat(-(-NUM // len(few)), 1, 1, 1)[:NUM]
-
-
-def one_class_missing(images: Tensor, labels: Tensor, dose: int) -> Tensor:
-    kept = images[labels >= (1, 3, 6)[dose]]
-    return kept.repeat(3, 1, 1, 1)[:NUM]
-
-
-def blur(images: Tensor, labels: Tensor, dose: int) -> Tensor:
-    size = (3, 5, 7)[dose]
-    return avg_pool2d(images, size, 1, size // 2, count_include_pad=False)
-
-
-def noise(images: Tensor, labels: Tensor, dose: int) -> Tensor:
-    return (images + (0.2, 0.5, 1.0)[dose] * torch.randn(images.shape, generator=torch.Generator().manual_seed(0))).clamp(-1, 1)
-
-
-def shift(images: Tensor, labels: Tensor, dose: int) -> Tensor:
-    pixels = (1, 2, 4)[dose]
-    return pad(images, (pixels, 0, 0, 0), value=-1)[..., :28]
-
-
-def checkerboard(images: Tensor, labels: Tensor, dose: int) -> Tensor:
-    board = (torch.arange(28)[:, None] + torch.arange(28)) % 2 * 2 - 1
-    return (images + (0.1, 0.3, 0.6)[dose] * board).clamp(-1, 1)
-
-
-def smaller(images: Tensor, labels: Tensor, dose: int) -> Tensor:
-    size = (26, 22, 16)[dose]
-    left = (28 - size) // 2
-    return pad(interpolate(images, (size, size), mode="bilinear"), (left, 28 - size - left, left, 28 - size - left), value=-1)
-
-
-@pytest.mark.parametrize("fault", [repeated, one_class_missing, blur, noise, shift, checkerboard, smaller])
-def test_the_score_climbs_the_ladder(fault: Callable[[Tensor, Tensor, int], Tensor], distance: Scoring, mnist: MNIST) -> None:
+@pytest.mark.parametrize("fault", FAULTS)
+def test_the_score_climbs_the_ladder(fault: Callable[[Tensor, Tensor, int, int], Tensor], distance: Scoring, mnist: MNIST) -> None:
     split: Split = mnist.splits.train
     images, labels = to_unit_range(split.images[: 3 * NUM]), split.labels[: 3 * NUM]
     clean = score(distance, images[:NUM])
-    doses = [score(distance, fault(images, labels, dose)[:NUM]) for dose in range(3)]
+    doses = [score(distance, fault(images, labels, dose, NUM)) for dose in range(3)]
     assert [clean, *doses] == sorted([clean, *doses])
     assert doses[0] > 1.02 * clean
     assert doses[2] > 3 * clean

@@ -89,15 +89,15 @@ def classes(real: Tensor, fake: Tensor) -> Image.Image:
     return drawn(sheet)
 
 
-def path(steps: Tensor, limit: float) -> Image.Image:
-    """The way (N, 2) of two players with one parameter each; their equilibrium is at 0, 0."""
+def way(steps: Tensor) -> Image.Image:
+    """The way (N, 2) of one number of each player."""
     sheet = figure(4.0, 4.0)
     axes = sheet.subplots()
     axes.plot(*steps.T.numpy(), "-", color=OUTPUT, linewidth=0.8)
     axes.plot(*steps[:1].T.numpy(), "o", color=REAL, label="start")
-    axes.plot(*steps[-1:].T.numpy(), "o", color=FAKE, label="now")
-    axes.plot(0, 0, "k+", markersize=12, label="equilibrium")
-    axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", xlabel="G's parameter", ylabel="D's parameter")
+    axes.plot(*steps[-1:].T.numpy(), "o", color=FAKE, label="end")
+    axes.set(xlabel="G's number", ylabel="D's number")
+    axes.set_aspect("equal", "datalim")
     axes.legend(fontsize=7, loc="upper right")
     return drawn(sheet)
 

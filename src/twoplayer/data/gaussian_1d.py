@@ -1,6 +1,7 @@
 """One Gaussian on a line: the figure of the first GAN paper (Goodfellow et al., 2014)."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from PIL import Image
@@ -12,17 +13,21 @@ from twoplayer.data.mixture import Mixture
 
 
 class Gaussian1D(Mixture):
-    """`num_classes` Gaussians on a line, around 3 and 4 deviations apart."""
+    """`num_classes` Gaussians on a line, around `center` and 4 deviations apart."""
+
+    def __init__(self, *, center: float, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.center = center
 
     @property
     def centers(self) -> Tensor:
         """See `Mixture`."""
-        return 3 + (4 * self.deviation * (torch.arange(self.num_classes) - (self.num_classes - 1) / 2))[:, None]
+        return self.center + (4 * self.deviation * (torch.arange(self.num_classes) - (self.num_classes - 1) / 2))[:, None]
 
     @property
     def limit(self) -> float:
         """See `Mixture`."""
-        return float(self.centers.abs().max()) + 5 * self.deviation
+        return max(float(self.centers.abs().max()), 1.0) + 5 * self.deviation
 
     def picture(self, samples: Tensor, columns: int, output: Callable[[Tensor], Tensor] | None) -> Image.Image:
         """The densities of real points and samples, D's output, and the output that is optimal."""

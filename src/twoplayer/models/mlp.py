@@ -24,13 +24,16 @@ Sizes = Annotated[list[Size], MinLen(1)]
 
 
 class Generator(nn.Module):
-    """Latents (N, latent_size) to data (N, *shape). `widths` are the sizes of the hidden layers."""
+    """Latents (N, latent_size) to data (N, *shape).
+
+    `widths` are the sizes of the hidden layers; without any, the player is linear.
+    """
 
     def __init__(
         self,
         *,
         latent_size: Size,
-        widths: Sizes,
+        widths: list[Size],
         shape: Sizes,
         activation: Activation,
         normalization: VectorNormalization,
@@ -39,7 +42,7 @@ class Generator(nn.Module):
         super().__init__()
         self.latent_size, self.shape, self.output_activation = latent_size, tuple(shape), output_activation
         self.hidden = _hidden([latent_size, *widths], activation, normalization)
-        self.output = nn.Linear(widths[-1], math.prod(shape))
+        self.output = nn.Linear([latent_size, *widths][-1], math.prod(shape))
 
     @property
     def layout(self) -> str:
@@ -61,7 +64,7 @@ class Discriminator(nn.Module):
     def __init__(
         self,
         *,
-        widths: Sizes,
+        widths: list[Size],
         shape: Sizes,
         packs: Size,
         activation: Activation,
@@ -70,8 +73,9 @@ class Discriminator(nn.Module):
     ) -> None:
         super().__init__()
         self.num_outputs = num_outputs
-        self.hidden = _hidden([packs * math.prod(shape), *widths], activation, normalization)
-        self.output = nn.Linear(widths[-1], num_outputs)
+        sizes = [packs * math.prod(shape), *widths]
+        self.hidden = _hidden(sizes, activation, normalization)
+        self.output = nn.Linear(sizes[-1], num_outputs)
 
     def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Logits, and features: the last hidden layer."""
