@@ -45,10 +45,10 @@ class Failure(NamedTuple):
 
 
 FAILURES = {
-    "G is frozen": Failure(("optimizer/player@optimizer.generator=sgd", "optimizer.generator.lr=1e-12"), ("discriminator_overpowers",)),
-    "D learns a hundred times as fast": Failure(
-        ("optimizer.discriminator.lr=0.2",), ("discriminator_overpowers", "mode_collapse", "low_diversity")
+    "G is frozen": Failure(
+        ("optimizer/player@optimizer.generator=sgd", "optimizer.generator.lr=1e-12"), ("discriminator_overpowers", "low_diversity")
     ),
+    "D learns a hundred times as fast": Failure(("optimizer.discriminator.lr=0.2",), ("mode_collapse", "low_diversity")),
     "D learns a hundredth as fast": Failure(("optimizer.discriminator.lr=2e-5",), ("discriminator_clueless",)),
     "nine of ten classes are dropped": Failure(("impostor=one_class",), ("mode_collapse",)),
     "training images as samples": Failure(("impostor=copies",), ("memorization",)),
@@ -65,7 +65,7 @@ FAILURES = {
     ),
     "500 training images": Failure(("data.num_images=500", "trick=[ema]"), ("discriminator_overfits",)),
     "minimax after pretraining D": Failure(("experiment=saturated",), ("vanishing_gradient", "discriminator_overpowers")),
-    "a critic without bound": Failure(("loss=wasserstein", "trick=[ema]"), ("exploding_gradient", "discriminator_overpowers")),
+    "a critic without bound": Failure(("loss=wasserstein", "trick=[ema]"), ("exploding_gradient",)),
 }
 
 CANDIDATES: dict[str, tuple[str, tuple[float, ...]]] = {

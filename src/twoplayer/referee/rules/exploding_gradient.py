@@ -1,6 +1,5 @@
 """A gradient grows without bound."""
 
-import statistics
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -13,7 +12,7 @@ NORMS = ("gradient_norm/discriminator", "gradient_norm/generator")
 
 
 class ExplodingGradient(Rule):
-    """The norm of a player's gradient is above `least`, and `times` its earlier median."""
+    """The norm of a player's gradient is above `least`, and `times` its smallest so far."""
 
     reads = NORMS
     advice = (
@@ -29,7 +28,7 @@ class ExplodingGradient(Rule):
 
     def fails(self, look: Evidence, before: Sequence[Evidence]) -> bool:
         earlier = {name: [each[name] for each in before if name in each] for name in NORMS}
-        return any(look[name] >= max(self.least, self.times * statistics.median(usual)) for name, usual in earlier.items() if usual)
+        return any(look[name] >= max(self.least, self.times * min(usual)) for name, usual in earlier.items() if usual)
 
     def says(self, look: Evidence) -> str:
         name = max(NORMS, key=lambda each: look[each])
