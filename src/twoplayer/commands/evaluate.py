@@ -15,6 +15,7 @@ from torch import Tensor
 
 from twoplayer import pictures, plots
 from twoplayer.data.base import Data, to_unit_range
+from twoplayer.data.neighbors import nearest
 from twoplayer.data.samples import read_samples
 from twoplayer.errors import ConfigurationError
 from twoplayer.metrics import recorded
@@ -30,7 +31,6 @@ SHOWN = 12
 """The number of samples in a picture of neighbours."""
 EXTREMES = 32
 """The number of samples that D likes best, and least, in a picture."""
-NEAR_CHUNK = 4_000
 REAL = "real"
 CPU = torch.device("cpu")
 
@@ -162,7 +162,8 @@ def _draw(samples: Tensor, generator: SavedGenerator | None, data: Data, folder:
 
     if samples.ndim == 4:
         some = samples[:SHOWN]
-        rows = [some, *(_nearest(some, getattr(data.splits, split).images) for split in ("train", "test"))]
+        splits = data.splits.train.images, data.splits.test.images
+        rows = [some, *(to_unit_range(images[nearest(some, images)[1]]) for images in splits)]
         strips = [
             (label, pictures.grid(pictures.as_images(row), SHOWN))
             for label, row in zip(("samples", "nearest\ntraining"), rows, strict=False)
@@ -187,17 +188,6 @@ def _draw(samples: Tensor, generator: SavedGenerator | None, data: Data, folder:
 def _answers(extract: Any, images: Tensor) -> Tensor:
     answers = torch.cat([extract.classifier.logits(extract(part)).argmax(1) for part in images.split(CHUNK)])
     return answers.bincount(minlength=extract.takes.num_classes).double()
-
-
-def _nearest(samples: Tensor, stored: Tensor) -> Tensor:
-    """The stored image that is nearest to each sample, in pixels."""
-    best, found = torch.full((len(samples),), torch.inf), torch.zeros(len(samples), dtype=torch.int64)
-    for start in range(0, len(stored), NEAR_CHUNK):
-        distances = torch.cdist(samples.flatten(1), to_unit_range(stored[start : start + NEAR_CHUNK]).flatten(1).float())
-        values, places = distances.min(1)
-        found = torch.where(values < best, places + start, found)
-        best = torch.minimum(values, best)
-    return to_unit_range(stored[found])
 
 
 @torch.no_grad()

@@ -7,9 +7,8 @@ from annotated_types import Ge
 from torch import Tensor
 
 from twoplayer.data.base import Data, to_unit_range
+from twoplayer.data.neighbors import nearest
 from twoplayer.metrics.base import Images, Metric
-
-CHUNK = 4_000
 
 
 class Memorization(Metric):
@@ -44,24 +43,6 @@ class Memorization(Metric):
 
 def memorized(samples: Tensor, train: Tensor) -> float:
     """The share of samples (N, ...) nearer to a stored training image than that to any other."""
-    distances, nearest = _nearest(samples, train, torch.full((len(samples),), -1, device=samples.device))
-    neighbours = to_unit_range(train[nearest.cpu()].to(samples.device))
-    own, _ = _nearest(neighbours, train, nearest)
+    distances, found = nearest(samples, train)
+    own, _ = nearest(to_unit_range(train[found.cpu()].to(samples.device)), train, found)
     return float((distances < own).double().mean())
-
-
-def _nearest(images: Tensor, train: Tensor, left_out: Tensor) -> tuple[Tensor, Tensor]:
-    """Distances (N) to the nearest training images but `left_out` (N), and their indices."""
-    flat = images.flatten(1).float()
-    best = torch.full((len(flat),), torch.inf, device=flat.device)
-    index = torch.zeros(len(flat), dtype=torch.int64, device=flat.device)
-    rows = torch.arange(len(flat), device=flat.device)
-    for start in range(0, len(train), CHUNK):
-        chunk = to_unit_range(train[start : start + CHUNK].to(flat.device)).flatten(1).float()
-        distances = torch.cdist(flat, chunk)
-        inside = (left_out >= start) & (left_out < start + len(chunk))
-        distances[rows[inside], left_out[inside] - start] = torch.inf
-        values, places = distances.min(1)
-        nearer = values < best
-        best, index = torch.where(nearer, values, best), torch.where(nearer, places + start, index)
-    return best, index

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from twoplayer import randomness
 from twoplayer.data.base import Data, to_unit_range
+from twoplayer.data.neighbors import nearest
 from twoplayer.game.game import Game
 from twoplayer.metrics.features import FeatureExtractor, load_features
 from twoplayer.models.base import Example, evaluating
@@ -19,8 +20,6 @@ The latter are the means since the last look, by the names under which they are 
 COPY_NUMBERS = 50_000_000
 """The numbers of training images among which copies are sought: all 60,000 of MNIST."""
 COPY_SAMPLES = 64
-FEW_NUMBERS = 32
-COPY_CHUNK = 4_000
 QUANTILE = 0.05
 SHARES = (0.1, 0.5, 0.9)
 MOST_CLASSES = 20
@@ -109,14 +108,7 @@ class Witness:
     def _nearest(self, images: Tensor) -> Tensor:
         """Distances (N) of images (N, ...) to the nearest training image."""
         stored = self._data.splits.train.images
-        most = max(1, COPY_NUMBERS // stored[0].numel())
-        # Products are faster, and too coarse for the small distances of points.
-        mode = "use_mm_for_euclid_dist" if stored[0].numel() > FEW_NUMBERS else "donot_use_mm_for_euclid_dist"
-        found = torch.full((len(images),), torch.inf, device=self._device)
-        for start in range(0, min(len(stored), most), COPY_CHUNK):
-            chunk = to_unit_range(stored[start : min(start + COPY_CHUNK, most)].to(self._device)).float()
-            found = torch.minimum(found, torch.cdist(images.flatten(1), chunk.flatten(1), compute_mode=mode).amin(1))
-        return found
+        return nearest(images, stored[: max(1, COPY_NUMBERS // stored[0].numel())])[0]
 
 
 def _effective(counts: Tensor) -> Tensor:
