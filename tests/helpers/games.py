@@ -191,6 +191,7 @@ def small_recipe(name: str, *overrides: str) -> DictConfig:
         ]
         return composed(f"experiment={name}", *points)
     settings = [f"experiment={name}", *SYNTHETIC, "model.generator.latent_size=16", *WIDTHS[model], *short, *overrides]
+    settings += [f"~data.{name}" for name in ("num_examples",) if name in chosen.data]
     try:
         return composed(*settings)
     except ConfigurationError:  # what is made for a size, such as attention at 14 x 14 pixels
