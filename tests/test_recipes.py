@@ -11,6 +11,7 @@ from helpers.games import CPU, choices, fit, play_recipe, same, small_recipe, st
 from twoplayer.game.build import build_game
 
 RECIPES = choices("experiment")
+RESUMED = [name for name in RECIPES if not name.endswith("_cured")]  # a cure differs from its failure by a number
 BATCH = 16
 
 
@@ -27,7 +28,7 @@ def test_every_recipe_trains(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", RESUMED)
 def test_every_recipe_resumes_exactly(name: str, tmp_path: Path) -> None:
     play_recipe(tmp_path / "whole", name, f"budget.images={7 * BATCH}")
     for stop in (3, 7):
@@ -39,12 +40,12 @@ def test_every_recipe_resumes_exactly(name: str, tmp_path: Path) -> None:
 @pytest.mark.process
 def test_every_recipe_resumes_exactly_on_two_ranks(tmp_path: Path) -> None:
     plays: list[tuple[Callable[..., None], tuple[object, ...]]] = []
-    for name in RECIPES:
+    for name in RESUMED:
         plays.append((pairs.play_recipe, (str(tmp_path / name / "whole"), name, f"budget.images={5 * BATCH}")))
         for stop in (3, 5):
             plays.append((pairs.play_recipe, (str(tmp_path / name / "parts"), name, f"budget.images={stop * BATCH}", "resume=auto")))
     pairs.walk(plays)
-    for name in RECIPES:
+    for name in RESUMED:
         summary = json.loads((tmp_path / name / "parts" / "summary.json").read_text())
         assert (summary["world_size"], summary["resumed_from"]) == (2, 3 * BATCH), name
         assert state_sha256(tmp_path / name / "parts") == state_sha256(tmp_path / name / "whole"), name
