@@ -6,10 +6,11 @@ import os
 import subprocess
 from datetime import date
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 import torch
+from xdist.scheduler import LoadScopeScheduling
 
 from helpers.games import PROJECT, SEED, Record
 from twoplayer.data.fashion_mnist import FashionMNIST
@@ -19,6 +20,9 @@ from twoplayer.distributed.environment import RANK_VARIABLES
 
 SECONDS = {"unit": 120, "process": 600, "gpu": 600, "slow": 3600}
 """How long a test of each tier may take before it counts as hanging."""
+
+TOGETHER = {"test_class_metrics", "test_interruptions", "test_metrics", "test_precision_recall", "test_ranks"}
+"""Files whose tests share what takes seconds to make."""
 
 STARTS = [
     (subprocess.Popen, "__init__"),
@@ -30,13 +34,27 @@ STARTS = [
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test without the mark of another tier is of the unit tier."""
+    """A test without the mark of another tier is of the unit tier; the longer tiers begin first."""
     for item in items:
         tier = next((name for name in ("slow", "gpu", "process") if item.get_closest_marker(name)), "unit")
         if tier == "unit":
             item.add_marker(pytest.mark.unit)
         if not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(SECONDS[tier]))
+    items.sort(key=lambda item: bool(item.get_closest_marker("unit")))
+
+
+class Scheduling(LoadScopeScheduling):
+    """Tests go to the next free worker one by one, but those of `TOGETHER` file by file."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return file if Path(file).stem in TOGETHER else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
+    return Scheduling(config, log)
 
 
 def refuse_process(*arguments: object, **settings: object) -> NoReturn:

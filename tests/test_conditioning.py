@@ -140,7 +140,11 @@ def test_labels_for_a_model_that_knows_none_are_refused(tmp_path: Path) -> None:
         twoplayer.load(tmp_path)(4, labels=7)
 
 
-@pytest.mark.parametrize(("model", "generator"), CASES, ids=NAMES)
+@pytest.mark.parametrize(
+    ("model", "generator"),
+    [pytest.param(*case, marks=() if name.startswith("dcgan") else pytest.mark.slow) for case, name in zip(CASES, NAMES, strict=True)],
+    ids=NAMES,
+)
 def test_an_exported_conditional_generator_takes_labels(model: str, generator: list[str], tmp_path: Path) -> None:
     play(tmp_path, *generator, "trick=[ema]", "budget.images=64", model=model)
     write_export(run=str(tmp_path), output=None, onnx=True)

@@ -41,7 +41,7 @@ def save(run: Path, images_seen: int, size: int = 100) -> Path:
 def save_for_ever(run: str, scratch: str) -> None:
     os.environ["TMPDIR"] = tempfile.tempdir = scratch
     for images_seen in itertools.count(1):
-        save(Path(run), images_seen, 1_000_000)
+        save(Path(run), images_seen, 4_000_000)
 
 
 @pytest.fixture
@@ -60,14 +60,15 @@ def other_file_system() -> Iterator[Path]:
 def test_a_kill_during_a_save_leaves_nothing_unreadable(kills: int, tmp_path: Path, other_file_system: Path, record: Record) -> None:
     draw, unreadable, during = random.Random(SEED), 0, 0
     save(tmp_path, 0)
-    for _ in range(kills):
+    for kill in range(kills):
         process = _server.Process(target=save_for_ever, args=(str(tmp_path), str(other_file_system)))
         process.start()
         assert process.pid is not None
         until = time.monotonic() + 5
         while not any((tmp_path / "checkpoints").glob(".*.part")) and time.monotonic() < until:
             pass  # it is about to write
-        time.sleep(draw.uniform(0, 0.03))
+        if kill % 2:
+            time.sleep(draw.uniform(0, 0.03))  # into what follows a save, or the next one
         os.kill(process.pid, signal.SIGKILL)
         process.join()
         during += any((tmp_path / "checkpoints").glob(".*.part"))

@@ -23,7 +23,7 @@ from twoplayer.storage import checkpoints
 pytestmark = pytest.mark.process
 
 TRICKS = f"trick=[{','.join(name for name in TOGETHER if name != 'two_learning_rates')}]"
-IMAGES = 3200  # 200 iterations
+IMAGES = 2400  # 150 iterations
 SETTINGS = [
     *["model=gan", *SMALL, *WIDTHS["gan"], TRICKS, "loss=non_saturating"],
     *["trick.pretrain_discriminator.images=64", "trick.instance_noise.fade_images=4000"],
@@ -116,7 +116,7 @@ def test_a_signal_saves_and_ends_the_run(trials: int, whole: str, tmp_path: Path
     assert held == trials
 
 
-@pytest.mark.parametrize("ignored", [False, True], ids=["SIGHUP", "SIGHUP ignored"])
+@pytest.mark.parametrize("ignored", [pytest.param(False, id="SIGHUP"), pytest.param(True, id="SIGHUP ignored", marks=pytest.mark.slow)])
 def test_a_closed_terminal_does_not_fail_the_run(ignored: bool, tmp_path: Path) -> None:
     ours, theirs = os.openpty()
 

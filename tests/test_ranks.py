@@ -21,19 +21,7 @@ from twoplayer.storage import checkpoints
 
 pytestmark = pytest.mark.process
 
-DUMP = "+callbacks.dump={_target_:helpers.rank_callbacks.Dump}"
 TRICKS = ",".join(TOGETHER)
-
-
-def dumps(folder: Path) -> list[dict[str, Any]]:
-    """What each rank left at the end of a run."""
-    return [torch.load(path, weights_only=True) for path in sorted(folder.glob("rank*.pt"))]
-
-
-def differences(ranks: list[dict[str, Any]]) -> list[str]:
-    one, two = (rank["shared"] for rank in ranks)
-    assert one.keys() == two.keys()
-    return [name for name in one if not torch.equal(one[name], two[name])]
 
 
 SGD = ["optimizer=sgd"]  # Adam amplifies rounding
@@ -54,15 +42,15 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
     last = "apart"  # it takes the all-reduce out for good
     order = sorted(RUNS, key=lambda name: name == last)
-    pairs.walk([(pairs.play, (str(folder / name), RUNS[name][0], "budget.images=160", *RUNS[name][1:], DUMP)) for name in order])
+    pairs.walk([(pairs.play, (str(folder / name), RUNS[name][0], "budget.images=160", *RUNS[name][1:], pairs.DUMP)) for name in order])
     return folder
 
 
 def test_ranks_share_all_shared_state_and_draw_their_own_noise(runs: Path) -> None:
-    ranks = dumps(runs / "tricks")
+    ranks = pairs.dumps(runs / "tricks")
     assert [rank["world_size"] for rank in ranks] == [2, 2]
     assert any("running_mean" in name for name in ranks[0]["shared"])
-    assert differences(ranks) == []
+    assert pairs.differences(ranks) == []
     assert not torch.equal(ranks[0]["noise"], ranks[1]["noise"])
     assert not torch.equal(ranks[0]["images"], ranks[1]["images"])
     summary = json.loads((runs / "tricks" / "summary.json").read_text())
@@ -70,13 +58,13 @@ def test_ranks_share_all_shared_state_and_draw_their_own_noise(runs: Path) -> No
 
 
 def test_ranks_diverge_without_the_all_reduce(runs: Path) -> None:
-    assert differences(dumps(runs / "apart"))
+    assert pairs.differences(pairs.dumps(runs / "apart"))
 
 
 @pytest.mark.parametrize("name", ["two", *COMPARING])
 def test_two_ranks_train_like_one(name: str, runs: Path, tmp_path: Path, record: Record) -> None:
-    play(tmp_path / "one", *RUNS[name][1:], "budget.images=160", DUMP)
-    (one,), two = dumps(tmp_path / "one"), dumps(runs / name)
+    play(tmp_path / "one", *RUNS[name][1:], "budget.images=160", pairs.DUMP)
+    (one,), two = pairs.dumps(tmp_path / "one"), pairs.dumps(runs / name)
     assert torch.equal(one["images"], torch.cat([rank["images"] for rank in two], 1))
     equal = [torch.allclose(tensor.float(), two[0]["shared"][name].float(), atol=1e-6) for name, tensor in one["shared"].items()]
     if name == "two":
@@ -108,7 +96,7 @@ def test_two_ranks_score_like_one(tmp_path: Path, data_root: str) -> None:
 
 
 def test_every_job_of_a_multirun_has_its_own_world_size_and_one_folder(tmp_path: Path) -> None:
-    common = [*SMALL, *WIDTHS["gan"], "model=gan", "budget.images=64", DUMP, "sweep=here"]
+    common = [*SMALL, *WIDTHS["gan"], "model=gan", "budget.images=64", pairs.DUMP, "sweep=here"]
     finished = commands.run("train.py", "-m", "trainer.devices=1,2,1", "loss=hinge", *common, folder=tmp_path)
     assert finished.code == 0, finished.errors
     folders = sorted(path for path in (tmp_path / "here").iterdir() if path.is_dir())
@@ -254,7 +242,7 @@ def _parent(stat: Path) -> int:
         return -1
 
 
-SHARED = ["model=gan", *SMALL, *WIDTHS["gan"], "trainer.devices=2", "budget.images=64", DUMP]
+SHARED = ["model=gan", *SMALL, *WIDTHS["gan"], "trainer.devices=2", "budget.images=64", pairs.DUMP]
 
 
 @pytest.mark.parametrize("launcher", ["torchrun", "slurm"])
@@ -293,7 +281,7 @@ def test_torchrun_or_slurm_may_start_the_ranks(launcher: str, tmp_path: Path) ->
         assert [end.code for end in ends] == [0, 0], [end.errors for end in ends]
         summary = json.loads((tmp_path / "run" / "summary.json").read_text())
         assert (summary["world_size"], summary["images_seen"], summary["resumed_from"]) == (2, images, resumed_from)
-    assert differences(dumps(tmp_path / "run")) == []
+    assert pairs.differences(pairs.dumps(tmp_path / "run")) == []
 
 
 def test_ranks_started_by_torchrun_need_a_shared_folder(tmp_path: Path) -> None:

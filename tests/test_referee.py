@@ -19,7 +19,10 @@ from twoplayer.game.build import build_game
 from twoplayer.paths import CONF
 from twoplayer.referee.base import Advice, Rule
 from twoplayer.referee.evidence import Evidence, Witness
-from twoplayer.runs.advice import command
+from twoplayer.runs import advice
+from twoplayer.runs.plan import plan_run
+from twoplayer.runs.rollback import play as play_back
+from twoplayer.storage import checkpoints
 
 RULES: dict[str, Rule] = {name: instantiate(node) for name, node in OmegaConf.load(CONF / "referee" / "default.yaml").rules.items()}
 HEALTHY: Evidence = {
@@ -65,7 +68,8 @@ def test_each_rule_has_a_failure_here() -> None:
 def test_a_rule_is_broken_by_its_failure_alone_and_only_after_enough_looks(name: str) -> None:
     rule, bad = RULES[name], HEALTHY | FAILING[name]
     for other, failure in FAILING.items():
-        assert rule.broken(looks(*[HEALTHY] * 3, *[HEALTHY | failure] * rule.looks)) is (other == name), other
+        history = looks(*[HEALTHY] * 3, *[HEALTHY | failure] * rule.looks)
+        assert rule.broken(history) == (history[3] if other == name else None), other
     assert not rule.broken(looks(*[HEALTHY] * 6))
     assert not rule.broken(looks(HEALTHY, *[bad] * rule.looks, HEALTHY)), "it goes by the last looks"
     if rule.looks > 1:
@@ -93,22 +97,23 @@ def test_a_rule_waits_and_does_not_judge_what_it_cannot_read(name: str) -> None:
 
 def test_all_advice_can_be_composed() -> None:
     config = OmegaConf.to_container(composed("trick=[]", "loss=minimax", "data.num_images=64"), resolve=True)
-    for advice in {advice for rule in RULES.values() for advice in rule.advice}:
-        given = command(config, ["trick=[]", "loss=minimax"], advice)
+    for what in {what for rule in RULES.values() for what in rule.advice}:
+        given = advice.change(config, ["trick=[]", "loss=minimax"], what)
         assert given is not None
-        composed(*given.replace("'", "").split()[2:])
+        composed(*advice.changed(["trick=[]", "loss=minimax"], given))
 
 
 def test_advice_is_a_command_that_keeps_the_rest_and_is_left_out_if_it_is_followed_already() -> None:
     config = OmegaConf.to_container(composed("trick=[ema,r1]", "seed=3"), resolve=True)
-    given = command(config, ["trick=[ema,r1]", "seed=3", "run=outputs/x"], Advice(trick="packing"))
-    assert given is not None
+    change = advice.change(config, [], Advice(trick="packing"))
+    assert change == "trick=[ema,r1,packing]"
+    given = advice.command(["trick=[ema,r1]", "seed=3", "run=outputs/x"], change)
     assert given.endswith("train.py seed=3 'trick=[ema,r1,packing]'")
-    assert command(config, [], Advice(trick="r1")) is None
-    assert command(config, [], Advice(setting="loss", value="non_saturating")) is None
-    lower = command(config, ["optimizer.discriminator.lr=1"], Advice(setting="optimizer.discriminator.lr", times=0.5))
-    assert lower is not None
-    assert lower.endswith("train.py optimizer.discriminator.lr=0.001")
+    assert advice.change(config, [], Advice(trick="r1")) is None
+    assert advice.change(config, [], Advice(setting="loss", value="non_saturating")) is None
+    lower = advice.change(config, [], Advice(setting="optimizer.discriminator.lr", times=0.5))
+    assert lower == "optimizer.discriminator.lr=0.001"
+    assert advice.command(["optimizer.discriminator.lr=1"], lower).endswith("train.py optimizer.discriminator.lr=0.001")
 
 
 def stored(path: Path, images: torch.Tensor) -> str:
@@ -206,10 +211,71 @@ def test_findings_and_looks_resume_exactly(tmp_path: Path) -> None:
     assert state_sha256(tmp_path / "whole") == state_sha256(tmp_path / "parts")
 
 
+def roll(folder: Path, *overrides: str) -> dict[str, Any]:
+    """A run that is rolled back, in this process."""
+    words = [*SMALL, *WIDTHS["gan"], "model=gan", "referee.act=rollback", "referee.every_images=64", "referee.num_samples=32", *overrides]
+    config = composed(*words, f"run='{folder}'")
+    return play_back(config, plan_run(config, folder, overrides=words))
+
+
+ALWAYS = [
+    "+referee.rules.always._target_=helpers.injected.Always",
+    "+referee.rules.always.looks=2",
+    "+referee.rules.always.grace_images=64",
+]
+
+
+def test_a_run_is_rolled_back_to_a_checkpoint_with_one_setting_changed(tmp_path: Path) -> None:
+    settings = [*ALWAYS, "budget.images=480", "checkpoint.every_images=16", "trick=[ema]"]
+    summary = roll(tmp_path / "run", *settings)
+    first = json.loads((tmp_path / "run" / "summary.json").read_text())
+    told = {"number": 1, "from": str(tmp_path / "run"), "from_images": 48, "rule": "always", "folder": str(tmp_path / "run_rollback1")}
+    told["changes"] = ["referee.rules.always.looks=1000"]
+    assert first["images_seen"] == 128
+    assert first["referee"]["stopped"]
+    assert {name: first["rolled_back"][name] for name in told} == told
+    assert summary["rollback"] == told
+    assert (summary["images_seen"], summary["status"]) == (480 - 48, "finished")
+    _, before = checkpoints.newest(tmp_path / "run") or pytest.fail("nothing saved")
+    _, after = checkpoints.newest(tmp_path / "run_rollback1") or pytest.fail("nothing saved")
+    assert before["state_dict"].keys() == after["state_dict"].keys()
+    assert roll(tmp_path / "run", *settings, "resume=auto") == summary, "it goes on in the last part, which is finished"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "run_rollback1"]
+
+
+def test_a_rolled_back_run_starts_from_the_weights_of_the_checkpoint(tmp_path: Path) -> None:
+    still = ["optimizer.generator.lr=1e-30", "optimizer.discriminator.lr=1e-30", "trick=[]"]
+    roll(tmp_path / "run", *ALWAYS, "budget.images=480", "checkpoint.every_images=32", *still)
+    one, two = (checkpoints.newest(tmp_path / name) or pytest.fail("nothing saved") for name in ("run", "run_rollback1"))
+    weights = [name for name in one.content["state_dict"] if name.endswith(".weight") and name.startswith("model.")]
+    assert weights
+    for name in weights:
+        assert torch.equal(one.content["state_dict"][name], two.content["state_dict"][name])
+
+
+def test_a_run_is_rolled_back_three_times_at_most_and_then_fails_as_it_would(tmp_path: Path) -> None:
+    poison = ["+trick.poison._target_=helpers.injected.Poison", "+trick.poison.player=discriminator", "+trick.poison.images=160"]
+    with pytest.raises(NumericsError):
+        roll(tmp_path / "run", "budget.images=640", *poison)
+    names = ["run", "run_rollback1", "run_rollback2", "run_rollback3"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    summaries = [json.loads((tmp_path / name / "summary.json").read_text()) for name in names]
+    assert summaries[3]["rollback"]["changes"] == ["optimizer.generator.lr=0.001", "optimizer.discriminator.lr=0.0005", "trick=[r1]"]
+    assert [summary["rolled_back"]["from_images"] for summary in summaries[:3]] == [128, 128, 128]
+    assert "rolled_back" not in summaries[3]
+    assert summaries[3]["status"] == "failed"
+
+
+def test_nothing_is_rolled_back_where_no_advice_applies(tmp_path: Path) -> None:
+    assert roll(tmp_path / "run", *ALWAYS, "+referee.rules.always.helpless=true", "budget.images=480")["images_seen"] == 128
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("referee.act=shout", r"referee\.act=shout: must be 'warn' or 'stop'"),
+        ("referee.act=rollback trainer.devices=2", r"referee\.act=rollback: .*one rank.*; set referee\.act=stop or trainer\.devices=1"),
+        ("referee.act=shout", r"referee\.act=shout: must be 'warn', 'stop' or 'rollback'"),
         ("referee.rules.mode_collapse.most_classes=2", r"referee\.rules\.mode_collapse\.most_classes=2: must be less than 1"),
         ("referee.rules.mode_collapse.looks=0", r"referee\.rules\.mode_collapse\.looks=0"),
         ("+referee.rules.mine._target_=twoplayer.losses.hinge.Hinge", r"referee\.rules\.mine\._target_.*must be a subclass of .*Rule"),
@@ -217,7 +283,7 @@ def test_findings_and_looks_resume_exactly(tmp_path: Path) -> None:
 )
 def test_wrong_settings_are_refused(override: str, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
-        small(override)
+        small(*override.split())
 
 
 @pytest.mark.process

@@ -3,9 +3,11 @@
 import csv
 import json
 import random
+import re
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +17,7 @@ from omegaconf import OmegaConf
 from helpers import commands
 from helpers.games import LOSS_SETTINGS, SEED, SMALL, TOGETHER, WIDTHS, Record, choices, play, small, state_sha256
 from twoplayer.errors import ConfigurationError, DataError
+from twoplayer.paths import CONF
 from twoplayer.runs.plan import differences, plan_run
 from twoplayer.storage import checkpoints, lock
 
@@ -47,6 +50,14 @@ YAMLS = {
     **{f"trick/{name}": settings(name) for name in choices("trick")},
 }
 EVERYTHING = [ALL_TRICKS, *SHORT, "loss=non_saturating"]
+OTHERWISE = {f"trick/{name}" for name in TOGETHER}  # which are resumed below, all in one run
+
+
+def each_yaml() -> list[Any]:
+    """The names in YAMLS; slow are those that other tests of the process tier resume, too."""
+    recipes = "".join(path.read_text() for path in (CONF / "experiment").glob("*.yaml"))
+    tried = OTHERWISE | {f"loss/{name}" for name in re.findall(r"override /loss: (\w+)", recipes)}
+    return [pytest.param(name, marks=pytest.mark.slow if name in tried else ()) for name in YAMLS]
 
 
 def interrupted(folder: Path, stop: int, end: int, *overrides: str, model: str = "gan") -> list[dict[str, int]]:
@@ -57,7 +68,7 @@ def interrupted(folder: Path, stop: int, end: int, *overrides: str, model: str =
     return segments
 
 
-@pytest.mark.parametrize("name", YAMLS)
+@pytest.mark.parametrize("name", each_yaml())
 def test_every_loss_and_trick_resumes_exactly(name: str, tmp_path: Path) -> None:
     play(tmp_path / "whole", *YAMLS[name], f"budget.images={17 * BATCH}")
     segments = interrupted(tmp_path / "parts", 7, 17, *YAMLS[name])

@@ -17,10 +17,15 @@ def shown(path: Path) -> str:
 
 def setting(name: str, path: Path) -> str:
     """`name=path` for a command to copy, quoted as Hydra's grammar and the shell require."""
+    return shlex.quote(override(name, path))
+
+
+def override(name: str, path: Path) -> str:
+    """`name=path` as Hydra's grammar requires."""
     value = shown(path)
     if not re.fullmatch(r"[\w/.+-]+", value):
         value = "'" + value.replace("\\", "\\\\").replace("'", r"\'") + "'"
-    return shlex.quote(f"{name}={value}")
+    return f"{name}={value}"
 
 
 def make_folder(name: str, folder: Path) -> None:

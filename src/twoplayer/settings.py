@@ -19,9 +19,8 @@ def compose_config(script: str, *overrides: str) -> DictConfig:
 
 def plain(config: DictConfig) -> dict[str, Any]:
     """A configuration as plain values, with references resolved and without its `hydra` node."""
-    parts = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-    content: dict[str, Any] = OmegaConf.to_container(parts, resolve=True)  # type: ignore[assignment]
-    return content
+    parts = ((str(key), config[key]) for key in config if key != "hydra")
+    return {key: OmegaConf.to_container(part, resolve=True) if OmegaConf.is_config(part) else part for key, part in parts}
 
 
 def leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:

@@ -1,13 +1,16 @@
 """What tests share: composed configurations, small games and small runs."""
 
+import copy
 import hashlib
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, Trainer
@@ -164,10 +167,32 @@ def fit(config: DictConfig, folder: Path, iterations: int, *callbacks: Callback,
     return game
 
 
+MOMENTS = re.compile(r"(budget\.(?:images|seconds)|resume)=([\w.]+)")
+"""Overrides that change nothing else: parts of one run differ in these alone."""
+
+
 def play(folder: Path, *overrides: str, model: str = "gan") -> dict[str, Any]:
     """A small run in this process, with all that surrounds it; returns its summary."""
-    config = small(f"run='{folder}'", *overrides, model=model)
+    return _play(folder, partial(small, model=model), overrides)
+
+
+def _play(folder: Path, compose: Callable[..., DictConfig], overrides: tuple[str, ...]) -> dict[str, Any]:
+    """Train with a configuration that is composed once for all parts of a run."""
+    moments = [found.groups() for found in map(MOMENTS.fullmatch, overrides) if found]
+    config = copy.deepcopy(_composed_once(compose, *(word for word in overrides if not MOMENTS.fullmatch(word))))
+    for name, value in (*moments, ("run", str(folder))):
+        OmegaConf.update(config, name, yaml.safe_load(value))
     return train(config, plan_run(config, folder))
+
+
+def _composed_once(compose: Callable[..., DictConfig], *overrides: str) -> DictConfig:
+    key = (repr(compose), overrides)
+    if key not in _COMPOSED:
+        _COMPOSED[key] = compose(*overrides)
+    return _COMPOSED[key]
+
+
+_COMPOSED: dict[tuple[str, tuple[str, ...]], DictConfig] = {}
 
 
 def small_recipe(name: str, *overrides: str) -> DictConfig:
@@ -200,8 +225,7 @@ def small_recipe(name: str, *overrides: str) -> DictConfig:
 
 def play_recipe(folder: Path, name: str, *overrides: str) -> dict[str, Any]:
     """A small run of a recipe in this process; returns its summary."""
-    config = small_recipe(name, f"run='{folder}'", *overrides)
-    return train(config, plan_run(config, folder))
+    return _play(folder, partial(small_recipe, name), overrides)
 
 
 def state_sha256(run: Path) -> str:

@@ -1,12 +1,15 @@
 """Failures that are put into a game, for the referee to find."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from twoplayer.models.base import Example, Model
+from twoplayer.referee.base import Advice, Rule
+from twoplayer.referee.evidence import Evidence
 from twoplayer.tricks.base import Trick
 
 
@@ -60,3 +63,21 @@ class Poison(Trick):
     def build(self, model: Model, loss: Any) -> None:
         module = getattr(model, self.player)
         next(module.parameters()).register_hook(lambda gradient: gradient * torch.nan if self._on else gradient)
+
+
+class Always(Rule):
+    """Finds a failure in every run, until `looks` is large, which is its advice."""
+
+    reads = ("variation",)
+    advice: ClassVar[tuple[Advice, ...]] = (Advice(setting="referee.rules.always.looks", value="1000"),)
+
+    def __init__(self, *, helpless: bool = False, **settings: Any) -> None:
+        super().__init__(**settings)
+        if helpless:
+            self.advice = ()  # type: ignore[misc]
+
+    def fails(self, look: Evidence, before: Sequence[Evidence]) -> bool:
+        return True
+
+    def says(self, look: Evidence) -> str:
+        return "everything is a failure"

@@ -8,8 +8,14 @@ import random
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from helpers import commands
+
+DUMP = "+callbacks.dump={_target_:helpers.rank_callbacks.Dump}"
+"""A callback with which each rank leaves its state at the end of a run."""
 
 
 def free_port() -> int:
@@ -39,7 +45,6 @@ def walk(plays: list[tuple[Callable[..., None], tuple[object, ...]]], timeout: f
 def _rank(rank: int, plays: list[tuple[Callable[..., None], tuple[object, ...]]], ports: list[int]) -> None:
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "0"}
     os.environ |= {"TORCHELASTIC_RUN_ID": "test", "MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": "1"}
-    import torch
     from pytorch_lightning.utilities import rank_zero_only
 
     rank_zero_only.rank = rank  # type: ignore[attr-defined]
@@ -61,3 +66,15 @@ def play_recipe(folder: str, name: str, *overrides: str) -> None:
     from helpers import games
 
     games.play_recipe(Path(folder), name, *overrides, "trainer.devices=2")
+
+
+def dumps(folder: Path) -> list[dict[str, Any]]:
+    """What each rank left at the end of a run."""
+    return [torch.load(path, weights_only=True) for path in sorted(folder.glob("rank*.pt"))]
+
+
+def differences(ranks: list[dict[str, Any]]) -> list[str]:
+    """The names of shared tensors that the two ranks do not share."""
+    one, two = (rank["shared"] for rank in ranks)
+    assert one.keys() == two.keys()
+    return [name for name in one if not torch.equal(one[name], two[name])]

@@ -23,7 +23,7 @@ from twoplayer.storage.checkpoints import DurableCheckpoints
 
 
 class Checkpoints(Callback):
-    """Keeps the two newest checkpoints and the one with the best validation score.
+    """Keeps the newest checkpoints and the one with the best validation score.
 
     `identity` holds the settings that a resumed run must share with this one. `memories` holds what
     the loggers of earlier processes saved for a resume, by logger class.
@@ -87,7 +87,7 @@ class Checkpoints(Callback):
             plugin = trainer.strategy.checkpoint_io
             assert isinstance(plugin, DurableCheckpoints)
             assert plugin.last is not None
-            checkpoints.keep(folder, plugin.last.path if self._is_best(trainer, game) else None)
+            checkpoints.keep(folder, plugin.last.path if self._is_best(trainer, game) else None, self.schedule.keep)
             summarize(trainer, {"checkpoint": {"file": plugin.last.path.name, "bytes": plugin.last.bytes, "seconds": plugin.last.seconds}})
         self._saved_at, self._saved_iteration = time.perf_counter(), game.clock.iteration
 

@@ -7,11 +7,12 @@ from typing import Annotated, Any, Literal
 
 import torch
 from annotated_types import Ge, Gt
+from omegaconf import DictConfig
 from pytorch_lightning import Callback, Trainer
 
 from twoplayer.callbacks.means import Means
 from twoplayer.distributed import ranks
-from twoplayer.errors import NumericsError
+from twoplayer.errors import ConfigurationError, NumericsError
 from twoplayer.game.game import Game
 from twoplayer.loggers.base import RunLogger, log_scalars, summarize
 from twoplayer.referee.base import Advice, Rule
@@ -33,16 +34,18 @@ class Referee(Callback):
 
     A look costs `num_samples` samples and as many training and test images that D judges. Each look
     is logged as `referee/<name>`. summary.json has the entry `referee`: `findings`, each with its
-    rule, the images seen at the first and the last look that broke it, what it says and what to
-    try; the number of looks; and the seconds that this process spent on them.
+    rule, the images seen when it began to fail, at the first and at the last look that broke it,
+    what it says and what to try; whether it stopped the run; the number of looks; and the seconds
+    that this process spent on them.
 
-    With `act=stop` the run ends at the first finding.
+    With `act=stop` the run ends at the first finding; with `act=rollback` too, and `runs.rollback`
+    trains on from an earlier checkpoint.
     """
 
     def __init__(
         self,
         *,
-        act: Literal["warn", "stop"],
+        act: Literal["warn", "stop", "rollback"],
         every_images: Annotated[int, Gt(0)],
         num_samples: Annotated[int, Ge(2)],
         copies_every: Annotated[int, Ge(1)],
@@ -54,11 +57,27 @@ class Referee(Callback):
         self._history: list[Evidence] = []
         self._means = Means()
         self._witness: Witness | None = None
-        self._command: Callable[[Advice], str | None] = lambda advice: None
+        self._stopped = False
+        self._advise: Callable[[Advice], tuple[str, str] | None] = lambda advice: None
 
-    def advise(self, command: Callable[[Advice], str | None]) -> None:
-        """Set what turns advice into a command; None if it does not apply to this run."""
-        self._command = command
+    @staticmethod
+    def refuse(config: DictConfig) -> None:
+        """Refuse to roll back a run of several ranks, which would have to start anew together."""
+        if config.referee.act == "rollback" and config.trainer.devices * config.trainer.num_nodes > 1:
+            raise ConfigurationError(
+                "referee.act=rollback: only a run on one rank can be rolled back; set referee.act=stop or trainer.devices=1"
+            )
+
+    def advise(self, advise: Callable[[Advice], tuple[str, str] | None]) -> None:
+        """Set what turns advice into an override and the command of a run with it.
+
+        None if it does not apply to this run.
+        """
+        self._advise = advise
+
+    def longest(self) -> int:
+        """The number of looks in succession that the slowest rule needs."""
+        return max((rule.looks for rule in self.rules.values()), default=1)
 
     def on_train_batch_end(self, trainer: Trainer, game: Game, outputs: Any, batch: Any, batch_index: int) -> None:  # type: ignore[override]
         self._means.add(game.scalars)
@@ -73,7 +92,9 @@ class Referee(Callback):
     def on_exception(self, trainer: Trainer, game: Game, exception: BaseException) -> None:  # type: ignore[override]
         """A gradient that is not finite ends the run; it is a finding, too."""
         if isinstance(exception, NumericsError):
-            self._found(trainer, NOT_FINITE, game.clock.images_seen, "a gradient or a weight is no longer finite", NOT_FINITE_ADVICE)
+            now = game.clock.images_seen
+            since = int(self._history[-1]["images_seen"]) if self._history else 0
+            self._found(trainer, NOT_FINITE, now, since, "a gradient or a weight is no longer finite", NOT_FINITE_ADVICE)
         self._summarize(trainer)
 
     def state_dict(self) -> dict[str, Any]:
@@ -101,22 +122,24 @@ class Referee(Callback):
         self._history.append({"images_seen": float(game.clock.images_seen), **means, **seen})
         log_scalars(trainer, {f"referee/{name}": value for name, value in seen.items()}, game.clock.images_seen)
         for name, rule in self.rules.items():
-            if rule.broken(self._history):
-                self._found(trainer, name, game.clock.images_seen, rule.says(self._last(rule)), rule.advice)
-                if self.act == "stop":
-                    trainer.should_stop = True
+            if first := rule.broken(self._history):
+                self._found(trainer, name, game.clock.images_seen, int(first["images_seen"]), rule.says(self._last(rule)), rule.advice)
+                if self.act != "warn":
+                    self._stopped = trainer.should_stop = True
 
     def _last(self, rule: Rule) -> Evidence:
         """The newest look that the rule can judge."""
         return next(look for look in reversed(self._history) if all(name in look for name in rule.reads))
 
-    def _found(self, trainer: Trainer, rule: str, images_seen: int, says: str, advice: tuple[Advice, ...]) -> None:
+    def _found(self, trainer: Trainer, rule: str, images_seen: int, since: int, says: str, advice: tuple[Advice, ...]) -> None:
         """Record a finding, and report it if it is new."""
         if rule in self.findings:
             self.findings[rule]["last_images"] = images_seen
             return
-        commands = [command for command in map(self._command, advice) if command]
-        self.findings[rule] = {"first_images": images_seen, "last_images": images_seen, "says": says, "try": commands}
+        advised = [pair for pair in map(self._advise, advice) if pair]
+        commands = [command for _, command in advised]
+        moments = {"since_images": since, "first_images": images_seen, "last_images": images_seen}
+        self.findings[rule] = {**moments, "says": says, "try": commands, "changes": [change for change, _ in advised]}
         text = f"{says}. Try: {commands[0]}" if commands else says
         if trainer.is_global_zero:
             log.warning("referee, at %s images: %s", f"{images_seen:,}", text)
@@ -127,4 +150,5 @@ class Referee(Callback):
 
     def _summarize(self, trainer: Trainer) -> None:
         findings = [{"rule": rule, **finding} for rule, finding in self.findings.items()]
-        summarize(trainer, {"referee": {"findings": findings, "looks": len(self._history), "seconds": self.seconds}})
+        state = {"findings": findings, "stopped": self._stopped, "looks": len(self._history), "seconds": self.seconds}
+        summarize(trainer, {"referee": state})

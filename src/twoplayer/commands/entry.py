@@ -37,11 +37,11 @@ def job(config: DictConfig) -> float | None:
     continues with the next job.
     """
     from twoplayer.metrics.recorded import objective
-    from twoplayer.runs.train import train
+    from twoplayer.runs.rollback import play
     from twoplayer.signals import Interruption, received
 
     try:
-        score = objective(train(config, preflight.plan_of(config)))  # only rank 0 has a summary
+        score = objective(play(config, preflight.plan_of(config)))  # only rank 0 has a summary
     except Exception as error:
         code = print_error(error, config.debug)
         if HydraConfig.get().mode == RunMode.MULTIRUN and not (isinstance(error, Interruption) or received()):

@@ -18,10 +18,14 @@ class Budget:
 
 @dataclass
 class Checkpoint:
-    """How often a run is saved, besides at its end: whichever interval ends first."""
+    """How often a run is saved, besides at its end: whichever interval ends first.
+
+    The newest `keep` checkpoints are kept, and the best one.
+    """
 
     every_images: Annotated[int, Gt(0)] | None
     every_seconds: Annotated[float, Gt(0)] | None
+    keep: Annotated[int, Ge(2)]
 
 
 @dataclass

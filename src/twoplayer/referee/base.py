@@ -40,8 +40,9 @@ class Rule:
         """What the rule sees in words, from the last look that fails."""
         raise NotImplementedError
 
-    def broken(self, history: Sequence[Evidence]) -> bool:
-        """Whether the last `looks` looks that this rule can judge fail."""
+    def broken(self, history: Sequence[Evidence]) -> Evidence | None:
+        """The first of the last `looks` looks that this rule can judge, if they all fail."""
         able = [index for index, look in enumerate(history) if all(name in look for name in self.reads)]
         last = [index for index in able if history[index]["images_seen"] >= self.grace_images][-self.looks :]
-        return len(last) == self.looks and all(self.fails(history[index], history[:index]) for index in last)
+        broken = len(last) == self.looks and all(self.fails(history[index], history[:index]) for index in last)
+        return history[last[0]] if broken else None

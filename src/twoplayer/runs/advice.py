@@ -13,22 +13,29 @@ from twoplayer.settings import family
 LEFT_OUT = ("run", "resume", "sweep", "name")
 
 
-def command(config: Any, overrides: Sequence[str], advice: Advice) -> str | None:
-    """The command of a run with the advice; None if the run does so already, or has no such place.
+def command(overrides: Sequence[str], change: str) -> str:
+    """The command of a run with a change; `overrides` are those of the run's command."""
+    return " ".join(["python", shown(CONF.parent / "src" / "train.py"), *map(shlex.quote, changed(overrides, change))])
 
-    `overrides` are those of the run's command. A trick is added to the chosen ones.
+
+def changed(overrides: Sequence[str], *changes: str) -> list[str]:
+    """The overrides of a new run with some changes, which replace what sets the same."""
+    keys = (*LEFT_OUT, *(setting_of(change) for change in changes))
+    signs = {setting_of(word): word[: len(word) - len(word.lstrip("+"))] for word in overrides}
+    return [
+        *(word for word in overrides if setting_of(word) not in keys),
+        *(signs.get(setting_of(change), "") + change for change in changes),
+    ]
+
+
+def change(config: Any, overrides: Sequence[str], advice: Advice) -> str | None:
+    """The override that follows advice; None if the run does so already, or has no such place.
+
+    A trick is added to the chosen ones, but for those that overrides of their own add.
     """
-    change = _change(config, advice)
-    if change is None:
-        return None
-    key = change.partition("=")[0]
-    kept = [word for word in overrides if word.lstrip("+~").partition("=")[0] not in (*LEFT_OUT, key)]
-    return " ".join(["python", shown(CONF.parent / "src" / "train.py"), *map(shlex.quote, [*kept, change])])
-
-
-def _change(config: Any, advice: Advice) -> str | None:
     if advice.trick is not None:
-        chosen = list(map(str, config["trick"]))
+        added = {word.split(".")[1] for word in overrides if word.startswith("+trick.")}
+        chosen = [str(name) for name in config["trick"] if name not in added]
         return None if advice.trick in chosen else f"trick=[{','.join([*chosen, advice.trick])}]"
     assert advice.setting is not None
     if advice.setting == "loss":
@@ -37,3 +44,8 @@ def _change(config: Any, advice: Advice) -> str | None:
     if now is None or str(now) == advice.value:
         return None
     return f"{advice.setting}={advice.value or f'{float(now) * (advice.times or 1):g}'}"
+
+
+def setting_of(override: str) -> str:
+    """The dotted name that an override sets."""
+    return override.lstrip("+~").partition("=")[0]

@@ -73,6 +73,8 @@ class Plan(NamedTuple):
     overrides: Sequence[str] = ()
     """The overrides of the command."""
     in_sweep: bool = False
+    facts: Mapping[str, Any] = MappingProxyType({})
+    """More entries of the summary."""
 
     @property
     def images_seen(self) -> int:

@@ -1,10 +1,12 @@
 """Training a run as planned, from a checked configuration to the summary."""
 
 import logging
+import math
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -16,6 +18,7 @@ from twoplayer import lightning_private, signals
 from twoplayer.callbacks import samples
 from twoplayer.callbacks.checkpoints import Checkpoints
 from twoplayer.callbacks.pace import Pace
+from twoplayer.callbacks.referee import Referee
 from twoplayer.callbacks.scores import Scores
 from twoplayer.callbacks.stopwatch import Stopwatch
 from twoplayer.callbacks.summary import Summary, ending
@@ -28,6 +31,7 @@ from twoplayer.game.flops import flops_per_image
 from twoplayer.loggers.base import History, RunLogger
 from twoplayer.loggers.run_folder import RunFolder
 from twoplayer.paths import shown
+from twoplayer.referee.base import Advice
 from twoplayer.runs import advice, console
 from twoplayer.runs.plan import Plan, message
 from twoplayer.runs.threads import Trial, settle_threads
@@ -132,7 +136,7 @@ def _callbacks(config: DictConfig, plan: Plan, history: History | None, trial: T
     """
     last = read_summary(plan.folder) if history else {}
     speeds = {number: config.data.batch_size / seconds for number, seconds in trial.seconds.items()} if trial else {}
-    facts = {"name": config.name, "seed": config.seed, "flops_per_image": flops}
+    facts = {"name": config.name, "seed": config.seed, "flops_per_image": flops, **plan.facts}
     if speeds:
         facts["threads_tried"] = speeds
     stopwatch = Stopwatch(Budget(**config.budget))
@@ -140,17 +144,33 @@ def _callbacks(config: DictConfig, plan: Plan, history: History | None, trial: T
     for callback in chosen:
         if isinstance(callback, Scores):
             callback.choose({str(name): instantiate(node) for name, node in config.metric.items()}, last.get("scores") or {})
-    referee = [instantiate(config.referee)] if config.referee else []
+    referee: list[Referee] = [instantiate(config.referee)] if config.referee else []
+    schedule = Checkpoint(**config.checkpoint)
     for callback in referee:
-        callback.advise(partial(advice.command, plain(config), plan.overrides))
+        callback.advise(partial(_advise, plain(config), plan.overrides))
+        if callback.act == "rollback":
+            schedule = _reaching_back(schedule, callback)
     return [
         stopwatch,
         *referee,
         *chosen,
         Pace(trial.updates / trial.seconds[trial.threads] if trial else 0.0),
-        Checkpoints(Checkpoint(**config.checkpoint), plan.identity, dict(history.memories) if history else {}),
+        Checkpoints(schedule, plan.identity, dict(history.memories) if history else {}),
         Summary(stopwatch, facts),
     ]
+
+
+def _reaching_back(schedule: Checkpoint, referee: Referee) -> Checkpoint:
+    """A schedule that keeps a checkpoint from before the looks by which a rule finds a failure."""
+    often = min(referee.every_images, schedule.every_images or referee.every_images)
+    saves = math.ceil((referee.longest() + 1) * referee.every_images / often)
+    return replace(schedule, every_images=often, keep=max(schedule.keep, 2 * saves))  # others are saved after seconds
+
+
+def _advise(config: dict[str, Any], overrides: Sequence[str], what: Advice) -> tuple[str, str] | None:
+    """Advice of the referee as an override, and as the command of a run with it."""
+    change = advice.change(config, overrides, what)
+    return None if change is None else (change, advice.command(overrides, change))
 
 
 @contextmanager

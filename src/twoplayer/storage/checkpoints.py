@@ -25,7 +25,6 @@ from twoplayer.errors import DataError, ResourceError
 log = logging.getLogger(__name__)
 
 FOLDER = "checkpoints"
-NUM_KEPT = 2
 _NAME = re.compile(r"(?P<best>best-)?(?P<images_seen>\d{8,})-(?P<digest>[0-9a-f]{16})\.ckpt")
 _BROKEN, _TEMPORARY = ".broken", ".part"
 
@@ -184,8 +183,8 @@ def tidy(run: Path, resumed_from: int) -> None:
             generation.path.rename(generation.path.with_name(generation.path.name + _BROKEN))
 
 
-def keep(run: Path, best: Path | None) -> None:
-    """Delete all checkpoints but the newest two and the best; `best`, if given, is the new best."""
+def keep(run: Path, best: Path | None, num: int = 2) -> None:
+    """Delete all checkpoints but the newest `num` and the best; `best` is a new best, if given."""
     if best is not None:
         second_name = best.with_name(f"best-{best.name}")
         temporary = second_name.with_name(f".{second_name.name}.{os.getpid()}{_TEMPORARY}")
@@ -199,7 +198,7 @@ def keep(run: Path, best: Path | None) -> None:
                 generation.path.unlink()
     regular = [generation for generation in generations(run) if not generation.best]
     last_of_moment = {generation.images_seen: generation.path for generation in reversed(regular)}
-    kept = [last_of_moment[moment] for moment in sorted(last_of_moment, reverse=True)[:NUM_KEPT]]
+    kept = [last_of_moment[moment] for moment in sorted(last_of_moment, reverse=True)[:num]]
     for generation in regular:
         if generation.path not in kept:
             generation.path.unlink()

@@ -36,9 +36,11 @@ class Information(Trick):
     """Bounds the mutual information of codes and images from below, and maximizes the bound.
 
     The first latents become a scaled one-hot code of `categories`, the next ones `continuous`
-    codes, uniform in [-1, 1]. Q, with one hidden layer of `width`, reads D's features and belongs
-    to G. Both players are penalized by the error of its guesses: cross-entropy for the categorical
-    code, squared error for the others.
+    codes, uniform in [-1, 1]. The other latents, the noise, are multiplied by `noise_scale`: below
+    1, images vary less within a category than between categories, as in ClusterGAN (Mukherjee et
+    al., 2019, arXiv:1809.03627). Q, with one hidden layer of `width`, reads D's features and
+    belongs to G. Both players are penalized by the error of its guesses: cross-entropy for the
+    categorical code, squared error for the others.
     """
 
     excludes = {
@@ -55,13 +57,14 @@ class Information(Trick):
         weight: Annotated[float, Gt(0)],
         continuous_weight: Annotated[float, Ge(0)],
         width: Annotated[int, Ge(1)],
+        noise_scale: Annotated[float, Gt(0)],
     ) -> None:
         super().__init__()
-        self.categories, self.continuous, self.width = categories, continuous, width
+        self.categories, self.continuous, self.width, self.noise_scale = categories, continuous, width, noise_scale
         self.scale = categories**0.5  # the mean square of each number is then 1, like that of noise
         end = categories + continuous
         codes = f"sqrt({categories}) * one_hot(z[:, :{categories}].argmax(1), {categories}), erf(z[:, {categories}:{end}] / sqrt(2))"
-        self.prior = f"cat([{codes}, z[:, {end}:]], 1), a one-hot and {continuous} uniform codes before the noise"
+        self.prior = f"cat([{codes}, {noise_scale:g} * z[:, {end}:]], 1), a one-hot and {continuous} uniform codes before the noise"
         self.register_buffer("weight", torch.tensor(weight))
         self.register_buffer("continuous_weight", torch.tensor(continuous_weight))
         self.weight: Tensor
@@ -84,7 +87,7 @@ class Information(Trick):
     def latents(self, latents: Tensor) -> Tensor:
         category, continuous, noise = latents.split(self._sizes(latents), 1)
         code = self.scale * one_hot(category.argmax(1), self.categories).to(latents)
-        return torch.cat([code, (continuous / 2**0.5).erf(), noise], 1)
+        return torch.cat([code, (continuous / 2**0.5).erf(), self.noise_scale * noise], 1)
 
     def penalty(self, real: Side, fake: Side, judge: Judge) -> Tensor:
         return self._error(fake)

@@ -1,0 +1,124 @@
+"""`referee.act=rollback`: after a finding, train on from a checkpoint with one setting changed.
+
+Each part is a run of its own, in a folder beside the first one. The summary of a run that was
+rolled back names the run that follows it, so the chain resumes where it was interrupted.
+"""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from twoplayer.config.compose import compose_run
+from twoplayer.errors import ConfigurationError, NumericsError
+from twoplayer.paths import override, shown
+from twoplayer.runs.advice import changed, setting_of
+from twoplayer.runs.plan import Plan, plan_run
+from twoplayer.runs.train import train
+from twoplayer.storage import checkpoints, lock
+from twoplayer.storage.run_folder import read_summary, write_summary
+
+log = logging.getLogger(__name__)
+
+MOST = 3
+"""How often a run is rolled back at most."""
+
+
+def play(config: DictConfig, plan: Plan) -> dict[str, Any]:
+    """Train a run as `train` does, and roll it back while the referee finds a failure in it.
+
+    Returns the summary of the last run. Raises what `train` raises, but a NumericsError only if
+    the run cannot be rolled back further.
+    """
+    if not config.referee or config.referee.act != "rollback":
+        return train(config, plan)
+    for number in range(1, MOST + 2):
+        failure = None
+        following = read_summary(plan.folder).get("rolled_back") if plan.checkpoint else None
+        if following is not None:  # by a process that was interrupted later
+            lock.release(plan.folder)
+            config, plan = _begin(following, plan)
+            continue
+        try:
+            summary = train(config, plan)
+        except NumericsError as error:
+            summary, failure = read_summary(plan.folder), error
+        finding = _finding(summary, failure)
+        next_part = _roll_back(config, plan, summary, finding, number) if finding is not None else None
+        if next_part is None:
+            if failure is not None:
+                raise failure
+            return summary
+        config, plan = next_part
+    raise AssertionError("the last part is not rolled back")
+
+
+def _finding(summary: dict[str, Any], failure: NumericsError | None) -> dict[str, Any] | None:
+    """The finding that ended a run, the first of several at once; None if it ended otherwise."""
+    referee = summary.get("referee", {})
+    findings = referee.get("findings", []) if failure is not None or referee.get("stopped") else []
+    return next((finding for finding in findings if finding["first_images"] == findings[-1]["first_images"]), None)
+
+
+def _roll_back(
+    config: DictConfig, plan: Plan, summary: dict[str, Any], finding: dict[str, Any], number: int
+) -> tuple[DictConfig, Plan] | None:
+    """Plan the run that follows a finding, and record it in the summary; None if none can.
+
+    The first advice that applies, and that the weights of the checkpoint fit, is taken.
+    """
+    if number > MOST:
+        log.warning("referee: rolled back %d times already, so this run ends here", MOST)
+        return None
+    source = _source(plan.folder, finding["since_images"])
+    images = source.images_seen if source else 0
+    budget = {"images": config.budget.images - images}
+    if config.budget.seconds is not None:
+        budget["seconds"] = config.budget.seconds - summary["seconds"]
+    if min(budget.values()) <= 0:
+        log.warning("referee: the budget is spent, so this run is not rolled back")
+        return None
+    first = plan.folder.name.rpartition("_rollback")[0] if number > 1 else plan.folder.name
+    more = [f"budget.{unit}={size}" for unit, size in budget.items()]
+    more.append(override("init_from", source.path) if source else "init_from=null")
+    earlier = plan.facts.get("rollback", {}).get("changes", [])
+    new = [change for change in finding["changes"] if setting_of(change) not in map(setting_of, earlier)]
+    for change in new or finding["changes"]:
+        following = {
+            "number": number,
+            "from": str(plan.folder),
+            "from_images": images,
+            "rule": finding["rule"],
+            "changes": [*earlier, change],
+            "folder": str(plan.folder.with_name(f"{first}_rollback{number}")),
+            "overrides": changed(plan.overrides, change, *more),
+        }
+        try:
+            part = _begin(following, plan)
+        except ConfigurationError as error:
+            log.info("referee: %s cannot follow: %s", change, error)
+            continue
+        place = f"the checkpoint at {images:,} images" if source else "the start, as no checkpoint from before the failure is kept"
+        log.warning(
+            "referee: rolled back to %s; going on with %s in %s (%d of at most %d)", place, change, shown(part[1].folder), number, MOST
+        )
+        write_summary(plan.folder, {**read_summary(plan.folder), "rolled_back": following})
+        return part
+    log.warning("referee: nothing that helps against %s applies here, so this run ends", finding["rule"].replace("_", " "))
+    return None
+
+
+def _source(run: Path, before_images: int) -> checkpoints.Generation | None:
+    """The best checkpoint if it is from before the failure, else the newest one that is."""
+    earlier = [generation for generation in checkpoints.generations(run) if generation.images_seen < before_images]
+    return next((generation for generation in earlier if generation.best), earlier[0] if earlier else None)
+
+
+def _begin(following: dict[str, Any], before: Plan) -> tuple[DictConfig, Plan]:
+    """Plan the run that follows, which resumes if it had begun."""
+    folder = Path(following["folder"])
+    config = compose_run(*following["overrides"], override("run", folder), "resume=auto")
+    plan = plan_run(config, folder, overrides=following["overrides"], in_sweep=before.in_sweep)
+    told = {name: value for name, value in following.items() if name != "overrides"}
+    return config, plan._replace(facts={"rollback": told})
