@@ -229,12 +229,13 @@ def test_a_run_is_rolled_back_to_a_checkpoint_with_one_setting_changed(tmp_path:
     settings = [*ALWAYS, "budget.images=480", "checkpoint.every_images=16", "trick=[ema]"]
     summary = roll(tmp_path / "run", *settings)
     first = json.loads((tmp_path / "run" / "summary.json").read_text())
-    told = {"number": 1, "from": str(tmp_path / "run"), "from_images": 48, "rule": "always", "folder": str(tmp_path / "run_rollback1")}
+    told = {"number": 1, "from": str(tmp_path / "run"), "rule": "always", "total_images": 480, "folder": str(tmp_path / "run_rollback1")}
     told["changes"] = ["referee.rules.always.looks=1000"]
     assert first["images_seen"] == 128
     assert first["referee"]["stopped"]
     assert {name: first["rolled_back"][name] for name in told} == told
-    assert summary["rollback"] == told
+    assert {name: summary["rollback"][name] for name in told} == told
+    assert Path(summary["rollback"]["checkpoint"]).name.startswith("00000048-")
     assert (summary["images_seen"], summary["status"]) == (480 - 48, "finished")
     _, before = checkpoints.newest(tmp_path / "run") or pytest.fail("nothing saved")
     _, after = checkpoints.newest(tmp_path / "run_rollback1") or pytest.fail("nothing saved")
@@ -261,13 +262,21 @@ def test_a_run_is_rolled_back_three_times_at_most_and_then_fails_as_it_would(tmp
     assert sorted(path.name for path in tmp_path.iterdir()) == names
     summaries = [json.loads((tmp_path / name / "summary.json").read_text()) for name in names]
     assert summaries[3]["rollback"]["changes"] == ["optimizer.generator.lr=0.001", "optimizer.discriminator.lr=0.0005", "trick=[r1]"]
-    assert [summary["rolled_back"]["from_images"] for summary in summaries[:3]] == [128, 128, 128]
+    assert all("/00000128-" in summary["rolled_back"]["checkpoint"] for summary in summaries[:3])
     assert "rolled_back" not in summaries[3]
     assert summaries[3]["status"] == "failed"
 
 
+def test_a_change_that_the_weights_do_not_fit_starts_anew(tmp_path: Path) -> None:
+    summary = roll(tmp_path / "run", *ALWAYS, "+referee.rules.always.advises=packing", "budget.images=256")
+    assert summary["rollback"]["checkpoint"] is None
+    assert summary["rollback"]["changes"] == ["trick=[packing]"]
+    assert (tmp_path / "run_rollback1" / "config.yaml").read_text().count("init_from: null") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "run_rollback1"], "nothing else is advised"
+
+
 def test_nothing_is_rolled_back_where_no_advice_applies(tmp_path: Path) -> None:
-    assert roll(tmp_path / "run", *ALWAYS, "+referee.rules.always.helpless=true", "budget.images=480")["images_seen"] == 128
+    assert roll(tmp_path / "run", *ALWAYS, "+referee.rules.always.advises=nothing", "budget.images=480")["images_seen"] == 128
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 

@@ -1,7 +1,7 @@
 """Failures that are put into a game, for the referee to find."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from safetensors.torch import load_file
@@ -66,15 +66,15 @@ class Poison(Trick):
 
 
 class Always(Rule):
-    """Finds a failure in every run, until `looks` is large, which is its advice."""
+    """Finds a failure in every run, until `looks` is large or what else it advises."""
 
     reads = ("variation",)
     advice: ClassVar[tuple[Advice, ...]] = (Advice(setting="referee.rules.always.looks", value="1000"),)
 
-    def __init__(self, *, helpless: bool = False, **settings: Any) -> None:
+    def __init__(self, *, advises: Literal["looks", "packing", "nothing"] = "looks", **settings: Any) -> None:
         super().__init__(**settings)
-        if helpless:
-            self.advice = ()  # type: ignore[misc]
+        if advises != "looks":
+            self.advice = (Advice(trick="packing"),) if advises == "packing" else ()  # type: ignore[misc]
 
     def fails(self, look: Evidence, before: Sequence[Evidence]) -> bool:
         return True

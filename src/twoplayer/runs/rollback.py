@@ -66,53 +66,59 @@ def _roll_back(
 ) -> tuple[DictConfig, Plan] | None:
     """Plan the run that follows a finding, and record it in the summary; None if none can.
 
-    The first advice that applies, and that the weights of the checkpoint fit, is taken.
+    The first advice that applies is taken. Where the weights of the checkpoint do not fit it, as
+    with a trick that changes a network, the game starts anew.
     """
     if number > MOST:
         log.warning("referee: rolled back %d times already, so this run ends here", MOST)
         return None
-    source = _source(plan.folder, finding["since_images"])
-    images = source.images_seen if source else 0
-    budget = {"images": config.budget.images - images}
-    if config.budget.seconds is not None:
-        budget["seconds"] = config.budget.seconds - summary["seconds"]
-    if min(budget.values()) <= 0:
+    seconds = None if config.budget.seconds is None else config.budget.seconds - summary["seconds"]
+    if seconds is not None and seconds <= 0:
         log.warning("referee: the budget is spent, so this run is not rolled back")
         return None
-    first = plan.folder.name.rpartition("_rollback")[0] if number > 1 else plan.folder.name
-    more = [f"budget.{unit}={size}" for unit, size in budget.items()]
-    more.append(override("init_from", source.path) if source else "init_from=null")
-    earlier = plan.facts.get("rollback", {}).get("changes", [])
+    told = plan.facts.get("rollback", {})
+    total, earlier = told.get("total_images", config.budget.images), told.get("changes", [])
     new = [change for change in finding["changes"] if setting_of(change) not in map(setting_of, earlier)]
+    first = plan.folder.name.rpartition("_rollback")[0] if number > 1 else plan.folder.name
+    folder = plan.folder.with_name(f"{first}_rollback{number}")
     for change in new or finding["changes"]:
-        following = {
-            "number": number,
-            "from": str(plan.folder),
-            "from_images": images,
-            "rule": finding["rule"],
-            "changes": [*earlier, change],
-            "folder": str(plan.folder.with_name(f"{first}_rollback{number}")),
-            "overrides": changed(plan.overrides, change, *more),
-        }
-        try:
-            part = _begin(following, plan)
-        except ConfigurationError as error:
-            log.info("referee: %s cannot follow: %s", change, error)
-            continue
-        place = f"the checkpoint at {images:,} images" if source else "the start, as no checkpoint from before the failure is kept"
-        log.warning(
-            "referee: rolled back to %s; going on with %s in %s (%d of at most %d)", place, change, shown(part[1].folder), number, MOST
-        )
-        write_summary(plan.folder, {**read_summary(plan.folder), "rolled_back": following})
-        return part
+        for checkpoint, images in _places(config, plan.folder, finding["since_images"], total):
+            start = override("init_from", Path(checkpoint)) if checkpoint else "init_from=null"
+            more = [change, start, f"budget.images={images}", *([] if seconds is None else [f"budget.seconds={seconds}"])]
+            following = {
+                "number": number,
+                "folder": str(folder),
+                "from": str(plan.folder),
+                "checkpoint": checkpoint,
+                "rule": finding["rule"],
+                "changes": [*earlier, change],
+                "total_images": total,
+                "overrides": changed(plan.overrides, *more),
+            }
+            try:
+                part = _begin(following, plan)
+            except ConfigurationError as error:
+                log.info("referee: %s cannot go on from %s: %s", change, checkpoint or "new weights", error)
+                continue
+            place = shown(Path(checkpoint)) if checkpoint else "new weights"
+            log.warning("referee: going on from %s with %s, in %s (%d of at most %d)", place, change, shown(folder), number, MOST)
+            write_summary(plan.folder, {**read_summary(plan.folder), "rolled_back": following})
+            return part
     log.warning("referee: nothing that helps against %s applies here, so this run ends", finding["rule"].replace("_", " "))
     return None
 
 
-def _source(run: Path, before_images: int) -> checkpoints.Generation | None:
-    """The best checkpoint if it is from before the failure, else the newest one that is."""
-    earlier = [generation for generation in checkpoints.generations(run) if generation.images_seen < before_images]
-    return next((generation for generation in earlier if generation.best), earlier[0] if earlier else None)
+def _places(config: DictConfig, run: Path, before_images: int, total: int) -> list[tuple[str | None, int]]:
+    """Checkpoints to start from, each with the images that remain; None is a start anew.
+
+    The first is the best checkpoint if it is from before the failure, else the newest that is, else
+    that which the run itself began with.
+    """
+    before = [generation for generation in checkpoints.generations(run) if generation.images_seen < before_images]
+    chosen = next((generation for generation in before if generation.best), before[0] if before else None)
+    path, seen = (config.init_from, 0) if chosen is None else (str(chosen.path), chosen.images_seen)
+    first = (path, config.budget.images - seen)
+    return [first] if path is None else [first, (None, total)]
 
 
 def _begin(following: dict[str, Any], before: Plan) -> tuple[DictConfig, Plan]:
