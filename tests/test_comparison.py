@@ -1,15 +1,20 @@
 """Runs side by side, from what they say of themselves."""
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from omegaconf import OmegaConf
 from PIL import Image
 
 from helpers.games import play
+from twoplayer.commands import leaderboard
 from twoplayer.commands.compare import write_table
 from twoplayer.errors import ConfigurationError
+from twoplayer.metrics.intervals import interquartile_mean, probability_of_improvement
 
 
 def fd(value: float | None, **others: Any) -> dict[str, Any]:
@@ -88,6 +93,74 @@ def test_a_run_without_a_score_says_how_it_ended(sweep: Path, capsys: pytest.Cap
     capsys.readouterr()
     write_table(runs=str(sweep), baseline=None, costs=False, into=None, name="runs")
     assert "| `loss=hinge` | failed |  |  |" in capsys.readouterr().out
+
+
+@pytest.fixture
+def seeds(tmp_path: Path) -> Path:
+    """Two losses with three seeds each, of which one run failed."""
+    play(tmp_path / "one", "budget.images=32")
+    summary = json.loads((tmp_path / "one" / "summary.json").read_text())
+    scores = {("hinge", 0): 20.0, ("hinge", 1): 30.0, ("hinge", 2): 40.0, ("minimax", 0): 10.0, ("minimax", 1): 12.0, ("minimax", 2): None}
+    for (loss, seed), value in scores.items():
+        folder = tmp_path / "sweep" / f"{loss}{seed}"
+        (folder / ".hydra").mkdir(parents=True)
+        (folder / "config.yaml").write_text((tmp_path / "one" / "config.yaml").read_text())
+        (folder / ".hydra" / "overrides.yaml").write_text(f"- loss={loss}\n- seed={seed}\n")
+        status = "failed" if value is None else "finished"
+        mine = {"scores": {"fd": fd(value, untrained=90.0)}, "seed": seed, "status": status, "images_per_second": 100.0}
+        (folder / "summary.json").write_text(json.dumps(summary | mine))
+    return tmp_path / "sweep"
+
+
+def test_runs_that_differ_by_their_seeds_are_one_row_and_none_is_dropped(seeds: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    write_table(runs=str(seeds), baseline="loss=hinge", costs=False, into=None, name="runs")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "|  | `fd` | times its floor | seeds | speed | difference | better with probability |  |"
+    assert lines[2].startswith("| `loss=hinge` | 30.0 [20.0, 40.0] | 7.5 | 3 | 1.00 |  |  |")
+    # The failed run counts as untrained, so (10 + 12 + 90) / 3; it is paired with its own seed.
+    assert lines[3] == "| `loss=minimax` | 37.3 [10.0, 90.0] | 9.3 | 3, 1 unfinished | 1.00 | 7.33 [-18.0, 50.0] | 0.67 |  |"
+    assert " ".join(lines[-2:]).endswith("an unfinished run counts as untrained.")
+
+
+def test_runs_on_other_data_or_of_other_lengths_are_in_other_tables(seeds: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, change in (("hinge0", {"budget": {"images": 64}}), ("minimax0", {"data": {"classes": [3]}})):
+        file = seeds / name / "config.yaml"
+        OmegaConf.save(OmegaConf.merge(OmegaConf.load(file), change), file)
+    capsys.readouterr()
+    write_table(runs=str(seeds), baseline=None, costs=False, into=None, name="runs")
+    text = capsys.readouterr().out
+    assert [line for line in text.splitlines() if line.startswith("**")] == [
+        "**data.classes=null, budget.images=64**",
+        "**data.classes=null, budget.images=32**",
+        "**data.classes=[3], budget.images=32**",
+    ]
+    assert text.count("| --- |") >= 3
+    write_table(runs=str(seeds), baseline=None, costs=True, into=None, name="runs")
+    assert capsys.readouterr().out.count("**data.classes") == 2, "with costs, lengths may differ"
+
+
+def test_a_leaderboard_holds_each_seed(seeds: Path) -> None:
+    leaderboard.show(leaderboard.write(seeds))
+    assert (seeds / "leaderboard.md").read_text().startswith("|  | `fd` | times its floor | seeds |\n")
+    with (seeds / "leaderboard.csv").open() as file:
+        rows = {row["row"]: row for row in csv.DictReader(file)}
+    assert json.loads(rows["loss=minimax"]["values"]) == [10.0, 12.0, 90.0]
+    assert (rows["loss=minimax"]["seeds"], rows["loss=minimax"]["unfinished"]) == ("3", "1")
+    assert float(rows["loss=hinge"]["low"]) == 20.0
+    assert leaderboard.write(seeds / "nothing") == []
+
+
+def test_the_interquartile_mean_leaves_out_the_outer_quarters() -> None:
+    assert interquartile_mean([1.0, 2.0, 3.0, 1000.0]).value == 2.5
+    assert interquartile_mean([5.0]).interval is None
+    draw = np.random.default_rng(1)
+    held = 0
+    for _ in range(200):  # the interval of 20 values of a normal distribution holds its middle about 19 times in 20
+        low, high = interquartile_mean(list(draw.normal(size=20))).interval or (0, 0)
+        held += low < 0 < high
+    assert 0.87 < held / 200 < 0.99
+    assert probability_of_improvement([1.0, 2.0], [2.0, 3.0]) == pytest.approx(3.5 / 4)
 
 
 def test_what_is_not_there_is_told(sweep: Path, tmp_path: Path) -> None:

@@ -86,6 +86,9 @@ def test_each_job_is_announced_and_the_comparison_offered(tmp_path: Path) -> Non
     assert jobs[1].endswith("loss=minimax")
     assert "HYDRA" not in finished.output
     assert "Launching" not in finished.output
+    assert (tmp_path / "here" / "leaderboard.md").read_text().count("| `loss=") == 2
+    table = next(index for index, line in enumerate(lines) if line.split() == ["status"])
+    assert {line.split()[0] for line in lines[table + 1 : table + 3]} == {"loss=hinge", "loss=minimax"}
     assert lines[-2] == "next"
     assert lines[-1].endswith("compare.py runs=here")
     assert sum(line == "next" for line in lines) == 1

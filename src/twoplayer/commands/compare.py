@@ -8,21 +8,34 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 from annotated_types import MinLen
+from hydra.utils import get_class
 from omegaconf import OmegaConf
 from PIL import Image
 
 from twoplayer.errors import ConfigurationError
 from twoplayer.metrics import recorded
+from twoplayer.metrics.intervals import Estimate, interquartile_mean, probability_of_improvement
 from twoplayer.runs.plan import FREE
-from twoplayer.storage.run_folder import read_summary
+from twoplayer.settings import family, leaves, written
+from twoplayer.storage.run_folder import read_config, read_summary
 
 
 class Run(NamedTuple):
-    """A run, finished or not: its folder, the overrides that define it, and its summary.json."""
+    """A run, finished or not."""
 
     folder: Path
     overrides: tuple[str, ...]
+    """Those that define it; not its seed."""
+    place: tuple[str, ...]
+    """What it shares with all runs that it may be compared with: data, and images to see."""
     summary: dict[str, Any]
+
+
+class Row(NamedTuple):
+    """Runs that differ by their seeds alone."""
+
+    title: str
+    runs: list[Run]
 
 
 def write_table(
@@ -35,127 +48,242 @@ def write_table(
 ) -> None:
     """Write or print a table of these runs, the best by the leading score first.
 
-    A row is named by the overrides that its run does not share with all others. A baseline adds a
-    column of relative speeds, which compare only runs that had the machine to themselves. `costs`
-    adds the images, minutes and images per second of each run, for runs of different lengths.
+    Runs that differ by their seeds alone are one row, with the interquartile mean of each score and
+    its 95 % interval. A row is named by the overrides that its runs do not share with all others.
+    Runs on other data, or for another number of images, are in a table of their own. A baseline
+    adds the relative speed, and with several seeds the difference to it. `costs` adds the images,
+    minutes and images per second, and leaves runs of different lengths in one table.
 
     Raises ConfigurationError if there are no runs, no such baseline or no markers for the table in
     the file, or if scores were computed by different protocols.
     """
-    found = find([runs] if isinstance(runs, str) else list(runs))
-    titles = name_rows(found)
-    if baseline is not None and baseline not in titles:
-        raise ConfigurationError(f"baseline={baseline}: there is no such row; available: {', '.join(titles)}")
-    reference = None if baseline is None else found[titles.index(baseline)]
-    names = score_names(found)
-    refuse_protocols(found, titles)
-    pictures = draw(found, titles, Path(into).parent / name) if into else [None] * len(found)
-    rows = [
-        row(run, title, names, reference, costs, os.path.relpath(picture, Path(into).parent) if into and picture else None)
-        for run, title, picture in zip(found, titles, pictures, strict=True)
-    ]
-    order = sorted(range(len(found)), key=lambda index: _cost(found[index], names))
-    columns = ["", *headers(found, names), *(["images", "minutes", "images/s"] if costs else []), *(["speed"] if reference else []), ""]
-    table = "\n".join(
-        [
-            _line(columns),
-            _line(["---"] * len(columns)),
-            *(rows[index] for index in order),
-            "",
-            circumstances(found, names, reference, costs),
-        ]
-    )
+    found = find([runs] if isinstance(runs, str) else list(runs), costs)
+    tables, available = [], []
+    for heading, rows in boards(found):
+        titles = [row.title for row in rows]
+        available += titles
+        refuse_protocols(rows)
+        pictures = draw(rows, Path(into).parent / name) if into else [None] * len(rows)
+        shown = [os.path.relpath(picture, Path(into).parent) if into and picture else None for picture in pictures]
+        reference = rows[titles.index(baseline)] if baseline in titles else None
+        tables.append("\n".join([*([f"**{heading}**", ""] if heading else []), board(rows, reference, costs, shown).markdown()]))
+    if baseline is not None and baseline not in available:
+        raise ConfigurationError(f"baseline={baseline}: there is no such row; available: {', '.join(available)}")
     if into is None:
-        print(table)
+        print("\n\n".join(tables))
     else:
-        insert(table, Path(into), name)
+        insert("\n\n".join(tables), Path(into), name)
 
 
-def find(folders: Sequence[str]) -> list[Run]:
+def find(folders: Sequence[str], any_length: bool = False) -> list[Run]:
     """All runs in these folders, each a run folder or a sweep folder."""
     found = []
     for folder in map(Path, folders):
         own = [folder] if (folder / "summary.json").is_file() else sorted(path.parent for path in folder.glob("*/summary.json"))
         if not own:
             raise ConfigurationError(f"runs={folder}: there is no run here; name the folder of a run or of a sweep")
-        found += [Run(run, _overrides(run), read_summary(run)) for run in own]
+        found += [Run(run, _overrides(run), _place(run, any_length), read_summary(run)) for run in own]
     return found
 
 
 def _overrides(run: Path) -> tuple[str, ...]:
     file = run / ".hydra" / "overrides.yaml"
     asked = map(str, OmegaConf.load(file)) if file.is_file() else []
-    return tuple(override for override in asked if not override.lstrip("+~").startswith((*FREE, "+search", "search")))
+    return tuple(override for override in asked if not override.lstrip("+~").startswith((*FREE, "+search", "search", "seed=")))
 
 
-def name_rows(runs: Sequence[Run]) -> list[str]:
-    """For each run its overrides that are not common to all runs."""
-    common = set.intersection(*(set(run.overrides) for run in runs)) if len(runs) > 1 else set()
-    return [" ".join(override for override in run.overrides if override not in common) or "as it is" for run in runs]
+def _place(run: Path, any_length: bool) -> tuple[str, ...]:
+    config = read_config(run)
+    data = config.get("data") or {}
+    fixed = hasattr(get_class(data["_target_"]), "checksums") if "_target_" in data else False
+    left_out = {*(key.removeprefix("data.") for key in FREE if key.startswith("data.")), "batch_size"} - (
+        set() if fixed else {"root", "file"}
+    )
+    settings = [f"data.{key}={written(value)}" for key, value in leaves(data) if key not in left_out and key != "_target_"]
+    length = [] if any_length else [f"budget.images={(config.get('budget') or {}).get('images')}"]
+    return (f"data={family(data)}" if data else "", *settings, *length)
 
 
-def score_names(runs: Sequence[Run]) -> list[str]:
+def boards(runs: Sequence[Run]) -> list[tuple[str, list[Row]]]:
+    """The rows of each table, and what sets it apart from the other tables."""
+    places = list(dict.fromkeys(run.place for run in runs))
+    shared = set.intersection(*map(set, places))
+    return [
+        (", ".join(part for part in place if part not in shared), name_rows([run for run in runs if run.place == place]))
+        for place in places
+    ]
+
+
+def name_rows(runs: Sequence[Run]) -> list[Row]:
+    """Runs by their overrides, each row named by those that are not common to all."""
+    groups: dict[tuple[str, ...], list[Run]] = {}
+    for run in runs:
+        groups.setdefault(run.overrides, []).append(run)
+    common = set.intersection(*map(set, groups)) if len(groups) > 1 else set()
+    return [
+        Row(" ".join(override for override in overrides if override not in common) or "as it is", own) for overrides, own in groups.items()
+    ]
+
+
+def score_names(rows: Sequence[Row]) -> list[str]:
     """The names of all scores; first comes the leading score of the first run that has scores."""
-    return list(dict.fromkeys(score.name for run in runs for score in recorded.read(run.summary)))
+    return list(dict.fromkeys(score.name for row in rows for run in row.runs for score in recorded.read(run.summary)))
 
 
-def refuse_protocols(runs: Sequence[Run], titles: Sequence[str]) -> None:
+def refuse_protocols(rows: Sequence[Row]) -> None:
     """Raise ConfigurationError if scores of the same name were computed by different protocols.
 
     Scores of averaged and of raw weights are comparable.
     """
     first: dict[str, tuple[str, Mapping[str, Any]]] = {}
-    for run, title in zip(runs, titles, strict=True):
-        for score in recorded.read(run.summary):
-            if not score.protocol:
-                continue
-            other, others = first.setdefault(score.name, (title, score.protocol))
+    for row in rows:
+        for score in (score for run in row.runs for score in recorded.read(run.summary) if score.protocol):
+            other, others = first.setdefault(score.name, (row.title, score.protocol))
             for key in others:
                 if key != "weights" and score.protocol.get(key) != others[key]:
                     raise ConfigurationError(
-                        f"runs: the {score.name} of {title} is not comparable with that of {other}: {key} is {score.protocol.get(key)}, "
+                        f"runs: the {score.name} of {row.title} is not comparable with that of {other}: {key} is {score.protocol.get(key)}, "
                         f"and {others[key]} there; compare runs that were scored with the same settings"
                     )
 
 
-def headers(runs: Sequence[Run], names: Sequence[str]) -> list[str]:
+class Values(NamedTuple):
+    """A score of each run of a row, by its seed; a run without it counts as untrained."""
+
+    better: str
+    limit: str
+    by_seed: dict[tuple[Any, int], float]
+    score: recorded.Score
+
+    @property
+    def estimate(self) -> Estimate:
+        """Over the seeds."""
+        return interquartile_mean([*self.by_seed.values()])
+
+
+def values(row: Row, name: str, rows: Sequence[Row]) -> Values | None:
+    """None if no run of the row has the score."""
+    scores = [next((score for score in recorded.read(run.summary) if score.name == name), None) for run in row.runs]
+    known = [score for score in scores if score is not None and score.value is not None]
+    if not known:
+        return None
+    untrained = [each.untrained for other in rows for run in other.runs for each in recorded.read(run.summary) if each.name == name]
+    worst = max((value for value in untrained if value is not None), key=lambda value: recorded.cost(value, known[0].better), default=None)
+    by_seed = {}
+    for number, (run, score) in enumerate(zip(row.runs, scores, strict=True)):
+        seen = [] if score is None else [score.value, score.untrained]
+        value = next((value for value in (*seen, worst) if value is not None), None)
+        if value is not None:
+            by_seed[run.summary.get("seed"), sum(other.summary.get("seed") == run.summary.get("seed") for other in row.runs[:number])] = (
+                value
+            )
+    return Values(known[0].better, known[0].limit, by_seed, known[0])
+
+
+class Board(NamedTuple):
+    """One table: its columns, its lines of cells, and the text below it."""
+
+    columns: list[str]
+    lines: list[list[str]]
+    below: str
+
+    def markdown(self) -> str:
+        """The table in Markdown."""
+        return "\n".join([*map(_line, [self.columns, ["---"] * len(self.columns), *self.lines]), "", self.below])
+
+
+def board(rows: Sequence[Row], reference: Row | None = None, costs: bool = False, pictures: Sequence[str | None] = ()) -> Board:
+    """The table of these rows, the best first; `pictures` are the addresses of their samples."""
+    names = score_names(rows)
+    several = any(len(row.runs) > 1 for row in rows)
+    order = sorted(range(len(rows)), key=lambda index: _cost(rows[index], names, rows))
+    columns = [
+        "",
+        *headers(rows, names),
+        *(["seeds"] if several else []),
+        *(["images", "minutes", "images/s"] if costs else []),
+        *(["speed"] if reference else []),
+        *(["difference", "better with probability"] if reference and several else []),
+        *([""] if pictures else []),
+    ]
+    lines = [
+        [
+            f"`{rows[index].title}`",
+            *_scores(rows[index], names, rows),
+            *([_seeds(rows[index])] if several else []),
+            *(_costs(rows[index]) if costs else []),
+            *([_speed(rows[index], reference)] if reference else []),
+            *(_against(rows[index], reference, names, rows) if reference and several else []),
+            *([f'<img src="{pictures[index]}" width="230">' if pictures[index] else ""] if pictures else []),
+        ]
+        for index in order
+    ]
+    return Board(columns, lines, circumstances(rows, names, reference, costs, several))
+
+
+def headers(rows: Sequence[Row], names: Sequence[str]) -> list[str]:
     """The headers of the score columns; the leading score is also given relative to its floor."""
-    limits = [score.limit for run in runs for score in recorded.read(run.summary) if score.name in names[:1]]
+    limits = [score.limit for row in rows for run in row.runs for score in recorded.read(run.summary) if score.name in names[:1]]
     first = [f"`{names[0]}`", f"times its {limits[0]}"] if names else ["status"]
     return [*first, *(f"`{name}`" for name in names[1:])]
 
 
-def row(run: Run, title: str, names: Sequence[str], reference: Run | None, costs: bool, picture: str | None) -> str:
-    """One row of the table; a run without the leading score shows its status instead."""
-    found = {score.name: (score, score.value) for score in recorded.read(run.summary) if score.value is not None}
-    cells = [recorded.digits(found[name][1]) if name in found else "" for name in names] or [""]
-    cells[0] = cells[0] or str(run.summary.get("status", "unknown"))
+def _scores(row: Row, names: Sequence[str], rows: Sequence[Row]) -> list[str]:
+    """The cells of the scores; a row without the leading one shows its status instead."""
+    found = [values(row, name, rows) for name in names]
+    cells = ["" if each is None else _shown(each.estimate) for each in found] or [""]
+    cells[0] = cells[0] or str(row.runs[0].summary.get("status", "unknown"))
     if names:
-        cells.insert(1, found[names[0]][0].ratio(found[names[0]][1]) if names[0] in found else "")
-    speed = run.summary.get("images_per_second")
-    of_reference = reference and reference.summary.get("images_per_second")
-    return _line(
-        [
-            f"`{title}`",
-            *cells,
-            *(_costs(run) if costs else []),
-            *([f"{speed / of_reference:.2f}" if speed and of_reference else ""] if reference else []),
-            f'<img src="{picture}" width="230">' if picture else "",
-        ]
-    )
+        leading = found[0]
+        cells.insert(1, "" if leading is None else leading.score.ratio(leading.estimate.value))
+    return cells
 
 
-def _costs(run: Run) -> list[str]:
-    """The cells of what a run took: images, minutes of training, and images per second."""
-    images, seconds, speed = (run.summary.get(key) or 0 for key in ("images_seen", "seconds", "images_per_second"))
-    return [f"{images:,}", f"{seconds / 60:.1f}", f"{speed:,.0f}"]
+def _shown(estimate: Estimate) -> str:
+    if estimate.interval is None:
+        return recorded.digits(estimate.value)
+    low, high = map(recorded.digits, estimate.interval)
+    return f"{recorded.digits(estimate.value)} [{low}, {high}]"
 
 
-def circumstances(runs: Sequence[Run], names: Sequence[str], reference: Run | None, costs: bool) -> str:
+def _seeds(row: Row) -> str:
+    """The number of seeds, and how many of them did not finish."""
+    unfinished = sum(run.summary.get("status") != "finished" for run in row.runs)
+    return f"{len(row.runs)}, {unfinished} unfinished" if unfinished else str(len(row.runs))
+
+
+def _against(row: Row, reference: Row, names: Sequence[str], rows: Sequence[Row]) -> list[str]:
+    """The leading score minus that of the baseline on the same seeds, and how often it wins."""
+    own, other = (values(each, names[0], rows) if names else None for each in (row, reference))
+    if own is None or other is None or row is reference:
+        return ["", ""]
+    pairs = [own.by_seed[seed] - other.by_seed[seed] for seed in own.by_seed if seed in other.by_seed]
+    costs = [[recorded.cost(value, own.better) for value in each.by_seed.values()] for each in (own, other)]
+    return [_shown(interquartile_mean(pairs)) if pairs else "", f"{probability_of_improvement(*costs):.2f}"]
+
+
+def _mean(row: Row, key: str) -> float | None:
+    known = [run.summary[key] for run in row.runs if run.summary.get(key)]
+    return sum(known) / len(known) if known else None
+
+
+def _speed(row: Row, reference: Row) -> str:
+    own, other = (_mean(each, "images_per_second") for each in (row, reference))
+    return f"{own / other:.2f}" if own and other else ""
+
+
+def _costs(row: Row) -> list[str]:
+    """The cells of what a run took on average: images, minutes of training, images per second."""
+    images, seconds, speed = (_mean(row, key) or 0 for key in ("images_seen", "seconds", "images_per_second"))
+    return [f"{images:,.0f}", f"{seconds / 60:.1f}", f"{speed:,.0f}"]
+
+
+def circumstances(rows: Sequence[Row], names: Sequence[str], reference: Row | None, costs: bool, several: bool) -> str:
     """The text below the table: images, seeds, devices, precisions and floors.
 
     The images are left out if each row has its own.
     """
+    runs = [run for row in rows for run in row.runs]
     images, seeds, devices, precisions = (
         sorted({str(run.summary.get(key)) if key != "images_seen" else f"{run.summary.get(key) or 0:,}" for run in runs})
         for key in ("images_seen", "seed", "device", "precision")
@@ -166,35 +294,34 @@ def circumstances(runs: Sequence[Run], names: Sequence[str], reference: Run | No
         if len(found) == 1:
             ((limit, value),) = found
             floors += f"; the {limit} {f'of {name} ' if len(names) > 1 else ''}is {recorded.digits(value)}"
-    speed = reference and reference.summary.get("images_per_second")
+    speed = reference and _mean(reference, "images_per_second")
     base = f"; a speed of 1 is {speed:,.0f} images a second" if speed else ""
     length = "" if costs else f"{' or '.join(images)} images, "
-    text = f"{length}seed {', '.join(seeds)}, {' and '.join(devices)}, {' and '.join(precisions)}{base}{floors}."
+    how = "; over seeds: interquartile mean [95 % bootstrap interval], an unfinished run counts as untrained" if several else ""
+    text = f"{length}seed {', '.join(seeds)}, {' and '.join(devices)}, {' and '.join(precisions)}{base}{floors}{how}."
     return textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False)
 
 
-def _cost(run: Run, names: Sequence[str]) -> float:
+def _cost(row: Row, names: Sequence[str], rows: Sequence[Row]) -> float:
     """The sort key: the leading score, negated if more is better; infinite without one."""
-    for score in recorded.read(run.summary):
-        if score.name in names[:1] and score.value is not None:
-            return recorded.cost(score.value, score.better)
-    return float("inf")
+    found = values(row, names[0], rows) if names else None
+    return float("inf") if found is None else recorded.cost(found.estimate.value, found.better)
 
 
-def draw(runs: Sequence[Run], titles: Sequence[str], folder: Path) -> list[Path | None]:
-    """Save the first two rows of each run's last grid of samples as PNG; None without grids."""
+def draw(rows: Sequence[Row], folder: Path) -> list[Path | None]:
+    """Save two lines of the last grid of each row's first run as PNG; None without a grid."""
     folder.mkdir(parents=True, exist_ok=True)
     files: list[Path | None] = []
-    for run, title in zip(runs, titles, strict=True):
-        grids = sorted((run.folder / "samples").glob("[0-9]*.png"))
+    for row in rows:
+        grids = sorted((row.runs[0].folder / "samples").glob("[0-9]*.png"))
         if not grids:
             files.append(None)
             continue
         with Image.open(grids[-1]) as grid:
             height = min(grid.width // 4, grid.height)
-            rows = grid.crop((0, 0, grid.width, height)).resize((grid.width // 2, height // 2), Image.Resampling.LANCZOS)
-        file = folder / f"{re.sub(r'[^a-z0-9]+', '_', title.lower()).strip('_')}.png"
-        rows.save(file, optimize=True)
+            strip = grid.crop((0, 0, grid.width, height)).resize((grid.width // 2, height // 2), Image.Resampling.LANCZOS)
+        file = folder / f"{re.sub(r'[^a-z0-9]+', '_', row.title.lower()).strip('_')}.png"
+        strip.save(file, optimize=True)
         files.append(file)
     return files
 

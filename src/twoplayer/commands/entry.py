@@ -36,6 +36,7 @@ def job(config: DictConfig) -> float | None:
     is better, or None. An error exits a single run; in a multirun it is printed at once, and Hydra
     continues with the next job.
     """
+    from twoplayer.commands import leaderboard
     from twoplayer.metrics.recorded import objective
     from twoplayer.runs.rollback import play
     from twoplayer.signals import Interruption, received
@@ -47,6 +48,9 @@ def job(config: DictConfig) -> float | None:
         if HydraConfig.get().mode == RunMode.MULTIRUN and not (isinstance(error, Interruption) or received()):
             raise
         sys.exit(code)
+    finally:
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            leaderboard.write(Path(HydraConfig.get().sweep.dir))
     return score
 
 

@@ -23,12 +23,16 @@ def plot(*, run: str | Annotated[list[str], MinLen(1)], output: Annotated[str, M
     found = find([run] if isinstance(run, str) else list(run))
     if len(found) > MOST:
         raise ConfigurationError(f"run={run}: {len(found)} runs cannot be told apart in one picture; name {MOST} or fewer")
-    titles = [""] if len(found) == 1 else name_rows(found)
-    titles = [f"{title} ({each.folder.name})" if titles.count(title) > 1 else title for title, each in zip(titles, found, strict=True)]
-    rows = {title: read_rows(each.folder, each.summary.get("images_seen") or 10**18) for title, each in zip(titles, found, strict=True)}
+    named = [
+        (f"{row.title} (seed {each.summary.get('seed')}, {each.folder.name})" if len(row.runs) > 1 else row.title, each)
+        for row in name_rows(found)
+        for each in row.runs
+    ]
+    named = named if len(found) > 1 else [("", found[0])]
+    rows = {title: read_rows(each.folder, each.summary.get("images_seen") or 10**18) for title, each in named}
     if not any(rows.values()):
         raise ConfigurationError(f"run={run}: nothing has been logged yet")
     path = Path(output) if output else found[0].folder / SHEET if len(found) == 1 else Path("outputs") / SHEET
     make_folder("output", path.parent)
-    sheet(rows, {title: each.summary for title, each in zip(titles, found, strict=True)}).save(path)
+    sheet(rows, {title: each.summary for title, each in named}).save(path)
     print(shown(path))

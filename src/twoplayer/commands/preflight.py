@@ -112,7 +112,10 @@ class Preflight(Callback):
             log.info("job %d%s: %s", config.hydra.job.num + 1, of, " ".join(chosen))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Log the command that compares the runs."""
+        """Show what the runs have scored, and log the command that compares them."""
+        from twoplayer.commands import leaderboard
+
+        leaderboard.show(leaderboard.write(Path(config.hydra.sweep.dir)))
         log.info(
             "next\n  python %s %s",
             shown(CONF.parent / "src" / "compare.py"),

@@ -1,0 +1,92 @@
+"""The leaderboard of a sweep: what its runs have scored so far, over seeds."""
+
+import csv
+import json
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from twoplayer.commands.compare import Board, Row, board, boards, find, refuse_protocols, score_names, values
+from twoplayer.errors import ConfigurationError
+
+log = logging.getLogger(__name__)
+
+FILE, CSV = "leaderboard.md", "leaderboard.csv"
+
+
+def write(sweep: Path) -> list[tuple[str, Board]]:
+    """Write leaderboard.md and leaderboard.csv into the folder of a sweep; returns its tables.
+
+    There are none, with a warning, if its runs cannot be compared.
+    """
+    try:
+        found = boards(find([str(sweep)]))
+        for _, rows in found:
+            refuse_protocols(rows)
+    except ConfigurationError as error:
+        if any(sweep.glob("*/summary.json")):
+            log.warning("no leaderboard: %s", error)
+        return []
+    tables = [(heading, board(rows)) for heading, rows in found]
+    parts = [text for heading, table in tables for text in (f"**{heading}**" if heading else "", table.markdown()) if text]
+    with _replacing(sweep / FILE) as file:
+        file.write("\n\n".join(parts) + "\n")
+    lines = [line for heading, rows in found for line in _lines(heading, rows)]
+    with _replacing(sweep / CSV) as file:
+        writer = csv.DictWriter(file, list(dict.fromkeys(name for line in lines for name in line)))
+        writer.writeheader()
+        writer.writerows(lines)
+    return tables
+
+
+def _lines(heading: str, rows: list[Row]) -> Iterator[dict[str, Any]]:
+    """A line per row and score: its middle, its interval, and the value of each seed as JSON."""
+    for row in rows:
+        for name in score_names(rows):
+            found = values(row, name, rows)
+            if found is None:
+                continue
+            estimate = found.estimate
+            low, high = estimate.interval or (None, None)
+            yield {
+                "table": heading,
+                "row": row.title,
+                "score": name,
+                "better": found.better,
+                "interquartile_mean": estimate.value,
+                "low": low,
+                "high": high,
+                "floor": found.score.floor,
+                "seeds": len(row.runs),
+                "unfinished": sum(run.summary.get("status") != "finished" for run in row.runs),
+                "values": json.dumps([*found.by_seed.values()]),
+            }
+
+
+def show(tables: list[tuple[str, Board]]) -> None:
+    """Print the tables to the terminal."""
+    console = Console(highlight=False, markup=False)
+    for heading, each in tables:
+        table = Table(box=None, pad_edge=False, title=heading or None, title_justify="left")
+        for number, column in enumerate(each.columns):
+            table.add_column(Text(column.replace("`", "")), justify="right" if number else "left")
+        for cells in each.lines:
+            table.add_row(*(Text(cell.replace("`", "")) for cell in cells))
+        console.print(table)
+        console.print(each.below)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[TextIO]:
+    """A file that takes the place of another when it is whole."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("w", newline="") as file:
+        yield file
+    os.replace(temporary, path)
