@@ -19,7 +19,7 @@ from twoplayer.losses.least_squares import LeastSquares
 from twoplayer.models.base import Example, Judge, Model, Side
 from twoplayer.tricks.ada import ADA
 from twoplayer.tricks.adaptive_steps import AdaptiveSteps
-from twoplayer.tricks.augmentations import brighten, cut_out, translate
+from twoplayer.tricks.augmentations import brighten, cut_out, translate, warp
 from twoplayer.tricks.base import Costs, Trick, Tricks, Turns
 from twoplayer.tricks.consistency import Consistency
 from twoplayer.tricks.diff_augment import DiffAugment
@@ -417,6 +417,28 @@ def test_translation_and_cutout_let_gradients_through() -> None:
     assert images.grad.abs().sum() > 0
 
 
+def test_a_warp_moves_pixels_as_its_matrix_says() -> None:
+    images = torch.zeros(64, 1, 17, 17)
+    images[:, :, 4, 8] = 1.0  # above the middle
+    assert torch.allclose(warp(images, 0.0, 0.0, 0.0), images, atol=1e-5)
+    rows, columns = torch.meshgrid(torch.arange(17.0) - 8, torch.arange(17.0) - 8, indexing="ij")
+
+    def centers(moved: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        weights = moved[:, 0] / moved[:, 0].sum((1, 2), keepdim=True)
+        return (weights * rows).sum((1, 2)), (weights * columns).sum((1, 2))
+
+    down, across = centers(warp(images, 45.0, 0.0, 0.0))
+    assert torch.allclose((down**2 + across**2).sqrt(), torch.full((64,), 4.0), atol=0.3), "a rotation keeps distances"
+    assert float(across.abs().max()) == pytest.approx(4 / 2**0.5, abs=0.4)
+    down, across = centers(warp(images, 0.0, 0.5, 0.0))
+    assert torch.allclose(down, torch.full((64,), -4.0), atol=0.05), "a shear moves lines sideways"
+    assert 1.2 < float(across.abs().max()) <= 2.05
+    down, across = centers(warp(images, 0.0, 0.0, 0.3))
+    assert torch.allclose(across, torch.zeros(64), atol=0.05)
+    assert float(down.min()) < -4.5
+    assert float(down.max()) > -3.6
+
+
 def test_a_cutout_is_a_rectangle_of_zeros() -> None:
     cut = cut_out(torch.ones(500, 1, 8, 8), 0.5) == 0
     areas = cut.sum((1, 2, 3))
@@ -460,7 +482,12 @@ def test_packs_are_of_one_side_and_divide_the_batch() -> None:
     assert Packing(size=3).view(images).flatten(1).tolist() == [[0, 1, 2], [3, 4, 5]]
     assert composed("trick=[packing]", "trick.packing.size=4").model.discriminator.packs == 4
     assert Packing(size=3).view(torch.arange(6.0).view(3, 2)).tolist() == [[0, 1, 2, 3, 4, 5]]  # points
-    both = Tricks({"packing": Packing(size=2), "diff_augment": DiffAugment(brightness=0.5, translation=0.0, cutout=0.0)})
+    both = Tricks(
+        {
+            "packing": Packing(size=2),
+            "diff_augment": DiffAugment(brightness=0.5, translation=0.0, cutout=0.0, rotation=0.0, shear=0.0, scale=0.0),
+        }
+    )
     pack = both.view(torch.zeros(6, 1, 1, 1)).flatten(1)
     assert pack.shape == (3, 2)
     assert not torch.equal(pack[:, 0], pack[:, 1])  # each image is changed in its own way, whatever is listed first

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from torch.nn.functional import affine_grid, grid_sample
 
 
 def translate(images: Tensor, share: float) -> Tensor:
@@ -26,6 +27,23 @@ def cut_out(images: Tensor, share: float) -> Tensor:
 def brighten(images: Tensor, amount: float) -> Tensor:
     """Add one number, from -`amount` to `amount`, to all pixels of an image."""
     return images + amount * (2 * torch.rand(len(images), 1, 1, 1, device=images.device) - 1)
+
+
+def warp(images: Tensor, rotation: float, shear: float, scale: float) -> Tensor:
+    """Rotate by up to `rotation` degrees; shear sideways, and scale each side, by up to a share.
+
+    Pixels are interpolated, and the border is repeated.
+    """
+
+    def drawn(most: float) -> Tensor:
+        return most * (2 * torch.rand(len(images), device=images.device) - 1)
+
+    angle, slant, width, height = torch.deg2rad(drawn(rotation)), drawn(shear), 1 + drawn(scale), 1 + drawn(scale)
+    cosine, sine, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
+    across = torch.stack([width * cosine, width * (slant * cosine - sine), zero], 1)
+    down = torch.stack([height * sine, height * (slant * sine + cosine), zero], 1)
+    grid = affine_grid(torch.stack([across, down], 1), list(images.shape), align_corners=False)
+    return grid_sample(images.float(), grid, padding_mode="border", align_corners=False).to(images.dtype)
 
 
 def _shifted(num: int, size: int, share: float, device: torch.device) -> Tensor:
