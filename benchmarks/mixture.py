@@ -23,7 +23,7 @@ def main() -> None:
     """Fit the mixture to the training images, and sample it."""
     torch.set_num_threads(1)
     images = open_data(compose_run("metric=none")).splits.train.images
-    pixels = images.flatten(1).float().numpy() / 127.5 - 1
+    pixels = images.flatten(1).double().numpy() / 127.5 - 1
     projection = PCA(DIMENSIONS, random_state=SEED).fit(pixels)
     print(f"{DIMENSIONS} principal components hold {projection.explained_variance_ratio_.sum():.1%} of the variance")
     mixture = GaussianMixture(COMPONENTS, reg_covar=1e-3, max_iter=20, random_state=SEED, verbose=2, verbose_interval=1)
