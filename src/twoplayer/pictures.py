@@ -1,6 +1,7 @@
 """Images in [-1, 1] as grids, filmstrips and animations to look at."""
 
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -112,3 +113,11 @@ def _widened(image: Image.Image, width: int) -> Image.Image:
     canvas = Image.new("RGB", (width, image.height), "white")
     canvas.paste(image, (0, 0))
     return canvas
+
+
+def write(picture: Image.Image, path: Path) -> None:
+    """Save a picture at once as PNG, so that a reader never sees a part of it."""
+    path.parent.mkdir(exist_ok=True)
+    temporary = path.with_name(f".{path.name}")
+    picture.save(temporary, format="PNG")
+    os.replace(temporary, path)

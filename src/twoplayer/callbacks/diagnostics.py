@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from PIL import Image
 from pytorch_lightning import Callback, Trainer
 
-from twoplayer import plots
+from twoplayer import pictures, plots
 from twoplayer.game.game import Game
 from twoplayer.loggers.base import log_picture
 from twoplayer.metrics import recorded
@@ -51,7 +51,7 @@ class Diagnostics(Callback):
         folder = Path(trainer.default_root_dir)
         if not trainer.is_global_zero or game.clock.iteration == 0:
             return
-        sheet({"": read_rows(folder, game.clock.images_seen)}, {"": read_summary(folder)}).save(folder / SHEET)
+        pictures.write(sheet({"": read_rows(folder, game.clock.images_seen)}, {"": read_summary(folder)}), folder / SHEET)
         log_picture(trainer, "diagnostics", folder / SHEET, game.clock.images_seen)
 
 
@@ -116,8 +116,7 @@ def _curve(panel: Any, curve: Curve, rows: Mapping[str, Sequence[Row]], single: 
         row.get(name, 0) > 0 for each in rows.values() for row in each for name in curve.names if isinstance(row.get(name), float)
     ):
         panel.set_yscale("log")
-    panel.set_title(curve.title, fontsize=9)
-    panel.tick_params(labelsize=7, which="both")
+    _title(panel, curve.title)
     if panel.get_legend_handles_labels()[0] and (len(curve.names) > 1 or not single or curve.title == "penalties"):
         panel.legend(fontsize=6)
 
@@ -133,8 +132,7 @@ def _logits(panel: Any, rows: Sequence[Row]) -> None:
             images, low, middle, high = zip(*points, strict=True)
             panel.fill_between(images, low, high, color=colour, alpha=0.2)
             panel.plot(images, middle, color=colour, linewidth=1, label=side.replace("_", " "))
-    panel.set_title("D's logits: median, 10 % to 90 %", fontsize=9)
-    panel.tick_params(labelsize=7, which="both")
+    _title(panel, "D's logits: median, 10 % to 90 %")
     panel.legend(fontsize=6)
 
 
@@ -147,6 +145,10 @@ def _classes(panel: Any, rows: Sequence[Row]) -> None:
     images, *shares = zip(*points, strict=True)
     panel.stackplot(images, *shares, labels=[name.rpartition("/")[2] for name in names])
     panel.set(ylim=(0, 1))
-    panel.set_title("shares of classes among samples", fontsize=9)
-    panel.tick_params(labelsize=7, which="both")
+    _title(panel, "shares of classes among samples")
     panel.legend(fontsize=5, ncols=2, loc="upper left")
+
+
+def _title(panel: Any, title: str) -> None:
+    panel.set_title(title, fontsize=9)
+    panel.tick_params(labelsize=7, which="both")

@@ -1,6 +1,5 @@
 """Saves sample grids from fixed latents during training, and progress pictures made from them."""
 
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -45,7 +44,7 @@ class Samples(Callback):
         if trainer.is_global_zero:
             num, columns = self._size(trainer, game)
             data: Any = trainer.datamodule  # type: ignore[attr-defined]
-            _write(data.picture(data.shown(num, columns), columns, None), Path(trainer.default_root_dir) / FOLDER / REAL)
+            pictures.write(data.picture(data.shown(num, columns), columns, None), Path(trainer.default_root_dir) / FOLDER / REAL)
         if game.clock.iteration == 0:
             self._save(trainer, game)
 
@@ -64,7 +63,7 @@ class Samples(Callback):
             path = self._tell(folder, data, *sizes)
             log_picture(trainer, "progress", path, game.clock.images_seen)
             for name, picture in game.pictures(data.held_out(0, NUM_HELD_OUT, game.device)).items():
-                _write(pictures.grid(pictures.as_images(picture.images), picture.columns), folder / f"{name}.png")
+                pictures.write(pictures.grid(pictures.as_images(picture.images), picture.columns), folder / f"{name}.png")
                 log_picture(trainer, name, folder / f"{name}.png", game.clock.images_seen)
 
     def _size(self, trainer: Trainer, game: Game) -> tuple[int, int]:
@@ -88,7 +87,7 @@ class Samples(Callback):
         num, columns = self._size(trainer, game)
         samples = game.sample(game.latents(num, "grid"), game.labels(num))
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        _write(data.picture(samples, columns, None if game.loss.of_vectors else game.output), path)
+        pictures.write(data.picture(samples, columns, None if game.loss.of_vectors else game.output), path)
         log_picture(trainer, "samples", path, game.clock.images_seen)
 
     def _tell(self, folder: Path, data: Any, num: int, columns: int) -> Path:
@@ -108,14 +107,6 @@ class Samples(Callback):
             strip = pictures.board([pictures.caption(frames[index], labels[index].replace("\n", ", ")) for index in chosen], 3)
         strip.save(folder / PROGRESS)
         return folder / PROGRESS
-
-
-def _write(picture: Image.Image, path: Path) -> None:
-    """Save a picture at once, so that a reader never sees a part of it."""
-    path.parent.mkdir(exist_ok=True)
-    temporary = path.with_name(f".{path.name}")
-    picture.save(temporary, format="PNG")
-    os.replace(temporary, path)
 
 
 def _first_rows(grid: Image.Image, num: int, columns: int) -> Image.Image:

@@ -62,8 +62,8 @@ def evaluate(
     scoring = Scoring(metric, data, CPU, meaning)
     if not scoring.metrics:
         raise ConfigurationError(f"metric=[{','.join(metric)}]: {'; '.join(scoring.reasons.values()) or 'nothing is left to score'}")
-    validation = data.splits.validation
-    judged = [Images.real(validation.images, CPU, validation.labels)] if samples == REAL else [_images(each, labels) for each in sets]
+    labels = data.splits.validation.labels if samples == REAL else labels
+    judged = [_images(each, labels) for each in sets]
     found = [scoring.score_images(each, "test") for each in judged]
     rows = _rows(found, scoring)
     folder = Path(output or (home(run) / "evaluation" if run else "outputs/evaluation"))
