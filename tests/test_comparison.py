@@ -114,7 +114,7 @@ def seeds(tmp_path: Path) -> Path:
 
 def test_runs_that_differ_by_their_seeds_are_one_row_and_none_is_dropped(seeds: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
-    write_table(runs=str(seeds), baseline="loss=hinge", costs=False, into=None, name="runs")
+    write_table(runs=str(seeds), baseline="hinge", costs=False, into=None, name="runs")
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "|  | `fd` | times its floor | seeds | speed | difference | better with probability |  |"
     assert lines[2].startswith("| `loss=hinge` | 30.0 [20.0, 40.0] | 7.5 | 3 | 1.00 |  |  |")

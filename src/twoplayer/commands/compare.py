@@ -58,21 +58,30 @@ def write_table(
     the file, or if scores were computed by different protocols.
     """
     found = find([runs] if isinstance(runs, str) else list(runs), costs)
-    tables, available = [], []
+    tables, available, known = [], [], False
     for heading, rows in boards(found):
         titles = [row.title for row in rows]
         available += titles
         refuse_protocols(rows)
         pictures = draw(rows, Path(into).parent / name) if into else [None] * len(rows)
         shown = [os.path.relpath(picture, Path(into).parent) if into and picture else None for picture in pictures]
-        reference = rows[titles.index(baseline)] if baseline in titles else None
+        reference = rows[number] if (number := _named(titles, baseline)) is not None else None
+        known = known or reference is not None
         tables.append("\n".join([*([f"**{heading}**", ""] if heading else []), board(rows, reference, costs, shown).markdown()]))
-    if baseline is not None and baseline not in available:
+    if baseline is not None and not known:
         raise ConfigurationError(f"baseline={baseline}: there is no such row; available: {', '.join(available)}")
     if into is None:
         print("\n\n".join(tables))
     else:
         insert("\n\n".join(tables), Path(into), name)
+
+
+def _named(titles: Sequence[str], name: str | None) -> int | None:
+    """The row with this title, or else the only one with a setting of this value: `hinge`."""
+    if name in titles:
+        return titles.index(name)
+    having = [index for index, title in enumerate(titles) if name in (word.partition("=")[2] for word in title.split())]
+    return having[0] if len(having) == 1 else None
 
 
 def find(folders: Sequence[str], any_length: bool = False) -> list[Run]:
