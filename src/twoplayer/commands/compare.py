@@ -76,8 +76,10 @@ def write_table(
         insert("\n\n".join(tables), Path(into), name)
 
 
-def _named(titles: Sequence[str], name: str | None) -> int | None:
+def _named(titles: list[str], name: str | None) -> int | None:
     """The row with this title, or else the only one with a setting of this value: `hinge`."""
+    if name is None:
+        return None
     if name in titles:
         return titles.index(name)
     having = [index for index, title in enumerate(titles) if name in (word.partition("=")[2] for word in title.split())]
