@@ -23,15 +23,15 @@ GENERATED = "RELIABILITY.md"
 
 
 def commands(path: Path) -> list[str]:
-    """The lines of code that call one of our scripts, without what precedes the script.
+    """The calls of our scripts in code and in tables, without what precedes the script.
 
     Comments are removed, and continued lines joined.
     """
     text = path.read_text()
     code = text if path.suffix == ".yaml" else "\n".join(re.findall(r"^```\w*\n(.*?)^```", text, re.DOTALL | re.MULTILINE))
-    lines = re.sub(r"\s*\\\n\s*", " ", code).splitlines()
+    lines = re.sub(r"\s*\\\n\s*", " ", code).splitlines() + re.findall(r"^\| `(python src/[^`]*)` \|", text, re.MULTILINE)
     calls = [
-        re.search(r"(?:^|\s)src/(?:train|train_features|check_data|sample|compare|export)\.py\b.*", line)
+        re.search(r"(?:^|\s)src/(?:train|train_features|check_data|sample|compare|evaluate|export|plot)\.py\b.*", line)
         for line in lines
         if not line.startswith("#")
     ]
@@ -61,7 +61,7 @@ def test_a_command_of_the_documents_is_valid(command: str) -> None:
 
 
 def test_the_commands_are_found() -> None:
-    assert {settings(command)[0] for command in COMMANDS} == {"train", "train_features", "check_data", "sample", "compare", "export"}
+    assert {settings(command)[0] for command in COMMANDS} == {"train", "train_features", "check_data", "sample", "compare", "evaluate", "export", "plot"}
     for name in ("README.md", "docs/results.md", "docs/resume.md", "docs/default_recipe.md", "conf/hydra/help/twoplayer.yaml"):
         assert commands(PROJECT / name), name
 
