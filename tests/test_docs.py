@@ -61,7 +61,16 @@ def test_a_command_of_the_documents_is_valid(command: str) -> None:
 
 
 def test_the_commands_are_found() -> None:
-    assert {settings(command)[0] for command in COMMANDS} == {"train", "train_features", "check_data", "sample", "compare", "evaluate", "export", "plot"}
+    assert {settings(command)[0] for command in COMMANDS} == {
+        "train",
+        "train_features",
+        "check_data",
+        "sample",
+        "compare",
+        "evaluate",
+        "export",
+        "plot",
+    }
     for name in ("README.md", "docs/results.md", "docs/resume.md", "docs/default_recipe.md", "conf/hydra/help/twoplayer.yaml"):
         assert commands(PROJECT / name), name
 

@@ -12,8 +12,11 @@ import pytest
 from PIL import Image
 
 from helpers import commands
-from helpers.games import SMALL, WIDTHS
+from helpers.games import SMALL, WIDTHS, composed
 from twoplayer.loggers.run_folder import RunFolder
+from twoplayer.runs.plan import plan_run
+from twoplayer.runs.train import train
+from twoplayer.settings import short
 
 pytestmark = pytest.mark.process
 
@@ -67,6 +70,29 @@ def test_wandb_has_scalars_pictures_and_the_state_of_the_run(run: Path) -> None:
     ):
         assert f'"{name}"' in seen, name
     assert "finished" in seen
+
+
+def test_runs_that_differ_by_their_seeds_are_one_group_and_the_sweep_is_a_tag(tmp_path: Path) -> None:
+    seen: list[dict[str, Any]] = []
+    for number, more in enumerate((["seed=1"], ["seed=2", "checkpoint.every_seconds=7"], ["seed=1", "optimizer.generator.lr=0.01"])):
+        words = ["model=gan", *SMALL, *WIDTHS["gan"], "budget.images=32", "trick=[ema]", *more]
+        folder = tmp_path / "losses" / str(number)
+        config = composed(*words, f"run='{folder}'", "+logger.told={_target_:helpers.told.Told}")
+        train(config, plan_run(config, folder, overrides=words, in_sweep=number < 2))
+        seen.append(json.loads((folder / "told.json").read_text()))
+    first, second, third = seen
+    assert first["group"] == second["group"]
+    assert first["group"].startswith("synthetic_gan_non_saturating_ema ")
+    assert "seed" not in first["group"]
+    assert "optimizer.generator.lr=0.01" in third["group"]
+    assert len(third["group"]) <= 128
+    assert first["tags"] == ["synthetic", "gan", "non_saturating", "ema", "losses"]
+    assert third["tags"] == first["tags"][:-1]
+    flat = short(first["config"])
+    assert (flat["model"], flat["loss"], flat["tricks"], flat["seed"]) == ("gan", "non_saturating", "ema", 1)
+    assert flat["optimizer.generator.lr"] == first["config"]["optimizer"]["generator"]["lr"]
+    assert all(not isinstance(value, dict) and "_target_" not in name for name, value in flat.items())
+    assert len(flat) < 80
 
 
 def test_wandb_receives_the_very_pixels(run: Path) -> None:

@@ -45,3 +45,16 @@ def family(node: Any) -> str:
 def tags(config: Any) -> list[str]:
     """The names of data, model, loss and tricks of a run, in this order."""
     return [*(family(config[part]) for part in ("data", "model", "loss")), *map(str, config["trick"])]
+
+
+def short(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A plain configuration as flat values for a table of runs.
+
+    A part has its name: `model=dcgan`, `tricks=ema+r1`, `model.generator.width=16`. What does not
+    describe the game, such as callbacks and folders, is left out.
+    """
+    left_out = ("callbacks", "referee", "logger", "run", "sweep", "resume", "name", "debug", "metric", "trick")
+    flat: dict[str, Any] = {part: family(config[part]) for part in ("data", "model", "loss")}
+    flat["tricks"] = "+".join(map(str, config["trick"])) or "none"
+    shown = {key: value for key, value in config.items() if key not in left_out} | {"trick": config["trick"]}
+    return flat | {name: value for name, value in leaves(shown) if not name.endswith("_target_") and value != {}}

@@ -25,7 +25,11 @@ class RunLogger(Logger):
     """A logger of one run folder."""
 
     def start(self, folder: Path, name: str, group: str, tags: list[str], config: dict[str, Any], history: History | None) -> None:
-        """Start logging into `folder`. A resumed run has a `history` and continues it."""
+        """Start logging into `folder`. A resumed run has a `history` and continues it.
+
+        `group` is what runs that differ by their seeds alone have in common. `config` is the whole
+        configuration as plain values.
+        """
 
     @property
     def memory(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from PIL import Image
 from pytorch_lightning.utilities import rank_zero_only
 
 from twoplayer.loggers.base import History, RunLogger
+from twoplayer.settings import short, written
 
 
 class TensorBoard(RunLogger):
@@ -23,6 +24,8 @@ class TensorBoard(RunLogger):
         from torch.utils.tensorboard import SummaryWriter
 
         self.writer = SummaryWriter(folder / "tensorboard", purge_step=None if history is None else history.images_seen + 1)
+        lines = ["| setting | value |", "| --- | --- |", *(f"| {name} | {written(value)} |" for name, value in short(config).items())]
+        self.writer.add_text("configuration", "\n".join(lines), 0)
 
     @property
     def name(self) -> str:

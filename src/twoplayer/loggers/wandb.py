@@ -13,6 +13,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from twoplayer.errors import ConfigurationError
 from twoplayer.loggers.base import History, RunLogger
+from twoplayer.settings import short
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +53,15 @@ class WeightsAndBiases(RunLogger):
         if same and online:
             same["resume"] = "allow"
         self.run = wandb.init(
-            dir=folder, name=name, group=group, tags=tags, config=config, reinit="create_new", settings=quiet, **self.settings, **same
+            dir=folder,
+            name=name,
+            group=group,
+            tags=tags,
+            config=short(config),
+            reinit="create_new",
+            settings=quiet,
+            **self.settings,
+            **same,
         )
         self._id = self.run.id
         self.run.define_metric("images_seen", hidden=True)

@@ -33,7 +33,7 @@ from twoplayer.loggers.run_folder import RunFolder
 from twoplayer.paths import shown
 from twoplayer.referee.base import Advice
 from twoplayer.runs import advice, console
-from twoplayer.runs.plan import Plan, message
+from twoplayer.runs.plan import FREE, Plan, message
 from twoplayer.runs.threads import Trial, settle_threads
 from twoplayer.settings import plain, tags
 from twoplayer.signals import Interruption
@@ -43,6 +43,8 @@ from twoplayer.storage.run_folder import read_rows, read_summary, write_config
 from twoplayer.tricks.base import Player
 
 log = logging.getLogger(__name__)
+
+MOST_IN_TAG, MOST_IN_GROUP = 64, 128  # characters that W&B takes
 
 
 def train(config: DictConfig, plan: Plan) -> dict[str, Any]:
@@ -94,8 +96,8 @@ def _fit(config: DictConfig, plan: Plan) -> dict[str, Any]:
         console.introduce(config, plan, game, device, flops)
     try:
         for logger in loggers:
-            labels = tags(config)
-            logger.start(plan.folder, plan.folder.name, "_".join(labels), labels, plain(config), history)
+            labels = [*tags(config), *([plan.folder.parent.name[-MOST_IN_TAG:]] if plan.in_sweep else [])]
+            logger.start(plan.folder, plan.folder.name, _group(config, plan.overrides), labels, plain(config), history)
         path = None if plan.checkpoint is None else plan.checkpoint.path
         trainer.fit(game, datamodule=plan.data, ckpt_path=path, weights_only=True)
     except BaseException as error:
@@ -158,6 +160,14 @@ def _callbacks(config: DictConfig, plan: Plan, history: History | None, trial: T
         Checkpoints(schedule, plan.identity, dict(history.memories) if history else {}),
         Summary(stopwatch, facts),
     ]
+
+
+def _group(config: DictConfig, overrides: Sequence[str]) -> str:
+    """What runs that differ by their seeds alone have in common: names, and the other settings."""
+    named = ("seed", "data", "model", "loss", "trick")
+    free = tuple(f"{name}." for name in FREE if name != "budget")
+    others = [word for word in overrides if (name := advice.setting_of(word)) not in named and not f"{name}.".startswith(free)]
+    return " ".join(["_".join(tags(config)), *sorted(others)])[:MOST_IN_GROUP]
 
 
 def _reaching_back(schedule: Checkpoint, referee: Referee) -> Checkpoint:
