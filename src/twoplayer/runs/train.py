@@ -1,5 +1,6 @@
 """Training a run as planned, from a checked configuration to the summary."""
 
+import hashlib
 import logging
 import math
 import shutil
@@ -167,7 +168,11 @@ def _group(config: DictConfig, overrides: Sequence[str]) -> str:
     named = ("seed", "data", "model", "loss", "trick")
     free = tuple(f"{name}." for name in FREE if name != "budget")
     others = [word for word in overrides if (name := advice.setting_of(word)) not in named and not f"{name}.".startswith(free)]
-    return " ".join(["_".join(tags(config)), *sorted(others)])[:MOST_IN_GROUP]
+    group = " ".join(["_".join(tags(config)), *sorted(others)])
+    if len(group) <= MOST_IN_GROUP:
+        return group
+    digest = hashlib.sha256(group.encode()).hexdigest()[:8]
+    return f"{group[: MOST_IN_GROUP - len(digest) - 1]} {digest}"
 
 
 def _reaching_back(schedule: Checkpoint, referee: Referee) -> Checkpoint:
