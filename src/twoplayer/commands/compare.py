@@ -65,7 +65,7 @@ def write_table(
         refuse_protocols(rows)
         pictures = draw(rows, Path(into).parent / name) if into else [None] * len(rows)
         shown = [os.path.relpath(picture, Path(into).parent) if into and picture else None for picture in pictures]
-        reference = rows[number] if (number := _named(titles, baseline)) is not None else None
+        reference = rows[number] if (number := named(titles, baseline)) is not None else None
         known = known or reference is not None
         tables.append("\n".join([*([f"**{heading}**", ""] if heading else []), board(rows, reference, costs, shown).markdown()]))
     if baseline is not None and not known:
@@ -76,7 +76,7 @@ def write_table(
         insert("\n\n".join(tables), Path(into), name)
 
 
-def _named(titles: list[str], name: str | None) -> int | None:
+def named(titles: list[str], name: str | None) -> int | None:
     """The row with this title, or else the only one with a setting of this value: `hinge`."""
     if name is None:
         return None

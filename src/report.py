@@ -1,0 +1,15 @@
+"""Write a page about runs: `python src/report.py runs=<sweep folder>`."""
+
+import hydra
+from omegaconf import DictConfig
+
+from twoplayer.commands import entry
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="report")
+def main(config: DictConfig) -> None:
+    entry.call(config)
+
+
+if __name__ == "__main__":
+    entry.run(main)

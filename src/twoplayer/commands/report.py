@@ -1,0 +1,272 @@
+"""One HTML page about a sweep or a run, with all pictures in it, that opens from disk."""
+
+import base64
+import csv
+import io
+import shlex
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+from annotated_types import MinLen
+from jinja2 import Environment
+from omegaconf import OmegaConf
+from PIL import Image
+
+from twoplayer import plots
+from twoplayer.callbacks.diagnostics import SHEET
+from twoplayer.callbacks.samples import FOLDER, PROGRESS, REAL, grids
+from twoplayer.commands.compare import Row, Run, board, boards, find, named, refuse_protocols, score_names, values
+from twoplayer.errors import ConfigurationError
+from twoplayer.metrics import recorded
+from twoplayer.metrics.intervals import interquartile_mean
+from twoplayer.paths import CONF, make_folder, shown
+from twoplayer.runs.plan import SWEEP_FILE
+from twoplayer.settings import leaves, written
+from twoplayer.storage.run_folder import METRICS, read_config
+
+FAR = 5
+"""A score of so many floors is so far away that the floor would squeeze the picture."""
+MOST_PICTURES = 60
+"""Sample pictures in the wall; a larger sweep shows its first seeds."""
+
+
+class Figure(NamedTuple):
+    """A picture as a data address, and what it shows."""
+
+    source: str
+    caption: str
+
+
+def write_report(
+    *,
+    runs: str | Annotated[list[str], MinLen(1)],
+    baseline: str | None,
+    title: Annotated[str, MinLen(1)] | None,
+    output: Annotated[str, MinLen(1)] | None,
+) -> None:
+    """Write the page, and print its path.
+
+    It has the leaderboard with intervals, curves of the leading score, the referee's findings,
+    samples of each run beside real images, what differs between the configurations, and the
+    commands. The page of a single run has its pictures instead of a leaderboard.
+
+    Raises ConfigurationError if there are no runs or no such baseline, or if scores were computed
+    by different protocols.
+    """
+    folders = [runs] if isinstance(runs, str) else list(runs)
+    found = find(folders)
+    tables = boards(found)
+    for _, rows in tables:
+        refuse_protocols(rows)
+    titles = [row.title for _, rows in tables for row in rows]
+    if baseline is not None and all(named([row.title for row in rows], baseline) is None for _, rows in tables):
+        raise ConfigurationError(f"baseline={baseline}: there is no such row; available: {', '.join(titles)}")
+    single = len(found) == 1
+    page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
+        resources.files("twoplayer.commands").joinpath("report.html.j2").read_text()
+    )
+    path = Path(output) if output else (Path(folders[0]) if len(folders) == 1 else Path("outputs")) / "report.html"
+    make_folder("output", path.parent)
+    path.write_text(
+        page.render(
+            title=title or (found[0].folder.name if single else _question(found)),
+            summary=_summary(found),
+            single=single,
+            boards=[_board(heading, rows, baseline, single) for heading, rows in tables],
+            findings=list(_findings(tables)),
+            wall=[] if single else _wall(tables),
+            pictures=_own_pictures(found[0].folder) if single else [],
+            settings=_settings(found, [rows for _, rows in tables], single),
+            commands=_commands(folders, found),
+        )
+    )
+    print(shown(path))
+
+
+def _question(runs: Sequence[Run]) -> str:
+    """What varies: `loss: hinge or minimax; optimizer.generator.lr: 0.001 or 0.002`."""
+    choices: dict[str, list[str]] = defaultdict(list)
+    common = set.intersection(*(set(run.overrides) for run in runs))
+    for run in runs:
+        for override in run.overrides:
+            name, _, value = override.partition("=")
+            if override not in common and value not in choices[name]:
+                choices[name].append(value)
+    return "; ".join(f"{name}: {' or '.join(chosen)}" for name, chosen in choices.items()) or "The same configuration, several times"
+
+
+def _summary(runs: Sequence[Run]) -> str:
+    finished = sum(run.summary.get("status") == "finished" for run in runs)
+    minutes = sum(run.summary.get("seconds") or 0 for run in runs) / 60
+    images = sum(run.summary.get("images_seen") or 0 for run in runs)
+    number = f"{len(runs)} runs, {finished} of them finished" if len(runs) > 1 else f"One run, {runs[0].summary.get('status', 'unknown')}"
+    return f"{number}; {images:,} images in {minutes:,.1f} minutes of training. Made by twoplayer."
+
+
+def _board(heading: str, rows: list[Row], baseline: str | None, single: bool) -> dict[str, Any]:
+    number = named([row.title for row in rows], baseline)
+    table = board(rows, None if number is None else rows[number], costs=True)
+    return {
+        "heading": heading,
+        "columns": [column.replace("`", "") for column in table.columns],
+        "lines": [[cell.replace("`", "") for cell in line] for line in table.lines],
+        "below": table.below.replace("\n", " "),
+        "figures": [figure for figure in (None if single else _intervals(rows), _curves(rows)) if figure is not None],
+    }
+
+
+def _intervals(rows: list[Row]) -> Figure | None:
+    """The leading score of each row with its interval, the best on top."""
+    name = next(iter(score_names(rows)), None)
+    known = [(row.title, found) for row in rows if name is not None and (found := values(row, name, rows)) is not None]
+    if name is None or not known:
+        return None
+    known.sort(key=lambda item: recorded.cost(item[1].estimate.value, item[1].better), reverse=True)
+    sheet = plots.figure(8.0, 1.0 + 0.35 * len(known))
+    axes = sheet.subplots()
+    for place, (_, found) in enumerate(known):
+        estimate = found.estimate
+        axes.plot([*found.by_seed.values()], [place] * len(found.by_seed), ".", color=plots.REAL, alpha=0.4)
+        if estimate.interval is not None:
+            axes.plot(estimate.interval, [place, place], color=plots.OUTPUT, linewidth=2)
+        axes.plot([estimate.value], [place], "o", color=plots.FAKE)
+    smallest = min(value for _, found in known for value in found.by_seed.values())
+    floors = {found.score.floor for _, found in known if found.score.floor}
+    for floor in floors if len(floors) == 1 and smallest < FAR * max(floors) else ():
+        axes.axvline(floor, color="gray", linewidth=0.8, linestyle="--")
+    axes.set_yticks(range(len(known)), [title for title, _ in known])
+    axes.set(xlabel=name, ylim=(-0.6, len(known) - 0.4))
+    if all(value > 0 for _, found in known for value in found.by_seed.values()) and known[0][1].better == "lower":
+        axes.set_xscale("log")
+    caption = f"{name}: each seed (gray), the interquartile mean (orange) and its 95 % interval."
+    return Figure(_address(plots.drawn(sheet)), caption)
+
+
+def _curves(rows: list[Row]) -> Figure | None:
+    """The validation score over images, the middle of the seeds and its interval."""
+    name = next(iter(score_names(rows)), None)
+    if name is None:
+        return None
+    sheet = plots.figure(8.0, 4.0)
+    axes = sheet.subplots()
+    drawn, positive = False, True
+    for row in rows:
+        moments: dict[int, list[float]] = defaultdict(list)
+        for run in row.runs:
+            for images, value in _curve(run.folder, f"{name}_validation"):
+                moments[images].append(value)
+        points = [(images, interquartile_mean(found)) for images, found in sorted(moments.items()) if len(found) == len(row.runs)]
+        if not points:
+            continue
+        drawn, positive = True, positive and all(estimate.value > 0 for _, estimate in points)
+        images_seen = [images for images, _ in points]
+        (line,) = axes.plot(images_seen, [estimate.value for _, estimate in points], marker=".", linewidth=1, label=row.title)
+        bands = [estimate.interval or (estimate.value, estimate.value) for _, estimate in points]
+        axes.fill_between(images_seen, [low for low, _ in bands], [high for _, high in bands], color=line.get_color(), alpha=0.15)
+    if not drawn:
+        return None
+    if positive:
+        axes.set_yscale("log")
+    axes.set(xlabel="images seen", ylabel=f"{name} on the validation split")
+    if len(rows) > 1:
+        axes.legend(fontsize=7)
+    return Figure(_address(plots.drawn(sheet)), f"{name} during training; over seeds the interquartile mean and its 95 % interval.")
+
+
+def _curve(run: Path, name: str) -> Iterator[tuple[int, float]]:
+    file = run / METRICS
+    if file.is_file():
+        with file.open(newline="") as lines:
+            for row in csv.DictReader(lines):
+                if row.get(name):
+                    yield int(row["images_seen"]), float(row[name])
+
+
+def _findings(tables: Sequence[tuple[str, list[Row]]]) -> Iterator[dict[str, str]]:
+    for _, rows in tables:
+        for row in rows:
+            for run in row.runs:
+                for finding in (run.summary.get("referee") or {}).get("findings", ()):
+                    advice = f" Try: {finding['try'][0]}" if finding.get("try") else ""
+                    yield {
+                        "run": f"{row.title}, seed {run.summary.get('seed')}",
+                        "images": f"{finding['first_images']:,}",
+                        "says": f"{finding['says']}.{advice}",
+                    }
+
+
+def _wall(tables: Sequence[tuple[str, list[Row]]]) -> list[Figure]:
+    """Samples of each run at the end, row by row, after real images."""
+    wall: list[Figure] = []
+    every = [row for _, rows in tables for row in rows]
+    per_row = max(1, MOST_PICTURES // max(len(every), 1))
+    for row in every:
+        for run in row.runs[:per_row]:
+            real = run.folder / FOLDER / REAL
+            if not wall and real.is_file():
+                wall.append(Figure(_address(_top(real)), "real images"))
+            found = grids(run.folder / FOLDER)
+            if found:
+                last = max(found)
+                wall.append(Figure(_address(_top(found[last])), f"{row.title}, seed {run.summary.get('seed')}, {last:,} images"))
+    return wall
+
+
+def _top(path: Path) -> Image.Image:
+    """The upper half of a grid, so that many fit on a page."""
+    with Image.open(path) as grid:
+        return grid.convert("RGB").crop((0, 0, grid.width, max(grid.height // 2, min(grid.height, grid.width // 2))))
+
+
+def _own_pictures(run: Path) -> list[Figure]:
+    """The pictures of a single run."""
+    last = max(grids(run / FOLDER).items(), default=(0, run / FOLDER / "none.png"))
+    chosen = {
+        run / FOLDER / PROGRESS: "Progress",
+        last[1]: f"Samples after {last[0]:,} images",
+        run / FOLDER / "progress.gif": "Animation",
+        run / SHEET: "Diagnostics",
+    }
+    return [
+        Figure(f"data:image/{path.suffix[1:]};base64,{base64.b64encode(path.read_bytes()).decode()}", caption)
+        for path, caption in chosen.items()
+        if path.is_file()
+    ]
+
+
+def _settings(runs: Sequence[Run], tables: Sequence[list[Row]], single: bool) -> list[list[str]]:
+    """Settings that differ between rows, with a column for each; all settings of a single run."""
+    configs = {row.title: dict(leaves(read_config(row.runs[0].folder))) for rows in tables for row in rows}
+    left_out = ("run", "name", "sweep", "seed", "resume")
+    names = [name for name in dict.fromkeys(name for config in configs.values() for name in config) if name not in left_out]
+    if not single:
+        names = [name for name in names if len({str(config.get(name)) for config in configs.values()}) > 1]
+    lines = [[name, *(written(config[name]) if name in config else "" for config in configs.values())] for name in names]
+    return lines if single or not lines else [["", *configs], *lines]
+
+
+def _commands(folders: Sequence[str], runs: Sequence[Run]) -> str:
+    """The command of each sweep, or of each run without one, and that of this page."""
+    train = f"python {shown(CONF.parent / 'src' / 'train.py')}"
+    lines = []
+    for folder in map(Path, folders):
+        if (folder / SWEEP_FILE).is_file():
+            asked = OmegaConf.load(folder / SWEEP_FILE).hydra.overrides.task
+            lines.append(" ".join([train, "-m", *map(shlex.quote, map(str, asked))]))
+        else:
+            lines += [
+                " ".join([train, *map(shlex.quote, run.overrides), f"seed={run.summary.get('seed')}"])
+                for run in runs
+                if folder in (run.folder, run.folder.parent)
+            ]
+    named_folders = folders[0] if len(folders) == 1 else f"[{','.join(folders)}]"
+    return "\n".join([*lines, f"python {shown(CONF.parent / 'src' / 'report.py')} {shlex.quote(f'runs={named_folders}')}"])
+
+
+def _address(picture: Image.Image) -> str:
+    file = io.BytesIO()
+    picture.save(file, format="PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"

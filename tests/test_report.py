@@ -1,0 +1,81 @@
+"""The page about a sweep or a run: complete, self-contained, and made of what the runs say."""
+
+import base64
+import io
+import json
+import re
+from html import unescape
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from helpers.games import play
+from twoplayer.commands.report import write_report
+from twoplayer.errors import ConfigurationError
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Path:
+    """Two losses with two seeds each."""
+    for loss, score in (("hinge", 20.0), ("minimax", 10.0)):
+        for seed in (0, 1):
+            folder = tmp_path / "sweep" / f"{loss}{seed}"
+            play(folder, f"loss={loss}", f"seed={seed}", "budget.images=32", "callbacks.scalars.every_iterations=1")
+            (folder / ".hydra").mkdir()
+            (folder / ".hydra" / "overrides.yaml").write_text(f"- loss={loss}\n- seed={seed}\n")
+            file = folder / "summary.json"
+            summary = json.loads(file.read_text())
+            summary["scores"] = {"fd": {"value": score + seed, "better": "lower", "floor": 4.0}}
+            if loss == "hinge":
+                finding = {"rule": "mode_collapse", "first_images": 1600, "says": "few <classes> are drawn", "try": ["python x"]}
+                summary["referee"]["findings"] = [finding]
+            file.write_text(json.dumps(summary))
+            rows = (folder / "metrics.csv").read_text().splitlines()
+            (folder / "metrics.csv").write_text("\n".join([rows[0] + ",fd_validation", *(f"{row},{score}" for row in rows[1:])]) + "\n")
+    (tmp_path / "sweep" / "multirun.yaml").write_text("hydra:\n  overrides:\n    task: ['loss=hinge,minimax', 'seed=0,1']\n")
+    return tmp_path / "sweep"
+
+
+def pictures(page: str) -> list[Image.Image]:
+    return [Image.open(io.BytesIO(base64.b64decode(content))) for content in re.findall(r'src="data:image/\w+;base64,([^"]+)"', page)]
+
+
+def test_the_page_of_a_sweep_has_all_and_needs_nothing_else(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    write_report(runs=str(sweep), baseline="hinge", title=None, output=None)
+    assert capsys.readouterr().out.strip().endswith("report.html")
+    page = (sweep / "report.html").read_text()
+    assert "<h1>loss: hinge or minimax</h1>" in page
+    assert "4 runs, 4 of them finished" in page
+    assert not re.findall(r'(?:src|href)="(?!data:)', page)
+    assert "http" not in re.sub(r"data:[^\"]*", "", page)
+    cells = [unescape(cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", page)]
+    assert cells[0] == "loss=minimax", "the best is the first"
+    assert "10.5 [10.0, 11.0]" in cells
+    assert "-10.0 [-10.0, -10.0]" in cells
+    assert "few <classes> are drawn. Try: python x" in cells
+    assert "few <classes>" not in page, "what runs say is escaped"
+    assert "twoplayer.losses.hinge.Hinge" in cells
+    assert "-m loss=hinge,minimax seed=0,1" in page
+    found = pictures(page)
+    assert len(found) == 2 + 1 + 4  # two plots, real images, and samples of each run
+    assert len({picture.tobytes() for picture in found}) == len(found)
+
+
+def test_the_page_of_one_run_has_its_pictures_and_settings(sweep: Path, tmp_path: Path) -> None:
+    write_report(runs=str(sweep / "hinge0"), baseline=None, title="A <run>", output=str(tmp_path / "pages" / "one.html"))
+    page = (tmp_path / "pages" / "one.html").read_text()
+    assert "<h1>A &lt;run&gt;</h1>" in page
+    assert "<h2>Progress</h2>" in page
+    assert "<h2>Samples after 32 images</h2>" in page
+    assert "<td>data.batch_size</td><td>16</td>" in page
+    assert len(pictures(page)) >= 3
+    assert "src/train.py loss=hinge seed=0" in page
+
+
+def test_what_cannot_be_reported_is_told(sweep: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="there is no run here"):
+        write_report(runs=str(tmp_path), baseline=None, title=None, output=None)
+    with pytest.raises(ConfigurationError, match="baseline=x: there is no such row; available: loss=hinge, loss=minimax"):
+        write_report(runs=str(sweep), baseline="x", title=None, output=None)
