@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from PIL import Image
 
 from helpers.games import play
 from twoplayer.commands import leaderboard
-from twoplayer.commands.compare import write_table
+from twoplayer.commands.compare import find, write_table
 from twoplayer.errors import ConfigurationError
 from twoplayer.metrics.intervals import interquartile_mean, probability_of_improvement
 
@@ -138,6 +139,21 @@ def test_runs_on_other_data_or_of_other_lengths_are_in_other_tables(seeds: Path,
     assert text.count("| --- |") >= 3
     write_table(runs=str(seeds), baseline=None, costs=True, into=None, name="runs")
     assert capsys.readouterr().out.count("**data.classes") == 2, "with costs, lengths may differ"
+
+
+def test_a_run_that_was_rolled_back_counts_once_with_its_last_part(seeds: Path) -> None:
+    first, last = seeds / "hinge0", seeds / "hinge0_rollback1"
+    shutil.copytree(first, last)
+    shutil.rmtree(last / ".hydra")
+    for folder, more in ((first, {"rolled_back": {"folder": str(last)}}), (last, {"rollback": {"from": str(first)}})):
+        summary = json.loads((folder / "summary.json").read_text())
+        (folder / "summary.json").write_text(json.dumps(summary | more))
+    OmegaConf.save(OmegaConf.merge(OmegaConf.load(last / "config.yaml"), {"budget": {"images": 7}}), last / "config.yaml")
+    found = find([str(seeds)])
+    assert len(found) == 6
+    assert [run.folder.name for run in found if run.overrides == ("loss=hinge",)] == ["hinge0_rollback1", "hinge1", "hinge2"]
+    assert len({run.place for run in found}) == 1
+    assert [run.folder for run in find([str(first)])] == [first]
 
 
 def test_a_leaderboard_holds_each_seed(seeds: Path) -> None:

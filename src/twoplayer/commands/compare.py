@@ -87,14 +87,32 @@ def named(titles: list[str], name: str | None) -> int | None:
 
 
 def find(folders: Sequence[str], any_length: bool = False) -> list[Run]:
-    """All runs in these folders, each a run folder or a sweep folder."""
+    """All runs in these folders, each a run folder or a sweep folder.
+
+    Of a run that the referee has rolled back in a sweep, only the last part is among them, with the
+    overrides of the first.
+    """
     found = []
     for folder in map(Path, folders):
-        own = [folder] if (folder / "summary.json").is_file() else sorted(path.parent for path in folder.glob("*/summary.json"))
+        alone = (folder / "summary.json").is_file()
+        own = {run: read_summary(run) for run in ([folder] if alone else sorted(path.parent for path in folder.glob("*/summary.json")))}
         if not own:
             raise ConfigurationError(f"runs={folder}: there is no run here; name the folder of a run or of a sweep")
-        found += [Run(run, _overrides(run), _place(run, any_length), read_summary(run)) for run in own]
+        for run, summary in own.items():
+            if alone or "rolled_back" not in summary:
+                first = _first_part(run, summary)
+                found.append(Run(run, _overrides(first), _place(first, any_length), summary))
     return found
+
+
+def _first_part(run: Path, summary: Mapping[str, Any]) -> Path:
+    """The run that was rolled back to this one, if it is still beside it."""
+    while "rollback" in summary:
+        before = run.with_name(Path(summary["rollback"]["from"]).name)
+        if not (before / "summary.json").is_file():
+            break
+        run, summary = before, read_summary(before)
+    return run
 
 
 def _overrides(run: Path) -> tuple[str, ...]:
