@@ -68,7 +68,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> str:
     return state_sha256(folder / "run")
 
 
-@pytest.mark.parametrize("kills", [10, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [5, pytest.param(100, marks=pytest.mark.slow)])
 def test_a_run_killed_at_random_moments_resumes_exactly(kills: int, whole: str, tmp_path: Path, record: Record) -> None:
     """Each resume is from a real checkpoint; five kills to a run."""
     draw, held = random.Random(SEED), 0
@@ -95,7 +95,7 @@ def test_a_run_killed_at_random_moments_resumes_exactly(kills: int, whole: str, 
     assert held == kills
 
 
-@pytest.mark.parametrize("trials", [4, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("trials", [2, pytest.param(50, marks=pytest.mark.slow)])
 def test_a_signal_saves_and_ends_the_run(trials: int, whole: str, tmp_path: Path, record: Record) -> None:
     draw, held = random.Random(SEED), 0
     numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP]

@@ -90,7 +90,9 @@ def test_a_failed_save_leaves_the_old_file(tmp_path: Path) -> None:
     assert torch.load(file, weights_only=True)["good"].tolist() == [1, 1]
 
 
-@pytest.mark.parametrize("model", choices("model"))
+@pytest.mark.parametrize(
+    "model", [pytest.param(name, marks=() if name in ("dcgan", "mlp") else pytest.mark.slow) for name in choices("model")]
+)
 def test_an_exported_generator_gives_the_same_images(model: str, tmp_path: Path) -> None:
     play(tmp_path / "run", "budget.images=48", "trick=[ema]", model=model)
     finished = commands.run("export.py", "run=run", folder=tmp_path)
