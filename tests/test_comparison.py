@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +155,16 @@ def test_a_run_that_was_rolled_back_counts_once_with_its_last_part(seeds: Path) 
     assert [run.folder.name for run in found if run.overrides == ("loss=hinge",)] == ["hinge0_rollback1", "hinge1", "hinge2"]
     assert len({run.place for run in found}) == 1
     assert [run.folder for run in find([str(first)])] == [first]
+
+
+def test_a_configuration_is_read_and_nothing_in_it_is_imported(seeds: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (seeds.parent / "strange.py").write_text("raise SystemExit('imported')\n")
+    monkeypatch.syspath_prepend(str(seeds.parent))
+    for run in seeds.iterdir():
+        text = (run / "config.yaml").read_text()
+        (run / "config.yaml").write_text(text.replace("helpers.synthetic.Shapes", "strange.Anything"))
+    assert len(leaderboard.write(seeds)) == 1
+    assert "strange" not in sys.modules
 
 
 def test_a_leaderboard_holds_each_seed(seeds: Path) -> None:

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 from annotated_types import MinLen
-from hydra.utils import get_class
 from omegaconf import OmegaConf
 from PIL import Image
 
 from twoplayer.errors import ConfigurationError
 from twoplayer.metrics import recorded
 from twoplayer.metrics.intervals import Estimate, interquartile_mean, probability_of_improvement
+from twoplayer.paths import CONF
 from twoplayer.runs.plan import FREE
 from twoplayer.settings import family, leaves, written
 from twoplayer.storage.run_folder import read_config, read_summary
@@ -62,7 +62,6 @@ def write_table(
     for heading, rows in boards(found):
         titles = [row.title for row in rows]
         available += titles
-        refuse_protocols(rows)
         pictures = draw(rows, Path(into).parent / name) if into else [None] * len(rows)
         shown = [os.path.relpath(picture, Path(into).parent) if into and picture else None for picture in pictures]
         reference = rows[number] if (number := named(titles, baseline)) is not None else None
@@ -124,23 +123,30 @@ def _overrides(run: Path) -> tuple[str, ...]:
 def _place(run: Path, any_length: bool) -> tuple[str, ...]:
     config = read_config(run)
     data = config.get("data") or {}
-    fixed = hasattr(get_class(data["_target_"]), "checksums") if "_target_" in data else False
-    left_out = {*(key.removeprefix("data.") for key in FREE if key.startswith("data.")), "batch_size"} - (
-        set() if fixed else {"root", "file"}
-    )
+    left_out = {"batch_size", *(key.removeprefix("data.") for key in FREE if key.startswith("data."))}
+    # Where the files are does not matter for data of known content, whose yaml names a place.
+    yaml = CONF / "data" / f"{family(data) if data else ''}.yaml"
+    if not yaml.is_file() or OmegaConf.is_missing(OmegaConf.load(yaml), "root"):
+        left_out -= {"root", "file"}
     settings = [f"data.{key}={written(value)}" for key, value in leaves(data) if key not in left_out and key != "_target_"]
     length = [] if any_length else [f"budget.images={(config.get('budget') or {}).get('images')}"]
     return (f"data={family(data)}" if data else "", *settings, *length)
 
 
 def boards(runs: Sequence[Run]) -> list[tuple[str, list[Row]]]:
-    """The rows of each table, and what sets it apart from the other tables."""
+    """The rows of each table, and what sets it apart from the other tables.
+
+    Raises ConfigurationError if scores in one table were computed by different protocols.
+    """
     places = list(dict.fromkeys(run.place for run in runs))
     shared = set.intersection(*map(set, places))
-    return [
+    tables = [
         (", ".join(part for part in place if part not in shared), name_rows([run for run in runs if run.place == place]))
         for place in places
     ]
+    for _, rows in tables:
+        _refuse_protocols(rows)
+    return tables
 
 
 def name_rows(runs: Sequence[Run]) -> list[Row]:
@@ -159,7 +165,7 @@ def score_names(rows: Sequence[Row]) -> list[str]:
     return list(dict.fromkeys(score.name for row in rows for run in row.runs for score in recorded.read(run.summary)))
 
 
-def refuse_protocols(rows: Sequence[Row]) -> None:
+def _refuse_protocols(rows: Sequence[Row]) -> None:
     """Raise ConfigurationError if scores of the same name were computed by different protocols.
 
     Scores of averaged and of raw weights are comparable.

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from twoplayer.commands.compare import Board, Row, board, boards, find, refuse_protocols, score_names, values
+from twoplayer.commands.compare import Board, Row, board, boards, find, score_names, values
 from twoplayer.errors import ConfigurationError
 
 log = logging.getLogger(__name__)
@@ -28,8 +28,6 @@ def write(sweep: Path) -> list[tuple[str, Board]]:
     """
     try:
         found = boards(find([str(sweep)]))
-        for _, rows in found:
-            refuse_protocols(rows)
     except ConfigurationError as error:
         if any(sweep.glob("*/summary.json")):
             log.warning("no leaderboard: %s", error)

@@ -18,7 +18,7 @@ from PIL import Image
 from twoplayer import plots
 from twoplayer.callbacks.diagnostics import SHEET
 from twoplayer.callbacks.samples import FOLDER, PROGRESS, REAL, grids
-from twoplayer.commands.compare import Row, Run, board, boards, find, named, refuse_protocols, score_names, values
+from twoplayer.commands.compare import Row, Run, board, boards, find, named, score_names, values
 from twoplayer.errors import ConfigurationError
 from twoplayer.metrics import recorded
 from twoplayer.metrics.intervals import interquartile_mean
@@ -59,8 +59,6 @@ def write_report(
     folders = [runs] if isinstance(runs, str) else list(runs)
     found = find(folders)
     tables = boards(found)
-    for _, rows in tables:
-        refuse_protocols(rows)
     titles = [row.title for _, rows in tables for row in rows]
     if baseline is not None and all(named([row.title for row in rows], baseline) is None for _, rows in tables):
         raise ConfigurationError(f"baseline={baseline}: there is no such row; available: {', '.join(titles)}")

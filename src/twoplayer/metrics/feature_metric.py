@@ -1,5 +1,6 @@
 """The base class of metrics on features, which one rank computes once per image for all metrics."""
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import torch
@@ -52,7 +53,7 @@ class FeatureMetric(Metric):
         finite, or the same for all.
         """
         num = self.num_samples if images.num is None else images.num
-        features = images.keep((self._extract.sha256, num), lambda: self._over_ranks(images, num))
+        features = images.keep((self._extract.sha256, num), lambda: over_ranks(images, num, self._extract, NUM_FEATURES, self._device))
         if images.num is not None and (not features.isfinite().all() or (features == features[0]).all()):
             raise DataError(
                 f"the {self._extract.title} classifier gives features that are not finite, or the same for all real images; check the images, or set data.classifier=null"
@@ -65,9 +66,13 @@ class FeatureMetric(Metric):
             found: Tensor = self._extract.classifier.logits(self.features(images)).argmax(1)
         return found
 
-    def _over_ranks(self, images: Images, num: int) -> Tensor:
-        """Each rank fills its own chunks and leaves the rest zero: the sum is exact."""
-        own = torch.zeros(num, NUM_FEATURES, device=next(self._extract.parameters()).device)
-        for place, chunk in images.chunks(num, ranks.rank(), ranks.world_size()):
-            own[place] = self._extract(chunk)
-        return torch.stack(ranks.gather(own)).sum(0)
+
+def over_ranks(images: Images, num: int, extract: Callable[[Tensor], Tensor], width: int, device: torch.device) -> Tensor:
+    """The features (num, width) of the first `num` images, the same on every rank.
+
+    Each rank fills its own chunks and leaves the rest zero: the sum is exact.
+    """
+    own = torch.zeros(num, width, device=device)
+    for place, chunk in images.chunks(num, ranks.rank(), ranks.world_size()):
+        own[place] = extract(chunk)
+    return torch.stack(ranks.gather(own)).sum(0)

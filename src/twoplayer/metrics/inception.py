@@ -20,10 +20,10 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from twoplayer.data.base import Data
-from twoplayer.distributed import ranks
 from twoplayer.errors import ConfigurationError, DataError
 from twoplayer.metrics.base import Images, Metric
 from twoplayer.metrics.fd import frechet_distance
+from twoplayer.metrics.feature_metric import over_ranks
 
 log = logging.getLogger(__name__)
 
@@ -82,14 +82,11 @@ class Inception(Metric):
 
     def _features(self, images: Images) -> Tensor:
         num = self.num_samples if images.num is None else images.num
-        return images.keep(("inception", num), lambda: self._over_ranks(images, num))
+        return images.keep(("inception", num), lambda: over_ranks(images, num, self._extract, NUM_FEATURES, self._device))
 
-    def _over_ranks(self, images: Images, num: int) -> Tensor:
-        """Each rank fills its own chunks and leaves the rest zero: the sum is exact."""
-        own = torch.zeros(num, NUM_FEATURES, device=self._device)
-        for place, chunk in images.chunks(num, ranks.rank(), ranks.world_size()):
-            own[place] = torch.cat([self._network(to_rgb(part)) for part in chunk.to(self._device).split(BATCH)])
-        return torch.stack(ranks.gather(own)).sum(0)
+    def _extract(self, chunk: Tensor) -> Tensor:
+        """The features of a chunk, in batches, since 299 x 299 pixels take much memory."""
+        return torch.cat([self._network(to_rgb(part)) for part in chunk.to(self._device).split(BATCH)])
 
 
 class _Pool(nn.Module):
