@@ -125,8 +125,8 @@ def _place(run: Path, any_length: bool) -> tuple[str, ...]:
     data = config.get("data") or {}
     left_out = {"batch_size", *(key.removeprefix("data.") for key in FREE if key.startswith("data."))}
     # Where the files are does not matter for data of known content, whose yaml names a place.
-    yaml = CONF / "data" / f"{family(data) if data else ''}.yaml"
-    if not yaml.is_file() or OmegaConf.is_missing(OmegaConf.load(yaml), "root"):
+    choice = CONF / "data" / f"{family(data) if data else ''}.yaml"
+    if not choice.is_file() or OmegaConf.is_missing(OmegaConf.load(choice), "root"):
         left_out -= {"root", "file"}
     settings = [f"data.{key}={written(value)}" for key, value in leaves(data) if key not in left_out and key != "_target_"]
     length = [] if any_length else [f"budget.images={(config.get('budget') or {}).get('images')}"]
