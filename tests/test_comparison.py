@@ -121,8 +121,10 @@ def test_runs_that_differ_by_their_seeds_are_one_row_and_none_is_dropped(seeds: 
     assert lines[0] == "|  | `fd` | times its floor | seeds | speed | difference | better with probability |  |"
     assert lines[2].startswith("| `loss=hinge` | 30.0 [20.0, 40.0] | 7.5 | 3 | 1.00 |  |  |")
     # The failed run counts as untrained, so (10 + 12 + 90) / 3; it is paired with its own seed.
-    assert lines[3] == "| `loss=minimax` | 37.3 [10.0, 90.0] | 9.3 | 3, 1 unfinished | 1.00 | 7.33 [-18.0, 50.0] | 0.67 |  |"
-    assert " ".join(lines[-2:]).endswith("an unfinished run counts as untrained.")
+    assert lines[3] == "| `loss=minimax` | 37.3 [10.0, 90.0] | 9.3 | 3, 1 unfinished | 1.00 | 7.33 [-85.0, 99.7] | 0.67 |  |"
+    assert " ".join(lines[-2:]).endswith(
+        "an unfinished run counts as untrained; difference: mean over paired seeds, 95 % interval of Student's t."
+    )
 
 
 def test_runs_on_other_data_or_of_other_lengths_are_in_other_tables(seeds: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from twoplayer.errors import ConfigurationError
 from twoplayer.metrics import recorded
-from twoplayer.metrics.intervals import Estimate, interquartile_mean, probability_of_improvement
+from twoplayer.metrics.intervals import Estimate, interquartile_mean, paired_differences, probability_of_improvement
 from twoplayer.paths import CONF
 from twoplayer.runs.plan import FREE
 from twoplayer.settings import family, leaves, written
@@ -26,6 +26,8 @@ class Run(NamedTuple):
     folder: Path
     overrides: tuple[str, ...]
     """Those that define it; not its seed."""
+    name: str | None
+    """The `name=` of its command, which then names its row, too."""
     place: tuple[str, ...]
     """What it shares with all runs that it may be compared with: data, and images to see."""
     summary: dict[str, Any]
@@ -100,7 +102,8 @@ def find(folders: Sequence[str], any_length: bool = False) -> list[Run]:
         for run, summary in own.items():
             if alone or "rolled_back" not in summary:
                 first = _first_part(run, summary)
-                found.append(Run(run, _overrides(first), _place(first, any_length), summary))
+                asked = _asked(first)
+                found.append(Run(run, _defining(asked), _name(asked), _place(first, any_length), summary))
     return found
 
 
@@ -114,10 +117,18 @@ def _first_part(run: Path, summary: Mapping[str, Any]) -> Path:
     return run
 
 
-def _overrides(run: Path) -> tuple[str, ...]:
+def _asked(run: Path) -> list[str]:
+    """The overrides of its command."""
     file = run / ".hydra" / "overrides.yaml"
-    asked = map(str, OmegaConf.load(file)) if file.is_file() else []
+    return [*map(str, OmegaConf.load(file))] if file.is_file() else []
+
+
+def _defining(asked: Sequence[str]) -> tuple[str, ...]:
     return tuple(override for override in asked if not override.lstrip("+~").startswith((*FREE, "+search", "search", "seed=")))
+
+
+def _name(asked: Sequence[str]) -> str | None:
+    return next((override.partition("=")[2] for override in asked if override.startswith("name=")), None)
 
 
 def _place(run: Path, any_length: bool) -> tuple[str, ...]:
@@ -150,10 +161,16 @@ def boards(runs: Sequence[Run]) -> list[tuple[str, list[Row]]]:
 
 
 def name_rows(runs: Sequence[Run]) -> list[Row]:
-    """Runs by their overrides, each row named by those that are not common to all."""
+    """Runs by their overrides, each row named by those that are not common to all.
+
+    If the command of each run has a `name=`, and no two rows have the same one, that names the row.
+    """
     groups: dict[tuple[str, ...], list[Run]] = {}
     for run in runs:
         groups.setdefault(run.overrides, []).append(run)
+    given = [own[0].name for own in groups.values()]
+    if len({name for name in given if name is not None}) == len(groups) > 1:
+        return [Row(str(own[0].name), own) for own in groups.values()]
     common = set.intersection(*map(set, groups)) if len(groups) > 1 else set()
     return [
         Row(" ".join(override for override in overrides if override not in common) or "as it is", own) for overrides, own in groups.items()
@@ -231,6 +248,7 @@ def board(rows: Sequence[Row], reference: Row | None = None, costs: bool = False
     """The table of these rows, the best first; `pictures` are the addresses of their samples."""
     names = score_names(rows)
     several = any(len(row.runs) > 1 for row in rows)
+    against = _against(rows, reference, names) if reference and several else {}
     order = sorted(range(len(rows)), key=lambda index: _cost(rows[index], names, rows))
     columns = [
         "",
@@ -248,7 +266,7 @@ def board(rows: Sequence[Row], reference: Row | None = None, costs: bool = False
             *([_seeds(rows[index])] if several else []),
             *(_costs(rows[index]) if costs else []),
             *([_speed(rows[index], reference)] if reference else []),
-            *(_against(rows[index], reference, names, rows) if reference and several else []),
+            *(against.get(rows[index].title, ["", ""]) if reference and several else []),
             *([f'<img src="{pictures[index]}" width="230">' if pictures[index] else ""] if pictures else []),
         ]
         for index in order
@@ -287,14 +305,23 @@ def _seeds(row: Row) -> str:
     return f"{len(row.runs)}, {unfinished} unfinished" if unfinished else str(len(row.runs))
 
 
-def _against(row: Row, reference: Row, names: Sequence[str], rows: Sequence[Row]) -> list[str]:
-    """The leading score minus that of the baseline on the same seeds, and how often it wins."""
-    own, other = (values(each, names[0], rows) if names else None for each in (row, reference))
-    if own is None or other is None or row is reference:
-        return ["", ""]
-    pairs = [own.by_seed[seed] - other.by_seed[seed] for seed in own.by_seed if seed in other.by_seed]
-    costs = [[recorded.cost(value, own.better) for value in each.by_seed.values()] for each in (own, other)]
-    return [_shown(interquartile_mean(pairs)) if pairs else "", f"{probability_of_improvement(*costs):.2f}"]
+def _against(rows: Sequence[Row], reference: Row, names: Sequence[str]) -> dict[str, list[str]]:
+    """For each other row: its difference to the baseline on the same seeds, and how often it wins.
+
+    The intervals are corrected for the number of rows.
+    """
+    base = values(reference, names[0], rows) if names else None
+    found = {row.title: values(row, names[0], rows) for row in rows if row is not reference} if base is not None else {}
+    known = {title: own for title, own in found.items() if own is not None}
+    differences = paired_differences(
+        [[own.by_seed[seed] - base.by_seed[seed] for seed in own.by_seed if seed in base.by_seed] for own in known.values()] if base else []
+    )
+    cells = {}
+    for (title, own), difference in zip(known.items(), differences, strict=True):
+        assert base is not None
+        costs = [[recorded.cost(value, own.better) for value in each.by_seed.values()] for each in (own, base)]
+        cells[title] = ["" if difference is None else _shown(difference), f"{probability_of_improvement(*costs):.2f}"]
+    return cells
 
 
 def _mean(row: Row, key: str) -> float | None:
@@ -333,6 +360,11 @@ def circumstances(rows: Sequence[Row], names: Sequence[str], reference: Row | No
     base = f"; a speed of 1 is {speed:,.0f} images a second" if speed else ""
     length = "" if costs else f"{' or '.join(images)} images, "
     how = "; over seeds: interquartile mean [95 % bootstrap interval], an unfinished run counts as untrained" if several else ""
+    compared = len(rows) - 1
+    if reference and several:
+        how += "; difference: mean over paired seeds, 95 % interval of Student's t" + (
+            f" corrected for {compared} comparisons (Holm)" if compared > 1 else ""
+        )
     text = f"{length}seed {', '.join(seeds)}, {' and '.join(devices)}, {' and '.join(precisions)}{base}{floors}{how}."
     return textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False)
 

@@ -21,8 +21,10 @@ log = logging.getLogger(__name__)
 FILE, CSV = "leaderboard.md", "leaderboard.csv"
 
 
-def write(sweep: Path) -> list[tuple[str, Board]]:
+def write(sweep: Path, baseline: str | None = None) -> list[tuple[str, Board]]:
     """Write leaderboard.md and leaderboard.csv into the folder of a sweep; returns its tables.
+
+    A table with the row `baseline` shows the differences to it.
 
     There are none, with a warning, if its runs cannot be compared.
     """
@@ -32,7 +34,7 @@ def write(sweep: Path) -> list[tuple[str, Board]]:
         if any(sweep.glob("*/summary.json")):
             log.warning("no leaderboard: %s", error)
         return []
-    tables = [(heading, board(rows)) for heading, rows in found]
+    tables = [(heading, board(rows, next((row for row in rows if row.title == baseline), None))) for heading, rows in found]
     parts = [text for heading, table in tables for text in (f"**{heading}**" if heading else "", table.markdown()) if text]
     with _replacing(sweep / FILE) as file:
         file.write("\n\n".join(parts) + "\n")
@@ -74,7 +76,7 @@ def show(tables: list[tuple[str, Board]]) -> None:
     for heading, each in tables:
         table = Table(box=None, pad_edge=False, title=heading or None, title_justify="left")
         for number, column in enumerate(each.columns):
-            table.add_column(Text(column.replace("`", "")), justify="right" if number else "left")
+            table.add_column(Text(column.replace("`", "")), justify="right" if number else "left", overflow="fold")
         for cells in each.lines:
             table.add_row(*(Text(cell.replace("`", "")) for cell in cells))
         console.print(table)

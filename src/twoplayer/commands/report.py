@@ -3,6 +3,7 @@
 import base64
 import csv
 import io
+import json
 import shlex
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -18,17 +19,17 @@ from PIL import Image
 from twoplayer import plots
 from twoplayer.callbacks.diagnostics import SHEET
 from twoplayer.callbacks.samples import FOLDER, PROGRESS, REAL, grids
-from twoplayer.commands.compare import Row, Run, board, boards, find, named, score_names, values
+from twoplayer.commands import study
+from twoplayer.commands.compare import Row, Run, board, boards, find, named, score_names
+from twoplayer.commands.forest import CAPTION as FOREST
+from twoplayer.commands.forest import forest_plot
 from twoplayer.errors import ConfigurationError
-from twoplayer.metrics import recorded
 from twoplayer.metrics.intervals import interquartile_mean
 from twoplayer.paths import CONF, make_folder, shown
 from twoplayer.runs.plan import SWEEP_FILE
 from twoplayer.settings import leaves, written
 from twoplayer.storage.run_folder import METRICS, read_config
 
-FAR = 5
-"""A score of so many floors is so far away that the floor would squeeze the picture."""
 MOST_PICTURES = 60
 """Sample pictures in the wall; a larger sweep shows its first seeds."""
 
@@ -117,30 +118,8 @@ def _board(heading: str, rows: list[Row], baseline: str | None, single: bool) ->
 
 
 def _intervals(rows: list[Row]) -> Figure | None:
-    """The leading score of each row with its interval, the best on top."""
-    name = next(iter(score_names(rows)), None)
-    known = [(row.title, found) for row in rows if name is not None and (found := values(row, name, rows)) is not None]
-    if name is None or not known:
-        return None
-    known.sort(key=lambda item: recorded.cost(item[1].estimate.value, item[1].better), reverse=True)
-    sheet = plots.figure(8.0, 1.0 + 0.35 * len(known))
-    axes = sheet.subplots()
-    for place, (_, found) in enumerate(known):
-        estimate = found.estimate
-        axes.plot([*found.by_seed.values()], [place] * len(found.by_seed), ".", color=plots.REAL, alpha=0.4)
-        if estimate.interval is not None:
-            axes.plot(estimate.interval, [place, place], color=plots.OUTPUT, linewidth=2)
-        axes.plot([estimate.value], [place], "o", color=plots.FAKE)
-    smallest = min(value for _, found in known for value in found.by_seed.values())
-    floors = {found.score.floor for _, found in known if found.score.floor}
-    for floor in floors if len(floors) == 1 and smallest < FAR * max(floors) else ():
-        axes.axvline(floor, color="gray", linewidth=0.8, linestyle="--")
-    axes.set_yticks(range(len(known)), [title for title, _ in known])
-    axes.set(xlabel=name, ylim=(-0.6, len(known) - 0.4))
-    if all(value > 0 for _, found in known for value in found.by_seed.values()) and known[0][1].better == "lower":
-        axes.set_xscale("log")
-    caption = f"{name}: each seed (gray), the interquartile mean (orange) and its 95 % interval."
-    return Figure(_address(plots.drawn(sheet)), caption)
+    picture = forest_plot(rows)
+    return None if picture is None else Figure(_address(picture), FOREST)
 
 
 def _curves(rows: list[Row]) -> Figure | None:
@@ -251,7 +230,10 @@ def _commands(folders: Sequence[str], runs: Sequence[Run]) -> str:
     train = f"python {shown(CONF.parent / 'src' / 'train.py')}"
     lines = []
     for folder in map(Path, folders):
-        if (folder / SWEEP_FILE).is_file():
+        if (folder / study.FILE).is_file():
+            asked = json.loads((folder / study.FILE).read_text())["overrides"]
+            lines.append(" ".join([f"python {shown(CONF.parent / 'src' / 'study.py')}", *map(shlex.quote, asked)]))
+        elif (folder / SWEEP_FILE).is_file():
             asked = OmegaConf.load(folder / SWEEP_FILE).hydra.overrides.task
             lines.append(" ".join([train, "-m", *map(shlex.quote, map(str, asked))]))
         else:

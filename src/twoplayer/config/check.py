@@ -229,7 +229,9 @@ def _check_value(parent: DictConfig, key: str, path: str, annotation: Any) -> li
             _check_names(path, value, hints, required=hints)
             return [found for name, hint in hints.items() for found in _check_value(value, name, f"{path}.{name}", hint)]
         if typing.get_origin(annotation) is dict:
-            return [found for name in map(str, value) for found in _check_value(value, name, f"{path}.{name}", dict[str, Any])]
+            each = typing.get_args(annotation)[1]
+            hint = dict[str, Any] if each is Any else each  # a node of nodes, such as `trick`
+            return [found for name in map(str, value) for found in _check_value(value, name, f"{path}.{name}", hint)]
     if dataclasses.is_dataclass(annotation):
         names = ", ".join(f"{path}.{field.name}" for field in dataclasses.fields(annotation))
         raise ConfigurationError(f"{path}={written(value)}: this is a group of settings; set one of {names}")

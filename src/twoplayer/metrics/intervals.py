@@ -1,6 +1,7 @@
 """Scores over several seeds: their middle, its interval, and the comparison with others.
 
-They are those of Agarwal et al. (2021, arXiv:2108.13264), for one task.
+Interquartile mean and probability of improvement are those of Agarwal et al. (2021,
+arXiv:2108.13264), for one task.
 """
 
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ import numpy as np
 from scipy import stats
 
 RESAMPLES = 2000
+ERROR_RATE = 0.05
 
 
 class Estimate(NamedTuple):
@@ -36,3 +38,36 @@ def probability_of_improvement(costs: Sequence[float], others: Sequence[float]) 
     """How often one of `costs` is below one of `others`, over all pairs; equal ones count half."""
     difference = np.subtract.outer(np.asarray(others), np.asarray(costs))
     return float((np.sign(difference) + 1).mean() / 2)
+
+
+def paired_differences(differences: Sequence[Sequence[float]]) -> list[Estimate | None]:
+    """The mean of each group of paired differences, with its interval; None for an empty group.
+
+    The intervals are those of Student's t, which is honest for three seeds where the bootstrap is
+    not. They hold together: all of them contain their true value in 95 % of cases, by the method of
+    Holm (1979), and an interval contains 0 where that method does not reject. The interval of a
+    single difference is None.
+    """
+    tests: list[tuple[float, int]] = []
+    for number, group in enumerate(differences):
+        if len(group) > 1:
+            error = float(np.std(group, ddof=1)) / len(group) ** 0.5
+            mean = abs(float(np.mean(group)))
+            statistic = mean / error if error > 0 else (float("inf") if mean > 0 else 0.0)
+            tests.append((float(2 * stats.t.sf(statistic, len(group) - 1)), number))
+    levels: dict[int, float] = {}
+    rejecting = True
+    for done, (chance, number) in enumerate(sorted(tests)):
+        if rejecting:
+            level = ERROR_RATE / (len(tests) - done)
+            rejecting = chance <= level
+        levels[number] = level
+    return [_mean(group, levels.get(number)) if len(group) else None for number, group in enumerate(differences)]
+
+
+def _mean(group: Sequence[float], level: float | None) -> Estimate:
+    middle = float(np.mean(group))
+    if level is None:
+        return Estimate(middle, None)
+    half = float(stats.t.ppf(1 - level / 2, len(group) - 1) * np.std(group, ddof=1)) / len(group) ** 0.5
+    return Estimate(middle, (middle - half, middle + half))

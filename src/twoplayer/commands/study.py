@@ -1,0 +1,206 @@
+"""A fair comparison: each arm tunes equally much, and is then trained with seeds of its own."""
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+from annotated_types import Ge, MinLen
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+
+from twoplayer.commands import leaderboard
+from twoplayer.commands.compare import boards, find
+from twoplayer.commands.forest import forest_plot
+from twoplayer.commands.jobs import Job, merged, run_jobs
+from twoplayer.commands.messages import explain
+from twoplayer.config.compose import compose_run
+from twoplayer.errors import ConfigurationError, unknown
+from twoplayer.metrics import recorded
+from twoplayer.paths import CONF, make_folder, setting, shown
+from twoplayer.storage.run_folder import read_summary
+
+Costs = Mapping[tuple[str, str], float]
+"""The cost of each choice, by arm and name."""
+
+FILE, TUNING = "study.json", "tuning"
+
+
+Seeds = Annotated[list[Annotated[int, Ge(0)]], MinLen(1)]
+
+
+@dataclass
+class Tuning:
+    """What an arm may tune: choices by name, each a list of overrides."""
+
+    choices: Annotated[dict[str, list[str]], MinLen(1)]
+    own: dict[str, dict[str, list[str]]]
+    """Other choices of single arms, by the name of the arm."""
+    shared: list[str]
+    """Overrides of all runs that tune."""
+    seeds: Seeds
+
+
+class Arm(NamedTuple):
+    """One side of the comparison."""
+
+    name: str
+    overrides: tuple[str, ...]
+    choices: Mapping[str, tuple[str, ...]]
+    """What it may tune, by name."""
+
+
+def run_study(
+    *,
+    question: Annotated[str, MinLen(1)],
+    baseline: str,
+    shared: list[str],
+    arms: dict[str, list[str]],
+    tuning: Tuning,
+    seeds: Seeds,
+    sweep: Annotated[str, MinLen(1)],
+    jobs: Annotated[int, Ge(1)],
+    only: list[str] | None,
+) -> None:
+    """Train all runs of the study that are not finished, then write and show its leaderboard.
+
+    First each arm is trained with each of its choices and each of `tuning.seeds`. The choice with
+    the best mean score on the validation split is then trained with each of `seeds`.
+
+    Raises ConfigurationError before the first run if the arms have different numbers of choices, if
+    seeds are used twice, or if a run cannot be composed; Interruption after a signal.
+    """
+    every = [_arm(str(name), own, shared, tuning) for name, own in arms.items()]
+    _refuse(every, baseline, tuning, seeds, only)
+    chosen_arms = [arm for arm in every if only is None or arm.name in only]
+    print(f"checking the configurations of {len(chosen_arms)} arms ...", flush=True)
+    for arm in chosen_arms:
+        for name, choice in arm.choices.items():
+            try:
+                compose_run(*merged(arm.overrides, choice))
+            except Exception as error:
+                raise ConfigurationError(f"arms.{arm.name}, with {name}: {explain(error)}") from error
+    folder = Path(sweep)
+    make_folder("sweep", folder)
+    trials = {(arm.name, name): _trials(folder, arm, choice, name, tuning) for arm in chosen_arms for name, choice in arm.choices.items()}
+    if len(chosen_arms[0].choices) > 1:
+        print(f"tuning: {sum(map(len, trials.values()))} runs", flush=True)
+        run_jobs([job for group in trials.values() for job in group], jobs, _score)
+    costs = {key: _cost(group) for key, group in trials.items()}
+    finals: list[Job] = []
+    for arm in chosen_arms:
+        best = _best(arm, costs)
+        finals += [
+            Job(folder / f"{arm.name}_s{seed}", merged(arm.overrides, arm.choices[best], [f"name={arm.name}", f"seed={seed}"]))
+            for seed in seeds
+        ]
+    # Seed by seed, so that an interrupted study has something to say about every arm.
+    finals.sort(key=lambda job: [f"seed={seed}" in job.overrides for seed in seeds], reverse=True)
+    _record(folder, question, baseline, chosen_arms, costs)
+    print(f"comparing: {len(finals)} runs", flush=True)
+    try:
+        run_jobs(finals, jobs, lambda job: _after(job, folder, baseline))
+    finally:
+        leaderboard.show(leaderboard.write(folder, baseline))
+        _draw(folder)
+    print("next")
+    for script in ("report", "compare"):
+        print(f"  python {shown(CONF.parent / 'src' / f'{script}.py')} {setting('runs', folder)} baseline={baseline}")
+
+
+def _arm(name: str, own: Sequence[str], shared: Sequence[str], tuning: Tuning) -> Arm:
+    choices = tuning.own.get(name) or tuning.choices
+    return Arm(name, merged(shared, own), {str(key): tuple(words) for key, words in choices.items()})
+
+
+def _refuse(arms: Sequence[Arm], baseline: str, tuning: Tuning, seeds: Sequence[int], only: Sequence[str] | None) -> None:
+    names = [arm.name for arm in arms]
+    for setting_name, wanted in [("baseline", baseline), *(("only", name) for name in only or ())]:
+        if wanted not in names:
+            raise ConfigurationError(f"{setting_name}: {unknown(wanted, names, kind='known arm')}")
+    for name in tuning.own:
+        if name not in names:
+            raise ConfigurationError(f"tuning.own.{name}: {unknown(name, names, kind='known arm')}")
+    if only is not None and baseline not in only:
+        raise ConfigurationError(f"only=[{','.join(only)}]: the baseline {baseline} is missing; add it, or set baseline=<one of these>")
+    different = next((arm for arm in arms if len(arm.choices) != len(arms[0].choices)), None)
+    if different is not None:
+        raise ConfigurationError(
+            f"tuning.own.{different.name}: this arm has {len(different.choices)} choices and {arms[0].name} has {len(arms[0].choices)}; "
+            "a fair comparison tries equally many"
+        )
+    twice = sorted({*seeds} & {*tuning.seeds}) or [seed for seed in seeds if list(seeds).count(seed) > 1]
+    if twice:
+        raise ConfigurationError(
+            f"seeds: {twice[0]} is used twice; the seeds of the comparison must differ from each other and from tuning.seeds"
+        )
+
+
+def _trials(folder: Path, arm: Arm, choice: Sequence[str], name: str, tuning: Tuning) -> list[Job]:
+    return [
+        Job(
+            folder / TUNING / f"{arm.name}_{name}_s{seed}",
+            merged(arm.overrides, tuning.shared, choice, [f"name={arm.name}_{name}", f"seed={seed}"]),
+        )
+        for seed in tuning.seeds
+    ]
+
+
+def _cost(trials: Sequence[Job]) -> float:
+    """The mean cost on the validation split; infinite if a trial failed."""
+    found = [recorded.objective(read_summary(job.folder)) if job.finished() else None for job in trials]
+    known = [value for value in found if value is not None]
+    return statistics.fmean(known) if len(known) == len(found) and found else float("inf")
+
+
+def _best(arm: Arm, costs: Costs) -> str:
+    return min(arm.choices, key=lambda name: costs[arm.name, name])
+
+
+def _score(job: Job) -> str:
+    """What the leading score on the validation split is, and how long the run took."""
+    summary = read_summary(job.folder)
+    time = f"{(summary.get('seconds') or 0) / 60:.1f} min"
+    for score in recorded.read(summary)[:1]:
+        if score.validation is not None:
+            return f"{score.name}_validation {recorded.digits(score.validation)}, {time}"
+    return f"{summary.get('status', 'failed')}, {time}"
+
+
+def _after(job: Job, folder: Path, baseline: str) -> str:
+    leaderboard.write(folder, baseline)
+    return _score(job)
+
+
+def _draw(folder: Path) -> None:
+    """Draw the interval of each arm to intervals.png, if there are runs."""
+    if any(folder.glob("*/summary.json")):
+        for _, rows in boards(find([str(folder)])):
+            picture = forest_plot(rows)
+            if picture is not None:
+                picture.save(folder / "intervals.png", optimize=True)
+
+
+def _record(folder: Path, question: str, baseline: str, arms: Sequence[Arm], costs: Costs) -> None:
+    """Write study.json: the command, and for each arm its choices with their scores."""
+    content = {
+        "question": question,
+        "baseline": baseline,
+        "overrides": list(OmegaConf.to_container(HydraConfig.get().overrides.task)),  # type: ignore[arg-type]
+        "arms": {
+            arm.name: {
+                "overrides": arm.overrides,
+                "chosen": _best(arm, costs),
+                "choices": {
+                    name: {"overrides": words, "cost": None if costs[arm.name, name] == float("inf") else costs[arm.name, name]}
+                    for name, words in arm.choices.items()
+                },
+            }
+            for arm in arms
+        },
+    }
+    temporary = folder / f"{FILE}.new"
+    temporary.write_text(json.dumps(content, indent=2) + "\n")
+    temporary.replace(folder / FILE)
