@@ -53,6 +53,9 @@ FAILURES = {
     "nine of ten classes are dropped": Failure(("impostor=one_class",), ("mode_collapse",)),
     "training images as samples": Failure(("impostor=copies",), ("memorization",)),
     "G ignores its latents": Failure(("+trick.deaf._target_=helpers.injected.Deaf",), ("constant_output",)),
+    "G is told classes and ignores its latents": Failure(
+        ("experiment=cdcgan", "+trick.deaf._target_=helpers.injected.Deaf"), ("class_collapse",)
+    ),
     "NaN in D": Failure(
         ("+trick.poison._target_=helpers.injected.Poison", "+trick.poison.player=discriminator", "+trick.poison.images=20000"),
         ("not_finite",),
@@ -74,6 +77,7 @@ CANDIDATES: dict[str, tuple[str, tuple[float, ...]]] = {
     "discriminator_overfits": ("least_order", (0.55, 0.6, 0.65, 0.7, 0.75, 0.8)),
     "mode_collapse": ("most_classes", (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)),
     "low_diversity": ("most_spread", (0.3, 0.25, 0.2, 0.15, 0.1, 0.07, 0.05, 0.03)),
+    "class_collapse": ("most_spread", (0.3, 0.25, 0.2, 0.15, 0.1, 0.07, 0.05, 0.03)),
     "constant_output": ("most_variation", (0.3, 0.2, 0.1, 0.05, 0.02)),
     "vanishing_gradient": ("most", (0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)),
     "exploding_gradient": ("times", (3.0, 5.0, 10.0, 20.0, 50.0)),

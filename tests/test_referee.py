@@ -28,6 +28,7 @@ RULES: dict[str, Rule] = {name: instantiate(node) for name, node in OmegaConf.lo
 HEALTHY: Evidence = {
     "variation": 1.0,
     "spread": 0.9,
+    "spread_within": 0.8,
     "shift": 0.02,
     "classes": 0.98,
     "order/held_out": 0.51,
@@ -42,6 +43,7 @@ FAILING: dict[str, Evidence] = {
     "discriminator_overfits": {"order/held_out": 0.9},
     "mode_collapse": {"classes": 0.1},
     "low_diversity": {"spread": 0.01},
+    "class_collapse": {"spread_within": 0.02},
     "constant_output": {"variation": 0.0},
     "vanishing_gradient": {"gradient_norm/generator": 1e-6},
     "exploding_gradient": {"gradient_norm/generator": 1e4},
@@ -154,6 +156,24 @@ def test_evidence_shows_copies_and_equal_samples(tmp_path: Path) -> None:
     found = Witness(data, CPU, 64).look(one, 64, copies=False)
     assert found["variation"] == found["spread"] == 0
     assert "copies" not in found
+
+
+def test_evidence_within_classes_shows_a_conditional_generator_that_ignores_its_latents() -> None:
+    data = shapes()
+    game = build_game(small("model.generator.conditioning=concatenate", "model.discriminator.conditioning=projection", model="dcgan"), CPU)
+    images, labels = data.splits.validation.images, data.splits.validation.labels
+    of_class = {int(label): to_unit_range(images[labels == label]) for label in labels.unique()}
+
+    def draw(count: int) -> float:
+        def sample(latents: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+            return torch.stack([of_class[int(label)][number % count] for number, label in enumerate(labels)])
+
+        game.sample = sample  # type: ignore[method-assign, assignment]
+        return Witness(data, CPU, 128).look(game, 128, copies=False)["spread_within"]
+
+    assert draw(1) < 1e-6
+    assert draw(40) == pytest.approx(1, abs=0.35)
+    assert "spread_within" not in Witness(data, CPU, 64).look(build_game(small(), CPU), 64, copies=False)
 
 
 def test_evidence_of_classes_comes_from_the_classifier(data_root: str) -> None:

@@ -224,6 +224,6 @@ def test_an_interrupted_study_goes_on_with_the_same_command(tmp_path: Path) -> N
 @pytest.mark.process
 def test_a_job_that_cannot_run_ends_the_study_with_its_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(jobs.JobError, match="error: loss=hing: hing is not a choice of loss") as told:
-        jobs.run_jobs([Job(tmp_path / "one", ("loss=hing",))], 1, lambda job: "")
+    with pytest.raises(jobs.JobError, match="loss=hing: hing is not a choice of loss") as told:
+        jobs.run_jobs([Job(tmp_path / "one", ("loss=hing",), tmp_path)], 1, lambda job: "")
     assert told.value.exit_code == 2

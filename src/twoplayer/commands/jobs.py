@@ -1,22 +1,26 @@
 """Running training jobs as processes, several at a time; each resumes where it was interrupted."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from omegaconf import OmegaConf
 
 from twoplayer.errors import NumericsError, TwoplayerError
+from twoplayer.metrics import recorded
 from twoplayer.paths import CONF, override, shown
 from twoplayer.runs.advice import LEFT_OUT, setting_of
 from twoplayer.signals import Interruption, listening, received
 from twoplayer.storage.run_folder import read_summary
 
+SAVED = "the runs are saved; the same command goes on with them"
+SECONDS_BETWEEN_LOOKS = 0.1
 SAY_AFTER_SECONDS = 60.0
 """How often a job that runs long says how far it is."""
 
@@ -26,6 +30,8 @@ class Job(NamedTuple):
 
     folder: Path
     overrides: tuple[str, ...]
+    sweep: Path
+    """The folder of all."""
 
     def finished(self) -> bool:
         """Whether the folder holds the finished run of exactly these overrides."""
@@ -47,6 +53,16 @@ def _defining(overrides: Iterable[str]) -> list[str]:
     return sorted(word for word in overrides if setting_of(word) not in (*LEFT_OUT, "threads"))
 
 
+def score_line(job: Job) -> str:
+    """What the leading score on the validation split is, and how long the run took."""
+    summary = read_summary(job.folder)
+    time = f"{(summary.get('seconds') or 0) / 60:.1f} min"
+    for score in recorded.read(summary)[:1]:
+        if score.validation is not None:
+            return f"{score.name}_validation {recorded.digits(score.validation)}, {time}"
+    return f"{summary.get('status', 'failed')}, {time}"
+
+
 def merged(*parts: Sequence[str]) -> tuple[str, ...]:
     """Overrides in one list; one that sets the same as an earlier one replaces it."""
     found: dict[str, str] = {}
@@ -55,49 +71,90 @@ def merged(*parts: Sequence[str]) -> tuple[str, ...]:
     return tuple(found.values())
 
 
+class Pool:
+    """Places for jobs that are trained at the same time."""
+
+    def __init__(self, at_once: int) -> None:
+        self._running: dict[int, _Process] = {}
+        self._places = range(at_once)
+
+    def is_free(self) -> bool:
+        """Whether one more job may start."""
+        return len(self._running) < len(self._places)
+
+    def is_empty(self) -> bool:
+        """Whether no job is running."""
+        return not self._running
+
+    def start(self, job: Job) -> None:
+        """Start a job in a free place."""
+        place = next(place for place in self._places if place not in self._running)
+        self._running[place] = _Process(job, place, len(self._places))
+
+    def ended(self) -> list[Job]:
+        """The jobs that have ended since the last call, or have met numbers that are not finite.
+
+        Raises Interruption if this process or a job has received a signal, JobError if a job ended
+        with any other error; before, all jobs are saved and ended.
+        """
+        if received():
+            self.stop()
+            raise Interruption(received(), SAVED)
+        done = []
+        for place, process in list(self._running.items()):
+            code = process.popen.poll()
+            if code is None:
+                process.say()
+                continue
+            del self._running[place]
+            process.close()
+            if code not in (0, NumericsError.exit_code):
+                self.stop()
+                if received() or code in (128 + signal.SIGTERM, 128 + signal.SIGINT):
+                    raise Interruption(received() or code - 128, SAVED)
+                message = process.last().removeprefix("error: ") or f"ended with {code}"
+                raise JobError(f"{shown(process.job.folder)}: {message}", code if code > 0 else 1)
+            done.append(process.job)
+        return done
+
+    def stop(self, *jobs: Job) -> None:
+        """End these jobs, or all, and wait until they are saved."""
+        chosen = {place: process for place, process in self._running.items() if not jobs or process.job in jobs}
+        for process in chosen.values():
+            process.popen.terminate()
+        for place, process in chosen.items():
+            process.popen.wait()
+            process.close()
+            del self._running[place]
+
+    def kill(self) -> None:
+        """End all jobs at once."""
+        for process in self._running.values():
+            process.popen.kill()
+
+
 def run_jobs(jobs: Sequence[Job], at_once: int, ended: Callable[[Job], str]) -> None:
     """Train the jobs that are not finished, `at_once` at a time, and print a line for each.
 
-    `ended(job)` is called after each, and returns what the line says. A run with numbers that are
-    not finite has ended, too. Signals are passed on, so that all runs are saved.
+    `ended(job)` is called after each, and returns what the line says.
 
-    Raises Interruption after a signal, JobError if a job ends with any other error.
+    Raises what `Pool.ended` does.
     """
     waiting = deque(job for job in jobs if not job.finished())
     if len(waiting) < len(jobs):
         print(f"{len(jobs) - len(waiting)} of {len(jobs)} runs are finished already", flush=True)
     total, number, begin = len(waiting), 0, time.monotonic()
-    running: dict[int, _Process] = {}
-
-    def end_all() -> None:
-        for process in running.values():
-            process.popen.kill()
-
-    with listening(end_all):
-        while waiting or running:
-            while waiting and len(running) < at_once and not received():
-                slot = next(slot for slot in range(at_once) if slot not in running)
-                running[slot] = _Process(waiting.popleft(), slot, at_once)
-            if received():
-                _stop(running)
-                raise Interruption(received(), "the runs are saved; the same command goes on with them")
-            for slot, process in list(running.items()):
-                code = process.popen.poll()
-                if code is None:
-                    process.say()
-                    continue
-                del running[slot]
-                process.close()
-                if code not in (0, NumericsError.exit_code):
-                    _stop(running)
-                    if received() or code in (130, 143):
-                        raise Interruption(received() or code - 128, "the runs are saved; the same command goes on with them")
-                    raise JobError(f"{shown(process.job.folder)}: {process.last() or f'ended with {code}'}", code if code > 0 else 1)
+    pool = Pool(at_once)
+    with listening(pool.kill):
+        while waiting or not pool.is_empty():
+            while waiting and pool.is_free():
+                pool.start(waiting.popleft())
+            for job in pool.ended():
                 number += 1
                 seconds = (time.monotonic() - begin) / number * (total - number)
                 left = f"; about {seconds / 60:,.0f} min left" if number < total else ""
-                print(f"{number} of {total}  {process.job.folder.name}: {ended(process.job)}{left}", flush=True)
-            time.sleep(0.1)
+                print(f"{number} of {total}  {job.folder.name}: {ended(job)}{left}", flush=True)
+            time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
 class _Process:
@@ -119,7 +176,7 @@ class _Process:
             gpus = seen.split(",") if seen else [str(number) for number in range(torch.cuda.device_count())]
             if gpus:
                 environment["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
-        words = [*merged(more, job.overrides), override("run", job.folder), "resume=auto"]
+        words = [*merged(more, job.overrides), override("run", job.folder), override("sweep", job.sweep), "resume=auto"]
         self.popen = subprocess.Popen(
             [sys.executable, str(CONF.parent / "src" / "train.py"), *words], stdout=self._file, stderr=subprocess.STDOUT, env=environment
         )
@@ -136,16 +193,7 @@ class _Process:
             print(f"  {self.job.folder.name}: {self.last()}", flush=True)
 
     def close(self) -> None:
-        """Close the file, which goes if the run went well: the run has its own train.log."""
+        """Close the file, which goes if the run was saved: the run has its own train.log."""
         self._file.close()
-        if self.popen.returncode == 0:
+        if self.popen.returncode in (0, 128 + signal.SIGTERM, 128 + signal.SIGINT):
             self._log.unlink(missing_ok=True)
-
-
-def _stop(running: Mapping[int, "_Process"]) -> None:
-    """Let all runs save, and wait for them."""
-    for process in running.values():
-        process.popen.terminate()
-    for process in running.values():
-        process.popen.wait()
-        process.close()

@@ -14,12 +14,13 @@ from omegaconf import OmegaConf
 from twoplayer.commands import leaderboard
 from twoplayer.commands.compare import boards, find
 from twoplayer.commands.forest import forest_plot
-from twoplayer.commands.jobs import Job, merged, run_jobs
+from twoplayer.commands.jobs import Job, merged, run_jobs, score_line
 from twoplayer.commands.messages import explain
 from twoplayer.config.compose import compose_run
 from twoplayer.errors import ConfigurationError, unknown
 from twoplayer.metrics import recorded
 from twoplayer.paths import CONF, make_folder, setting, shown
+from twoplayer.storage import lock
 from twoplayer.storage.run_folder import read_summary
 
 Costs = Mapping[tuple[str, str], float]
@@ -84,16 +85,17 @@ def run_study(
                 raise ConfigurationError(f"arms.{arm.name}, with {name}: {explain(error)}") from error
     folder = Path(sweep)
     make_folder("sweep", folder)
+    lock.acquire(folder, "sweep")
     trials = {(arm.name, name): _trials(folder, arm, choice, name, tuning) for arm in chosen_arms for name, choice in arm.choices.items()}
     if len(chosen_arms[0].choices) > 1:
         print(f"tuning: {sum(map(len, trials.values()))} runs", flush=True)
-        run_jobs([job for group in trials.values() for job in group], jobs, _score)
+        run_jobs([job for group in trials.values() for job in group], jobs, score_line)
     costs = {key: _cost(group) for key, group in trials.items()}
     finals: list[Job] = []
     for arm in chosen_arms:
         best = _best(arm, costs)
         finals += [
-            Job(folder / f"{arm.name}_s{seed}", merged(arm.overrides, arm.choices[best], [f"name={arm.name}", f"seed={seed}"]))
+            Job(folder / f"{arm.name}_s{seed}", merged(arm.overrides, arm.choices[best], [f"name={arm.name}", f"seed={seed}"]), folder)
             for seed in seeds
         ]
     # Seed by seed, so that an interrupted study has something to say about every arm.
@@ -143,6 +145,7 @@ def _trials(folder: Path, arm: Arm, choice: Sequence[str], name: str, tuning: Tu
         Job(
             folder / TUNING / f"{arm.name}_{name}_s{seed}",
             merged(arm.overrides, tuning.shared, choice, [f"name={arm.name}_{name}", f"seed={seed}"]),
+            folder,
         )
         for seed in tuning.seeds
     ]
@@ -159,19 +162,9 @@ def _best(arm: Arm, costs: Costs) -> str:
     return min(arm.choices, key=lambda name: costs[arm.name, name])
 
 
-def _score(job: Job) -> str:
-    """What the leading score on the validation split is, and how long the run took."""
-    summary = read_summary(job.folder)
-    time = f"{(summary.get('seconds') or 0) / 60:.1f} min"
-    for score in recorded.read(summary)[:1]:
-        if score.validation is not None:
-            return f"{score.name}_validation {recorded.digits(score.validation)}, {time}"
-    return f"{summary.get('status', 'failed')}, {time}"
-
-
 def _after(job: Job, folder: Path, baseline: str) -> str:
     leaderboard.write(folder, baseline)
-    return _score(job)
+    return score_line(job)
 
 
 def _draw(folder: Path) -> None:

@@ -31,6 +31,8 @@ class Witness:
     - `variation`: the standard deviation of a number (a pixel) over samples, divided by that over
       real images, both as means over all numbers. 0 if all samples are equal.
     - `spread`: the variance of samples in features, divided by that of real images.
+    - `spread_within`: the same within the classes that a conditional generator is told, or within
+      the codes of an InfoGAN, against the classes of real images.
     - `shift`: the squared distance between the means of samples and of real images in features,
       divided by the variance of real images. A cheap stand-in for `fd`.
     - `classes`: the effective number of classes among samples, exp(entropy) of the classifier's
@@ -53,25 +55,31 @@ class Witness:
         self._train, self._test = (self._drawn(name, num) for name in ("train", "test"))
         real = self._features(self._test[0])
         self._mean, self._variance = real.mean(0), real.var(0).sum()
+        self._variance_within = _within(real, self._test[1])
         self._deviation = self._test[0].flatten(1).std(0).mean()
         self._classes = None if self._extract is None else _effective(self._answers(real))
         self._near: Tensor | None = None
 
     def look(self, game: Game, num: int, copies: bool) -> Evidence:
         """The numbers above for a game; training is not affected."""
-        samples = game.sample(game.latents(num, "referee"), game.labels(num)).float()
+        latents, labels = game.latents(num, "referee"), game.labels(num)
+        samples = game.sample(latents, labels).float()
         features = self._features(samples)
         found = {
             "variation": samples.flatten(1).std(0).mean() / self._deviation,
             "spread": features.var(0).sum() / self._variance,
             "shift": (features.mean(0) - self._mean).square().sum() / self._variance,
         }
+        if game.meaning is not None and self._variance_within is not None:
+            within = _within(features, game.classes_of(latents, labels))
+            if within is not None:
+                found["spread_within"] = within / self._variance_within
         if self._classes is not None:
             answers = self._answers(features)
             found["classes"] = _effective(answers) / self._classes
             if len(answers) <= MOST_CLASSES:
                 found |= {f"classes/{number}": share for number, share in enumerate(answers / answers.sum())}
-        sides = {"train": self._train, "held_out": self._test, "samples": (samples, game.labels(num))}
+        sides = {"train": self._train, "held_out": self._test, "samples": (samples, labels)}
         logits = {name: self._logits(game, *side) for name, side in sides.items()}
         train, held_out = logits["train"], logits["held_out"]
         if train.ndim == 1:
@@ -109,6 +117,19 @@ class Witness:
         """Distances (N) of images (N, ...) to the nearest training image."""
         stored = self._data.splits.train.images
         return nearest(images, stored[: max(1, COPY_NUMBERS // stored[0].numel())])[0]
+
+
+def _within(features: Tensor, groups: Tensor) -> Tensor | None:
+    """The variance of features (N, F) around the means of their groups (N).
+
+    None if there are fewer than two members per group on average.
+    """
+    present, places = groups.unique(return_inverse=True)
+    if len(features) < 2 * len(present):
+        return None
+    sums = torch.zeros(len(present), features.shape[1], dtype=features.dtype, device=features.device).index_add_(0, places, features)
+    means = sums / places.bincount()[:, None]
+    return (features - means[places]).square().sum() / (len(features) - len(present))
 
 
 def _effective(counts: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from hydra.utils import instantiate
@@ -97,7 +98,7 @@ def _fit(config: DictConfig, plan: Plan) -> dict[str, Any]:
         console.introduce(config, plan, game, device, flops)
     try:
         for logger in loggers:
-            labels = [*tags(config), *([plan.folder.parent.name[-MOST_IN_TAG:]] if plan.in_sweep else [])]
+            labels = [*tags(config), *_sweep(config, plan)]
             logger.start(plan.folder, plan.folder.name, _group(config, plan.overrides), labels, plain(config), history)
         path = None if plan.checkpoint is None else plan.checkpoint.path
         trainer.fit(game, datamodule=plan.data, ckpt_path=path, weights_only=True)
@@ -161,6 +162,12 @@ def _callbacks(config: DictConfig, plan: Plan, history: History | None, trial: T
         Checkpoints(schedule, plan.identity, dict(history.memories) if history else {}),
         Summary(stopwatch, facts),
     ]
+
+
+def _sweep(config: DictConfig, plan: Plan) -> list[str]:
+    """The tag of the runs of a sweep, of a study or of a search."""
+    named = any(advice.setting_of(word) == "sweep" for word in plan.overrides)
+    return [(Path(config.sweep) if named else plan.folder.parent).name[-MOST_IN_TAG:]] if named or plan.in_sweep else []
 
 
 def _group(config: DictConfig, overrides: Sequence[str]) -> str:

@@ -12,8 +12,10 @@ FILE = ".lock"
 _held: dict[Path, FileLock] = {}
 
 
-def acquire(folder: Path) -> None:
+def acquire(folder: Path, name: str = "run") -> None:
     """Lock the folder until `release`; the system frees the lock if this process dies.
+
+    `name` is the setting that names the folder.
 
     Raises ConfigurationError if another process holds the lock.
     """
@@ -25,7 +27,9 @@ def acquire(folder: Path) -> None:
         lock.acquire()
     except Timeout:
         owner = (folder / f"{FILE}.owner").read_text() if (folder / f"{FILE}.owner").exists() else "another process"
-        raise ConfigurationError(f"run={folder}: {owner} is using this folder; wait until it ends, or set run=<another folder>") from None
+        raise ConfigurationError(
+            f"{name}={folder}: {owner} is using this folder; wait until it ends, or set {name}=<another folder>"
+        ) from None
     (folder / f"{FILE}.owner").write_text(f"process {os.getpid()} on {socket.gethostname()}")
     _held[folder] = lock
 
