@@ -20,6 +20,13 @@ def load(run: str | Path) -> Any:
     return saved.load(run)
 
 
+def GAN(*overrides: str, **choices: Any) -> Any:  # noqa: N802 (it makes an object)
+    """A GAN to train in a notebook; see `twoplayer.runs.gan.GAN`."""
+    from twoplayer.runs import gan
+
+    return gan.GAN(*overrides, **choices)
+
+
 def _tricks(*, _root_: Any) -> str:
     """The chosen tricks for the name of a run, limited since file names are limited in length."""
     names = list(map(str, _root_.trick))

@@ -4,11 +4,19 @@ from pathlib import Path
 from typing import Annotated
 
 from annotated_types import Ge, Gt, MinLen
+from PIL import Image
 from safetensors.torch import save_file
+from torch import Tensor
 
 from twoplayer import pictures, plots
+from twoplayer.data.array_file import open_arrays
+from twoplayer.errors import ConfigurationError, DataError
 from twoplayer.paths import make_folder
 from twoplayer.runs.saved import home, load
+
+WAYS = {"interpolate": "interpolated", "walk": "walk", "plane": "plane", "latents": "latents", "truncation": "truncated"}
+"""How the name of a file ends."""
+STATIONS, STEPS, FRAME_MILLISECONDS = 5, 12, 80
 
 
 def write_samples(
@@ -21,6 +29,10 @@ def write_samples(
     single_files: bool,
     safetensors: bool,
     interpolate: bool,
+    walk: bool,
+    plane: bool,
+    latents: str | None,
+    truncation: Annotated[float, Gt(0)] | None,
     labels: Annotated[int, Ge(0)] | Annotated[list[Annotated[int, Ge(0)]], MinLen(1)] | None,
 ) -> None:
     """Write samples of a run as one grid and print the paths of all files.
@@ -29,17 +41,41 @@ def write_samples(
     Optionally also writes single PNG files and one .safetensors file: images as uint8 (N, C, H, W),
     data of another shape as float32. Points in the plane become one picture. With `interpolate`,
     each row of the grid interpolates between two samples, and `num` is rounded up to whole rows.
+    `walk` writes a GIF of the grid on its way through several samples. `plane` shows all that a
+    generator of two latents draws. `latents` is a file with an array of that name, or only one.
+
+    Raises ConfigurationError if more than one way to draw is chosen, or if it does not fit the run.
     """
+    ways = {"interpolate": interpolate, "walk": walk, "plane": plane, "latents": latents is not None, "truncation": truncation is not None}
+    if sum(ways.values()) > 1:
+        chosen_ways = [
+            f"{name}={latents if name == 'latents' else truncation if name == 'truncation' else 'true'}" for name in ways if ways[name]
+        ]
+        raise ConfigurationError(f"{' and '.join(chosen_ways)}: choose one of them")
     generator = load(run)
-    drawn = generator.interpolate(-(-num // columns), columns, seed, labels) if interpolate else generator(num, seed, labels)
-    images = pictures.as_images(drawn)
-    points = drawn.ndim == 2 and drawn.shape[1] == 2
-    folder = Path(output or home(run) / "generated")
-    make_folder("output", folder)
     chosen = [] if labels is None else [labels] if isinstance(labels, int) else labels
-    way = "".join(f"_{label}" for label in chosen) + ("_interpolated" if interpolate else "")
-    path = folder / f"seed{seed}_{num}{way}.png"
-    (plots.scatter(drawn) if points else pictures.grid(images, columns)).save(path)
+    way = "".join(f"_{label}" for label in chosen) + "".join(f"_{WAYS[name]}" for name in ways if ways[name])
+    folder = Path(output or home(run) / "generated")
+    if walk:
+        moments = generator.walk(num, STATIONS, STEPS, seed, labels)
+        make_folder("output", folder)
+        path = folder / f"seed{seed}_{num}{way}.gif"
+        frames = [_picture(moment, columns) for moment in moments]
+        frames[0].save(path, save_all=True, append_images=frames[1:], duration=FRAME_MILLISECONDS, loop=0)
+        print(path)
+        return
+    if interpolate:
+        drawn = generator.interpolate(-(-num // columns), columns, seed, labels)
+    elif plane:
+        drawn = generator.plane(columns, labels if isinstance(labels, int) else None)
+    elif latents is not None:
+        drawn = generator(latents=_read(Path(latents)), labels=labels)
+    else:
+        drawn = generator(num, seed, labels, truncation=truncation)
+    images = pictures.as_images(drawn)
+    make_folder("output", folder)
+    path = folder / f"seed{seed}_{len(drawn) if plane or latents else num}{way}.png"
+    _picture(drawn, columns).save(path)
     print(path)
     if single_files:
         singles = folder / f"seed{seed}{way}"
@@ -50,3 +86,21 @@ def write_samples(
     if safetensors:
         save_file({"images": pictures.to_uint8(drawn) if drawn.ndim == 4 else drawn}, path.with_suffix(".safetensors"))
         print(path.with_suffix(".safetensors"))
+
+
+def _picture(drawn: Tensor, columns: int) -> Image.Image:
+    points = drawn.ndim == 2 and drawn.shape[1] == 2
+    return plots.scatter(drawn) if points else pictures.grid(pictures.as_images(drawn), columns)
+
+
+def _read(path: Path) -> Tensor:
+    """The latents in a file. Raises ConfigurationError or DataError if there are none."""
+    if not path.is_file():
+        raise ConfigurationError(f"latents={path}: there is no such file")
+    arrays = open_arrays(path, "latents")
+    if "latents" not in arrays and len(arrays) != 1:
+        raise DataError(f"{path} holds the arrays {', '.join(arrays)}; call the one to use latents")
+    found = arrays.get("latents") or next(iter(arrays.values()))
+    if found.kind != "float" or len(found.shape) != 2:
+        raise DataError(f"{path} holds latents of type {found.kind} and shape {found.shape}; they have to be floats (N, latent_size)")
+    return found.read()

@@ -25,14 +25,14 @@ class Stored(NamedTuple):
     read: Callable[[], Tensor]
 
 
-def open_arrays(path: Path) -> dict[str, Stored]:
-    """The arrays in a file by name.
+def open_arrays(path: Path, setting: str = "data.file") -> dict[str, Stored]:
+    """The arrays in a file by name; `setting` is the one that names the file.
 
     Raises DataError if the file is unreadable, or holds anything but arrays of numbers, and
     ConfigurationError if it is of another kind.
     """
     if path.suffix not in SUFFIXES:
-        raise ConfigurationError(f"data.file={path}: must be a file that ends in {' or '.join(SUFFIXES)}")
+        raise ConfigurationError(f"{setting}={path}: must be a file that ends in {' or '.join(SUFFIXES)}")
     return _guarded(path, lambda: _open_npz(path) if path.suffix == ".npz" else _open_safetensors(path))
 
 

@@ -1,23 +1,29 @@
 """Loading the generator of a saved run, for notebooks and for `src/sample.py`."""
 
 import inspect
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
+from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from twoplayer import pictures
 from twoplayer.config.check import check_parts
 from twoplayer.errors import ConfigurationError, DataError
 from twoplayer.game.build import build_game
 from twoplayer.game.game import Game
+from twoplayer.metrics import recorded
+from twoplayer.settings import tags
 from twoplayer.storage import checkpoints
-from twoplayer.storage.run_folder import read_config
+from twoplayer.storage.run_folder import read_config, read_summary
 
 EXPORTED = "generator.safetensors"
 
@@ -25,21 +31,83 @@ EXPORTED = "generator.safetensors"
 class SavedGenerator:
     """The generator of a run: `generator(64)` returns images (64, C, H, W) in [-1, 1].
 
-    `generator.game` is the whole game, in evaluation mode.
+    `generator.game` is the whole game, in evaluation mode, and `generator.summary` what the run
+    says of itself.
     """
 
-    def __init__(self, game: Game, config: DictConfig) -> None:
-        self.game, self.config = game.eval(), config
+    def __init__(self, game: Game, config: DictConfig, summary: Mapping[str, Any] = MappingProxyType({})) -> None:
+        self.game, self.config, self.summary = game.eval(), config, summary
 
-    def __call__(self, num: int, seed: int = 0, labels: int | Sequence[int] | Tensor | None = None) -> Tensor:
-        """Draw `num` images (num, C, H, W) in [-1, 1] that depend on `seed` and `labels` only.
+    def __repr__(self) -> str:
+        """Such as `<dcgan, hinge, ema on mnist: 64 latents to 1 x 28 x 28; fd 17.2>`."""
+        data, model, loss, *tricks = tags(self.config)
+        shape = " x ".join(map(str, self.game.sample(self.game.latents(1, "sample", 0), self.game.labels(1)).shape[1:]))
+        facts = [f"{self.summary['images_seen']:,} images seen"] if self.summary.get("images_seen") else []
+        facts += [f"{score.name} {recorded.digits(score.value)}" for score in recorded.read(self.summary)[:1] if score.value is not None]
+        told = f" and {self.num_classes} classes" if self.num_classes is not None else ""
+        what = f"{', '.join([model, loss, *(['+'.join(tricks)] if tricks else [])])} on {data}"
+        return f"<{what}: {self.latent_size} latents{told} to {shape}{''.join(f'; {fact}' for fact in facts)}>"
+
+    def __call__(
+        self,
+        num: int | None = None,
+        seed: int = 0,
+        labels: int | Sequence[int] | Tensor | None = None,
+        *,
+        latents: Tensor | None = None,
+        truncation: float | None = None,
+    ) -> Tensor:
+        """Draw images (num, C, H, W) in [-1, 1] that depend on `seed` and `labels` only.
 
         A conditional model draws images of these labels in turn, by default of all classes.
-        Averaged weights are used if the run has them.
+        Averaged weights are used if the run has them. With `latents` (N, latent_size), images are
+        drawn from these. `truncation` draws Gaussian latents again that are larger: with less of
+        them, samples are more typical and less diverse (Brock et al., 2019, arXiv:1809.11096).
 
-        Raises ConfigurationError if there are labels that the model does not know.
+        Raises ConfigurationError for labels or latents that the model does not know, and for a
+        truncation of latents that are not Gaussian.
         """
-        return self._images(self.game.latents(num, "sample", seed), self._labels(num, labels))
+        if latents is None:
+            if num is None:
+                raise ConfigurationError("name a number of images, as in generator(64), or latents")
+            return self._images(self.latents(num, seed, truncation), self._labels(num, labels))
+        if truncation is not None or num not in (None, len(latents)):
+            raise ConfigurationError("latents: they are used as they are; leave out the number of images and the truncation")
+        if latents.ndim != 2 or latents.shape[1] != self.latent_size:
+            raise ConfigurationError(f"latents of shape {tuple(latents.shape)}: this generator takes (N, {self.latent_size})")
+        return self._images(latents.float().to(self.game.device), self._labels(len(latents), labels))
+
+    def latents(self, num: int, seed: int = 0, truncation: float | None = None) -> Tensor:
+        """The latents (num, latent_size) of `generator(num, seed)`.
+
+        With `truncation`, their distribution is a normal one that is cut off at plus and minus this
+        number, and each latent keeps its rank. Raises ConfigurationError if the latents of this run
+        are not Gaussian.
+        """
+        drawn = self.game.latents(num, "sample", seed)
+        if truncation is None:
+            return drawn
+        if self.game.tricks.priors or truncation <= 0:
+            reason = "those of this run are not" if self.game.tricks.priors else "it must be greater than 0"
+            raise ConfigurationError(f"truncation={truncation}: it cuts off Gaussian latents; {reason}")
+        mass = math.erf(truncation / math.sqrt(2))
+        return torch.erfinv(torch.erf(drawn.double() / math.sqrt(2)) * mass).mul(math.sqrt(2)).float()
+
+    def grid(
+        self, num: int = 64, seed: int = 0, labels: int | Sequence[int] | Tensor | None = None, *, columns: int = 8, **how: Any
+    ) -> Image.Image:
+        """The images of a call as one picture; a notebook shows it."""
+        return pictures.grid(pictures.as_images(self(num, seed, labels, **how)), columns)
+
+    def to(self, device: str | torch.device) -> "SavedGenerator":
+        """Move to a device, such as "cuda"; returns itself."""
+        self.game.to(device)
+        return self
+
+    @property
+    def latent_size(self) -> int:
+        """The dimensions of the latents."""
+        return self.game.model.latent_size
 
     @property
     def num_classes(self) -> int | None:
@@ -58,11 +126,37 @@ class SavedGenerator:
         ways = great_circles(ends[:num], ends[num:], steps)
         return self._images(ways, self._labels(num, labels).repeat_interleave(steps))
 
+    def walk(self, num: int, stations: int, steps: int, seed: int = 0, labels: int | Sequence[int] | Tensor | None = None) -> Tensor:
+        """`num` images on their way past `stations` samples and back, along great circles.
+
+        Returns (stations * steps, num, C, H, W): the pictures of an animation that can be repeated.
+        """
+        places = self.game.latents(num * stations, "sample", seed).view(stations, num, -1)
+        ways = [
+            great_circles(places[at], places[(at + 1) % stations], steps + 1).view(num, steps + 1, -1)[:, :-1] for at in range(stations)
+        ]
+        moments = torch.cat(ways, 1).transpose(0, 1)
+        return self._images(moments.flatten(0, 1), self._labels(num, labels).repeat(stations * steps)).unflatten(0, (-1, num))
+
+    def plane(self, columns: int, label: int | None = None) -> Tensor:
+        """Images (columns * columns, C, H, W) of all latents of a generator that has two.
+
+        They are at equal steps of the normal distribution's quantiles, the first latent from left
+        to right. Raises ConfigurationError if the generator has more latents.
+        """
+        if self.latent_size != 2:
+            raise ConfigurationError(
+                f"plane: this generator has {self.latent_size} latents, which are no plane; train one with model.generator.latent_size=2"
+            )
+        places = torch.special.ndtri((torch.arange(columns, dtype=torch.float64) + 0.5) / columns).float()
+        second, first = torch.meshgrid(places.flip(0), places, indexing="ij")
+        return self(latents=torch.stack([first.flatten(), second.flatten()], 1), labels=label)
+
     def _labels(self, num: int, chosen: int | Sequence[int] | Tensor | None) -> Tensor:
         """Labels (num) in turn from the chosen ones."""
         if chosen is None:
             return self.game.labels(num)
-        labels = torch.as_tensor(chosen).flatten()
+        labels = torch.as_tensor(chosen, device=self.game.device).flatten()
         if self.num_classes is None:
             raise ConfigurationError(
                 f"labels={labels.tolist()}: the model of this run knows no classes; leave labels out, or train one that does, such as experiment=cdcgan"
@@ -70,7 +164,7 @@ class SavedGenerator:
         wrong = [label for label in labels.tolist() if label not in range(self.num_classes)]
         if wrong or not len(labels):
             raise ConfigurationError(f"labels={labels.tolist()}: the classes are 0 to {self.num_classes - 1}; name one or more of them")
-        return labels[torch.arange(num) % len(labels)]
+        return labels[torch.arange(num, device=labels.device) % len(labels)]
 
     def _images(self, latents: Tensor, labels: Tensor) -> Tensor:
         return torch.cat([self.game.sample(*chunk) for chunk in zip(latents.split(500), labels.split(500), strict=True)])
@@ -109,7 +203,7 @@ def load(run: str | Path) -> SavedGenerator:
         game.load_state_dict(checkpoint["state_dict"])
     except RuntimeError as error:
         raise DataError(f"{file}: its weights do not fit its own configuration: {' '.join(str(error).split())[:200]}") from error
-    return SavedGenerator(game, config)
+    return SavedGenerator(game, config, read_summary(home(path)))
 
 
 def _load_exported(folder: Path) -> SavedGenerator:

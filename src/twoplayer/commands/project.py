@@ -1,0 +1,61 @@
+"""Writing the projections of given images: what a generator can draw of them, and from where."""
+
+from pathlib import Path
+from typing import Annotated
+
+from annotated_types import Ge, MinLen
+from rich.progress import Progress
+from safetensors.torch import save_file
+
+from twoplayer import pictures
+from twoplayer.data.base import Data, to_unit_range
+from twoplayer.data.samples import read_samples
+from twoplayer.errors import ConfigurationError
+from twoplayer.metrics import recorded
+from twoplayer.paths import make_folder, shown
+from twoplayer.runs.projection import project
+from twoplayer.runs.saved import home, load
+from twoplayer.settings import family
+
+TEST = "test"
+SHOWN = 12
+
+
+def write_projection(
+    *,
+    run: str,
+    data: Data,
+    images: Annotated[str, MinLen(1)],
+    num: Annotated[int, Ge(1)],
+    restarts: Annotated[int, Ge(1)],
+    steps: Annotated[int, Ge(1)],
+    seed: Annotated[int, Ge(0)],
+    output: Annotated[str, MinLen(1)] | None,
+) -> None:
+    """Project the first `num` images, and print the paths of a picture and of the latents.
+
+    The picture has the images above what the generator draws. Images of another size are resized.
+    Raises ConfigurationError if the run was trained on other data, or has no images; DataError if
+    the images cannot be read.
+    """
+    generator = load(run)
+    theirs, ours = family(generator.config.data), type(data).__module__.rpartition(".")[2]
+    if theirs != ours:
+        raise ConfigurationError(f"data={ours}: the run {run} was trained on data={theirs}; set data={theirs}")
+    given = to_unit_range(data.splits.test.images) if images == TEST else read_samples(Path(images), data, "images", least=1)
+    given = given[:num].float()
+    if given.ndim != 4:
+        raise ConfigurationError(f"data={ours}: only images are projected, and an example of these data is {list(given.shape[1:])}")
+    with Progress() as bar:
+        task = bar.add_task("projecting", total=steps)
+        found = project(generator, given, restarts=restarts, steps=steps, seed=seed, say=lambda step: bar.update(task, completed=step))
+    folder = Path(output or home(run) / "projection")
+    make_folder("output", folder)
+    rows = [pictures.grid(pictures.as_images(each[:SHOWN]), SHOWN) for each in (given, found.images.cpu())]
+    pictures.filmstrip([("given", rows[0])], ("drawn", rows[1])).save(folder / "projection.png")
+    tensors = {"latents": found.latents.cpu(), "errors": found.errors.cpu()}
+    save_file(tensors | ({"labels": found.labels.cpu()} if generator.num_classes is not None else {}), folder / "latents.safetensors")
+    middle = recorded.digits(float(found.errors.median()))
+    print(f"difference of pixels in [-1, 1], root mean square: median {middle}, largest {recorded.digits(float(found.errors.max()))}")
+    print(shown(folder / "projection.png"))
+    print(shown(folder / "latents.safetensors"))
