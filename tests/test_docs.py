@@ -31,7 +31,9 @@ def commands(path: Path) -> list[str]:
     code = text if path.suffix == ".yaml" else "\n".join(re.findall(r"^```\w*\n(.*?)^```", text, re.DOTALL | re.MULTILINE))
     lines = re.sub(r"\s*\\\n\s*", " ", code).splitlines() + re.findall(r"^\| `(python src/[^`]*)` \|", text, re.MULTILINE)
     calls = [
-        re.search(r"(?:^|\s)src/(?:train|train_features|check_data|sample|compare|evaluate|export|plot|project|report|search|study)\.py\b.*", line)
+        re.search(
+            r"(?:^|\s)src/(?:train|train_features|check_data|sample|compare|evaluate|export|plot|project|report|search|study)\.py\b.*", line
+        )
         for line in lines
         if not line.startswith("#")
     ]

@@ -5,15 +5,17 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
+import wandb
 from PIL import Image
 
 from helpers import commands
 from helpers.games import SMALL, WIDTHS, composed
 from twoplayer.loggers.run_folder import RunFolder
+from twoplayer.loggers.wandb import WeightsAndBiases
 from twoplayer.runs.plan import plan_run
 from twoplayer.runs.train import train
 from twoplayer.settings import short
@@ -185,3 +187,31 @@ def test_a_run_goes_on_without_wandb(tmp_path: Path) -> None:
     assert finished.code == 0, finished.errors
     assert "W&B has ended" in finished.output
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "finished"
+
+
+class Upload:
+    """Stands in for an online W&B run."""
+
+    def __init__(self) -> None:
+        self.artifacts: list[wandb.Artifact] = []
+        self.codes: list[int] = []
+
+    def log_artifact(self, artifact: wandb.Artifact) -> None:
+        self.artifacts.append(artifact)
+
+    def finish(self, exit_code: int) -> None:
+        self.codes.append(exit_code)
+
+
+@pytest.mark.parametrize(("mode", "status", "stored"), [("online", "success", 1), ("online", "failed", 0), ("offline", "success", 0)])
+def test_the_best_checkpoint_is_an_artifact_of_a_finished_online_run(
+    mode: Literal["online", "offline"], status: str, stored: int, tmp_path: Path
+) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    for name in ("00000032-0123456789abcdef.ckpt", "best-00000016-0123456789abcdef.ckpt"):
+        (tmp_path / "checkpoints" / name).write_text(name)
+    logger, upload = WeightsAndBiases(project="x", entity=None, mode=mode), Upload()
+    logger.run, logger._id, logger._folder = upload, "abc", tmp_path
+    logger.finalize(status)
+    assert upload.codes == [int(status != "success")]
+    assert [[*artifact.manifest.entries] for artifact in upload.artifacts] == [["best-00000016-0123456789abcdef.ckpt"]] * stored

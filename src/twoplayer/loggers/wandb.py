@@ -14,6 +14,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from twoplayer.errors import ConfigurationError
 from twoplayer.loggers.base import History, RunLogger
 from twoplayer.settings import short
+from twoplayer.storage import checkpoints
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ class WeightsAndBiases(RunLogger):
         self.settings: dict[str, Any] = {"project": project, "entity": entity, "mode": mode}
         self.run: Any = None
         self._id: str | None = None
+        self._folder: Path | None = None
         self._facts: set[str] = set()
 
     @staticmethod
@@ -63,7 +65,7 @@ class WeightsAndBiases(RunLogger):
             **self.settings,
             **same,
         )
-        self._id = self.run.id
+        self._id, self._folder = self.run.id, folder
         self.run.define_metric("images_seen", hidden=True)
         self.run.define_metric("*", step_metric="images_seen")
         if history and not (same and online):
@@ -121,9 +123,24 @@ class WeightsAndBiases(RunLogger):
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Finish the W&B run: the next job of a multirun gets its own, and a failure is marked."""
-        self._tell(lambda run: run.finish(exit_code=0 if status in ("success", "finished") else 1))
+        """Finish the W&B run: the next job of a multirun gets its own, and a failure is marked.
+
+        Online, the best checkpoint becomes an artifact; offline it stays in the run folder alone.
+        """
+        finished = status in ("success", "finished")
+        if finished and self.settings["mode"] == "online":
+            self._tell(self._store_best)
+        self._tell(lambda run: run.finish(exit_code=0 if finished else 1))
         self.run = None
+
+    def _store_best(self, run: Any) -> None:
+        import wandb
+
+        best = next((each for each in checkpoints.generations(self._folder) if each.best), None) if self._folder else None
+        if best is not None:
+            artifact = wandb.Artifact(f"best-{self._id}", type="model", metadata={"images_seen": best.images_seen})
+            artifact.add_file(str(best.path))
+            run.log_artifact(artifact)
 
     def _tell(self, action: Callable[[Any], object]) -> None:
         """Run `action` on the W&B run. If it fails, warn once and continue without W&B.
