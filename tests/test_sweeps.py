@@ -1,12 +1,15 @@
 """Multiruns, with Hydra's own sweeper and with another (hydra_plugins/three_points.py)."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from helpers import commands
-from helpers.games import SMALL, WIDTHS
+from helpers.games import PROJECT, SMALL, WIDTHS
 
 pytestmark = pytest.mark.process
 
@@ -93,3 +96,21 @@ def test_each_job_is_announced_and_the_comparison_offered(tmp_path: Path) -> Non
     assert lines[-1].endswith("compare.py runs=here")
     assert sum(line == "next" for line in lines) == 1
     assert jobs[1] in (tmp_path / "here" / "1_gan_minimax_plain_s0" / "train.log").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
+def test_jobs_run_at_once_by_another_launcher(launcher: str, tmp_path: Path) -> None:
+    """With `uv run --extra parallel pytest -m slow`."""
+    pytest.importorskip(f"hydra_plugins.hydra_{launcher.removesuffix('_local')}_launcher")
+    words = ["-m", f"hydra/launcher={launcher}", *TINY, "seed=0,1", "sweep=here"]
+    command = [sys.executable, str(PROJECT / "src" / "train.py"), *words]
+    environment = os.environ | {"PYTHONPATH": str(PROJECT / "tests"), "OMP_NUM_THREADS": "1"}
+    finished = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+    summaries = [json.loads(path.read_text()) for path in (tmp_path / "here").glob("*/summary.json")]
+    assert sorted((summary["seed"], summary["status"]) for summary in summaries) == [(0, "finished"), (1, "finished")]
+    assert " 2 " in (tmp_path / "here" / "leaderboard.md").read_text()
+    if launcher == "joblib":
+        ends = [line[:3] for line in finished.stdout.splitlines() if "images seen" in line]
+        assert sorted(ends) == ["[1]", "[2]"]

@@ -1,5 +1,6 @@
 """Running the entry scripts: an error becomes one line and an exit code."""
 
+import logging
 import os
 import signal
 import sys
@@ -14,6 +15,7 @@ from omegaconf import DictConfig
 from twoplayer.commands import preflight, terminal
 from twoplayer.commands.messages import print_error
 from twoplayer.commands.words import refuse_words
+from twoplayer.hydra_private import BASIC_LAUNCHER
 
 
 def run(main: Callable[[], Any]) -> None:
@@ -41,6 +43,7 @@ def job(config: DictConfig) -> float | None:
     from twoplayer.runs.rollback import play
     from twoplayer.signals import Interruption, received
 
+    _name_lines()
     try:
         score = objective(play(config, preflight.plan_of(config)))  # only rank 0 has a summary
     except Exception as error:
@@ -52,6 +55,15 @@ def job(config: DictConfig) -> float | None:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             leaderboard.write(Path(HydraConfig.get().sweep.dir))
     return score
+
+
+def _name_lines() -> None:
+    """Let each line on the terminal say whose it is, if the jobs of a multirun run at once."""
+    settings = HydraConfig.get()
+    if settings.mode == RunMode.MULTIRUN and settings.launcher._target_ != BASIC_LAUNCHER:
+        for handler in logging.getLogger().handlers:
+            if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
+                handler.setFormatter(logging.Formatter(f"[{settings.job.num + 1}] %(message)s"))
 
 
 def call(config: DictConfig) -> None:
