@@ -14,7 +14,8 @@ from PIL import Image
 
 from helpers.games import play
 from twoplayer.commands import leaderboard
-from twoplayer.commands.compare import find, write_table
+from twoplayer.commands.compare import write_table
+from twoplayer.commands.tables import find
 from twoplayer.errors import ConfigurationError
 from twoplayer.metrics.intervals import interquartile_mean, probability_of_improvement
 
@@ -125,6 +126,15 @@ def test_runs_that_differ_by_their_seeds_are_one_row_and_none_is_dropped(seeds: 
     assert " ".join(lines[-2:]).endswith(
         "an unfinished run counts as untrained; difference: mean over paired seeds, 95 % interval of Student's t."
     )
+
+
+def test_a_table_of_several_seeds_has_a_picture_of_the_intervals(seeds: Path, tmp_path: Path) -> None:
+    file = tmp_path / "results.md"
+    file.write_text("<!-- runs -->\n<!-- /runs -->\n")
+    write_table(runs=str(seeds), baseline="hinge", costs=False, into=str(file), name="runs")
+    assert "](runs/intervals.png)\n\n|  | `fd`" in file.read_text()
+    with Image.open(tmp_path / "runs" / "intervals.png") as picture:
+        assert picture.width == 800
 
 
 def test_runs_on_other_data_or_of_other_lengths_are_in_other_tables(seeds: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from PIL import Image
 
 from twoplayer import plots
-from twoplayer.commands.compare import Row, score_names, values
+from twoplayer.commands.tables import Row, score_names, values
 from twoplayer.metrics import recorded
 
 CAPTION = "The leading score of each seed (gray), the interquartile mean (orange) and its 95 % interval."

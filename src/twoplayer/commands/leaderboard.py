@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from twoplayer.commands.compare import Board, Row, board, boards, find, score_names, values
+from twoplayer.commands.tables import Board, Row, board, boards, find, score_names, values
 from twoplayer.errors import ConfigurationError
 
 log = logging.getLogger(__name__)

@@ -20,9 +20,9 @@ from twoplayer import plots
 from twoplayer.callbacks.diagnostics import SHEET
 from twoplayer.callbacks.samples import FOLDER, PROGRESS, REAL, grids
 from twoplayer.commands import study
-from twoplayer.commands.compare import Row, Run, board, boards, find, named, score_names
 from twoplayer.commands.forest import CAPTION as FOREST
 from twoplayer.commands.forest import forest_plot
+from twoplayer.commands.tables import Row, Run, board, boards, find, named, score_names
 from twoplayer.errors import ConfigurationError
 from twoplayer.metrics.intervals import interquartile_mean
 from twoplayer.paths import CONF, make_folder, shown

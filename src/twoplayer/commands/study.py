@@ -12,10 +12,10 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from twoplayer.commands import leaderboard
-from twoplayer.commands.compare import boards, find
 from twoplayer.commands.forest import forest_plot
 from twoplayer.commands.jobs import Job, merged, run_jobs, score_line
 from twoplayer.commands.messages import explain
+from twoplayer.commands.tables import boards, find
 from twoplayer.config.compose import compose_run
 from twoplayer.errors import ConfigurationError, unknown
 from twoplayer.metrics import recorded

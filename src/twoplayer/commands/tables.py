@@ -1,0 +1,338 @@
+"""Runs as rows of tables, from their summary.json files."""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from omegaconf import OmegaConf
+
+from twoplayer.errors import ConfigurationError
+from twoplayer.metrics import recorded
+from twoplayer.metrics.intervals import Estimate, interquartile_mean, paired_differences, probability_of_improvement
+from twoplayer.paths import CONF
+from twoplayer.runs.plan import FREE
+from twoplayer.settings import family, leaves, written
+from twoplayer.storage.run_folder import read_config, read_summary
+
+
+class Run(NamedTuple):
+    """A run, finished or not."""
+
+    folder: Path
+    overrides: tuple[str, ...]
+    """Those that define it; not its seed."""
+    name: str | None
+    """The `name=` of its command, which then names its row, too."""
+    place: tuple[str, ...]
+    """What it shares with all runs that it may be compared with: data, and images to see."""
+    summary: dict[str, Any]
+
+
+class Row(NamedTuple):
+    """Runs that differ by their seeds alone."""
+
+    title: str
+    runs: list[Run]
+
+
+def named(titles: list[str], name: str | None) -> int | None:
+    """The row with this title, or else the only one with a setting of this value: `hinge`."""
+    if name is None:
+        return None
+    if name in titles:
+        return titles.index(name)
+    having = [index for index, title in enumerate(titles) if name in (word.partition("=")[2] for word in title.split())]
+    return having[0] if len(having) == 1 else None
+
+
+def find(folders: Sequence[str], any_length: bool = False) -> list[Run]:
+    """All runs in these folders, each a run folder or a sweep folder.
+
+    Of a run that the referee has rolled back in a sweep, only the last part is among them, with the
+    overrides of the first.
+    """
+    found = []
+    for folder in map(Path, folders):
+        alone = (folder / "summary.json").is_file()
+        own = {run: read_summary(run) for run in ([folder] if alone else sorted(path.parent for path in folder.glob("*/summary.json")))}
+        if not own:
+            raise ConfigurationError(f"runs={folder}: there is no run here; name the folder of a run or of a sweep")
+        for run, summary in own.items():
+            if alone or "rolled_back" not in summary:
+                first = _first_part(run, summary)
+                asked = _asked(first)
+                found.append(Run(run, _defining(asked), _name(asked), _place(first, any_length), summary))
+    return found
+
+
+def _first_part(run: Path, summary: Mapping[str, Any]) -> Path:
+    """The run that was rolled back to this one, if it is still beside it."""
+    while "rollback" in summary:
+        before = run.with_name(Path(summary["rollback"]["from"]).name)
+        if not (before / "summary.json").is_file():
+            break
+        run, summary = before, read_summary(before)
+    return run
+
+
+def _asked(run: Path) -> list[str]:
+    """The overrides of its command."""
+    file = run / ".hydra" / "overrides.yaml"
+    return [*map(str, OmegaConf.load(file))] if file.is_file() else []
+
+
+def _defining(asked: Sequence[str]) -> tuple[str, ...]:
+    return tuple(override for override in asked if not override.lstrip("+~").startswith((*FREE, "+search", "search", "seed=")))
+
+
+def _name(asked: Sequence[str]) -> str | None:
+    return next((override.partition("=")[2] for override in asked if override.startswith("name=")), None)
+
+
+def _place(run: Path, any_length: bool) -> tuple[str, ...]:
+    config = read_config(run)
+    data = config.get("data") or {}
+    left_out = {"batch_size", *(key.removeprefix("data.") for key in FREE if key.startswith("data."))}
+    # Where the files are does not matter for data of known content, whose yaml names a place.
+    choice = CONF / "data" / f"{family(data) if data else ''}.yaml"
+    if not choice.is_file() or OmegaConf.is_missing(OmegaConf.load(choice), "root"):
+        left_out -= {"root", "file"}
+    settings = [f"data.{key}={written(value)}" for key, value in leaves(data) if key not in left_out and key != "_target_"]
+    length = [] if any_length else [f"budget.images={(config.get('budget') or {}).get('images')}"]
+    return (f"data={family(data)}" if data else "", *settings, *length)
+
+
+def boards(runs: Sequence[Run]) -> list[tuple[str, list[Row]]]:
+    """The rows of each table, and what sets it apart from the other tables.
+
+    Raises ConfigurationError if scores in one table were computed by different protocols.
+    """
+    places = list(dict.fromkeys(run.place for run in runs))
+    shared = set.intersection(*map(set, places))
+    tables = [
+        (", ".join(part for part in place if part not in shared), name_rows([run for run in runs if run.place == place]))
+        for place in places
+    ]
+    for _, rows in tables:
+        _refuse_protocols(rows)
+    return tables
+
+
+def name_rows(runs: Sequence[Run]) -> list[Row]:
+    """Runs by their overrides, each row named by those that are not common to all.
+
+    If the command of each run has a `name=`, and no two rows have the same one, that names the row.
+    """
+    groups: dict[tuple[str, ...], list[Run]] = {}
+    for run in runs:
+        groups.setdefault(run.overrides, []).append(run)
+    given = [own[0].name for own in groups.values()]
+    if len({name for name in given if name is not None}) == len(groups) > 1:
+        return [Row(str(own[0].name), own) for own in groups.values()]
+    common = set.intersection(*map(set, groups)) if len(groups) > 1 else set()
+    return [
+        Row(" ".join(override for override in overrides if override not in common) or "as it is", own) for overrides, own in groups.items()
+    ]
+
+
+def score_names(rows: Sequence[Row]) -> list[str]:
+    """The names of all scores; first comes the leading score of the first run that has scores."""
+    return list(dict.fromkeys(score.name for row in rows for run in row.runs for score in recorded.read(run.summary)))
+
+
+def _refuse_protocols(rows: Sequence[Row]) -> None:
+    """Raise ConfigurationError if scores of the same name were computed by different protocols.
+
+    Scores of averaged and of raw weights are comparable.
+    """
+    first: dict[str, tuple[str, Mapping[str, Any]]] = {}
+    for row in rows:
+        for score in (score for run in row.runs for score in recorded.read(run.summary) if score.protocol):
+            other, others = first.setdefault(score.name, (row.title, score.protocol))
+            for key in others:
+                if key != "weights" and score.protocol.get(key) != others[key]:
+                    raise ConfigurationError(
+                        f"runs: the {score.name} of {row.title} is not comparable with that of {other}: {key} is {score.protocol.get(key)}, "
+                        f"and {others[key]} there; compare runs that were scored with the same settings"
+                    )
+
+
+class Values(NamedTuple):
+    """A score of each run of a row, by its seed; a run without it counts as untrained."""
+
+    better: str
+    limit: str
+    by_seed: dict[tuple[Any, int], float]
+    score: recorded.Score
+
+    @property
+    def estimate(self) -> Estimate:
+        """Over the seeds."""
+        return interquartile_mean([*self.by_seed.values()])
+
+
+def values(row: Row, name: str, rows: Sequence[Row]) -> Values | None:
+    """None if no run of the row has the score."""
+    scores = [next((score for score in recorded.read(run.summary) if score.name == name), None) for run in row.runs]
+    known = [score for score in scores if score is not None and score.value is not None]
+    if not known:
+        return None
+    untrained = [each.untrained for other in rows for run in other.runs for each in recorded.read(run.summary) if each.name == name]
+    worst = max((value for value in untrained if value is not None), key=lambda value: recorded.cost(value, known[0].better), default=None)
+    by_seed = {}
+    for number, (run, score) in enumerate(zip(row.runs, scores, strict=True)):
+        seen = [] if score is None else [score.value, score.untrained]
+        value = next((value for value in (*seen, worst) if value is not None), None)
+        if value is not None:
+            by_seed[run.summary.get("seed"), sum(other.summary.get("seed") == run.summary.get("seed") for other in row.runs[:number])] = (
+                value
+            )
+    return Values(known[0].better, known[0].limit, by_seed, known[0])
+
+
+class Board(NamedTuple):
+    """One table: its columns, its lines of cells, and the text below it."""
+
+    columns: list[str]
+    lines: list[list[str]]
+    below: str
+
+    def markdown(self) -> str:
+        """The table in Markdown."""
+        return "\n".join([*map(_line, [self.columns, ["---"] * len(self.columns), *self.lines]), "", self.below])
+
+
+def board(rows: Sequence[Row], reference: Row | None = None, costs: bool = False, pictures: Sequence[str | None] = ()) -> Board:
+    """The table of these rows, the best first; `pictures` are the addresses of their samples."""
+    names = score_names(rows)
+    several = any(len(row.runs) > 1 for row in rows)
+    against = _against(rows, reference, names) if reference and several else {}
+    order = sorted(range(len(rows)), key=lambda index: _cost(rows[index], names, rows))
+    columns = [
+        "",
+        *headers(rows, names),
+        *(["seeds"] if several else []),
+        *(["images", "minutes", "images/s"] if costs else []),
+        *(["speed"] if reference else []),
+        *(["difference", "better with probability"] if reference and several else []),
+        *([""] if pictures else []),
+    ]
+    lines = [
+        [
+            f"`{rows[index].title}`",
+            *_scores(rows[index], names, rows),
+            *([_seeds(rows[index])] if several else []),
+            *(_costs(rows[index]) if costs else []),
+            *([_speed(rows[index], reference)] if reference else []),
+            *(against.get(rows[index].title, ["", ""]) if reference and several else []),
+            *([f'<img src="{pictures[index]}" width="230">' if pictures[index] else ""] if pictures else []),
+        ]
+        for index in order
+    ]
+    return Board(columns, lines, circumstances(rows, names, reference, costs, several))
+
+
+def headers(rows: Sequence[Row], names: Sequence[str]) -> list[str]:
+    """The headers of the score columns; the leading score is also given relative to its floor."""
+    limits = [score.limit for row in rows for run in row.runs for score in recorded.read(run.summary) if score.name in names[:1]]
+    first = [f"`{names[0]}`", f"times its {limits[0]}"] if names else ["status"]
+    return [*first, *(f"`{name}`" for name in names[1:])]
+
+
+def _scores(row: Row, names: Sequence[str], rows: Sequence[Row]) -> list[str]:
+    """The cells of the scores; a row without the leading one shows its status instead."""
+    found = [values(row, name, rows) for name in names]
+    cells = ["" if each is None else _shown(each.estimate) for each in found] or [""]
+    cells[0] = cells[0] or str(row.runs[0].summary.get("status", "unknown"))
+    if names:
+        leading = found[0]
+        cells.insert(1, "" if leading is None else leading.score.ratio(leading.estimate.value))
+    return cells
+
+
+def _shown(estimate: Estimate) -> str:
+    if estimate.interval is None:
+        return recorded.digits(estimate.value)
+    low, high = map(recorded.digits, estimate.interval)
+    return f"{recorded.digits(estimate.value)} [{low}, {high}]"
+
+
+def _seeds(row: Row) -> str:
+    """The number of seeds, and how many of them did not finish."""
+    unfinished = sum(run.summary.get("status") != "finished" for run in row.runs)
+    return f"{len(row.runs)}, {unfinished} unfinished" if unfinished else str(len(row.runs))
+
+
+def _against(rows: Sequence[Row], reference: Row, names: Sequence[str]) -> dict[str, list[str]]:
+    """For each other row: its difference to the baseline on the same seeds, and how often it wins.
+
+    The intervals are corrected for the number of rows.
+    """
+    base = values(reference, names[0], rows) if names else None
+    found = {row.title: values(row, names[0], rows) for row in rows if row is not reference} if base is not None else {}
+    known = {title: own for title, own in found.items() if own is not None}
+    differences = paired_differences(
+        [[own.by_seed[seed] - base.by_seed[seed] for seed in own.by_seed if seed in base.by_seed] for own in known.values()] if base else []
+    )
+    cells = {}
+    for (title, own), difference in zip(known.items(), differences, strict=True):
+        assert base is not None
+        costs = [[recorded.cost(value, own.better) for value in each.by_seed.values()] for each in (own, base)]
+        cells[title] = ["" if difference is None else _shown(difference), f"{probability_of_improvement(*costs):.2f}"]
+    return cells
+
+
+def _mean(row: Row, key: str) -> float | None:
+    known = [run.summary[key] for run in row.runs if run.summary.get(key)]
+    return sum(known) / len(known) if known else None
+
+
+def _speed(row: Row, reference: Row) -> str:
+    own, other = (_mean(each, "images_per_second") for each in (row, reference))
+    return f"{own / other:.2f}" if own and other else ""
+
+
+def _costs(row: Row) -> list[str]:
+    """The cells of what a run took on average: images, minutes of training, images per second."""
+    images, seconds, speed = (_mean(row, key) or 0 for key in ("images_seen", "seconds", "images_per_second"))
+    return [f"{images:,.0f}", f"{seconds / 60:.1f}", f"{speed:,.0f}"]
+
+
+def circumstances(rows: Sequence[Row], names: Sequence[str], reference: Row | None, costs: bool, several: bool) -> str:
+    """The text below the table: images, seeds, devices, precisions and floors.
+
+    The images are left out if each row has its own.
+    """
+    runs = [run for row in rows for run in row.runs]
+    images, seeds, devices, precisions = (
+        sorted({str(run.summary.get(key)) if key != "images_seen" else f"{run.summary.get(key) or 0:,}" for run in runs})
+        for key in ("images_seen", "seed", "device", "precision")
+    )
+    floors = ""
+    for name in names:
+        found = {(score.limit, score.floor) for run in runs for score in recorded.read(run.summary) if score.name == name and score.floor}
+        if len(found) == 1:
+            ((limit, value),) = found
+            floors += f"; the {limit} {f'of {name} ' if len(names) > 1 else ''}is {recorded.digits(value)}"
+    speed = reference and _mean(reference, "images_per_second")
+    base = f"; a speed of 1 is {speed:,.0f} images a second" if speed else ""
+    length = "" if costs else f"{' or '.join(images)} images, "
+    how = "; over seeds: interquartile mean [95 % bootstrap interval], an unfinished run counts as untrained" if several else ""
+    compared = len(rows) - 1
+    if reference and several:
+        how += "; difference: mean over paired seeds, 95 % interval of Student's t" + (
+            f" corrected for {compared} comparisons (Holm)" if compared > 1 else ""
+        )
+    text = f"{length}seed {', '.join(seeds)}, {' and '.join(devices)}, {' and '.join(precisions)}{base}{floors}{how}."
+    return textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False)
+
+
+def _cost(row: Row, names: Sequence[str], rows: Sequence[Row]) -> float:
+    """The sort key: the leading score, negated if more is better; infinite without one."""
+    found = values(row, names[0], rows) if names else None
+    return float("inf") if found is None else recorded.cost(found.estimate.value, found.better)
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
