@@ -1,7 +1,10 @@
 """The conf folder; paths for messages and commands; folders named by settings."""
 
+import os
 import re
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from twoplayer.errors import ConfigurationError, out_of_resources
@@ -26,6 +29,21 @@ def override(name: str, path: Path) -> str:
     if not re.fullmatch(r"[\w/.+-]+", value):
         value = "'" + value.replace("\\", "\\\\").replace("'", r"\'") + "'"
     return f"{name}={value}"
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A place to write a file, which then takes the place of `path` at once.
+
+    So a reader never sees a part of it, and an error or a kill leaves the former file.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def make_folder(name: str, folder: Path) -> None:

@@ -1,13 +1,14 @@
 """Images in [-1, 1] as grids, filmstrips and animations to look at."""
 
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
+
+from twoplayer.paths import replacing
 
 GAP = 2
 FONT_SIZE = 18
@@ -118,6 +119,5 @@ def _widened(image: Image.Image, width: int) -> Image.Image:
 def write(picture: Image.Image, path: Path) -> None:
     """Save a picture at once as PNG, so that a reader never sees a part of it."""
     path.parent.mkdir(exist_ok=True)
-    temporary = path.with_name(f".{path.name}")
-    picture.save(temporary, format="PNG")
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        picture.save(temporary, format="PNG")

@@ -3,11 +3,9 @@
 import csv
 import json
 import logging
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -15,6 +13,7 @@ from rich.text import Text
 
 from twoplayer.commands.tables import Board, Row, board, boards, find, score_names, values
 from twoplayer.errors import ConfigurationError
+from twoplayer.paths import replacing
 
 log = logging.getLogger(__name__)
 
@@ -36,10 +35,10 @@ def write(sweep: Path, baseline: str | None = None) -> list[tuple[str, Board]]:
         return []
     tables = [(heading, board(rows, next((row for row in rows if row.title == baseline), None))) for heading, rows in found]
     parts = [text for heading, table in tables for text in (f"**{heading}**" if heading else "", table.markdown()) if text]
-    with _replacing(sweep / FILE) as file:
-        file.write("\n\n".join(parts) + "\n")
+    with replacing(sweep / FILE) as place:
+        place.write_text("\n\n".join(parts) + "\n")
     lines = [line for heading, rows in found for line in _lines(heading, rows)]
-    with _replacing(sweep / CSV) as file:
+    with replacing(sweep / CSV) as place, place.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(dict.fromkeys(name for line in lines for name in line)))
         writer.writeheader()
         writer.writerows(lines)
@@ -81,12 +80,3 @@ def show(tables: list[tuple[str, Board]]) -> None:
             table.add_row(*(Text(cell.replace("`", "")) for cell in cells))
         console.print(table)
         console.print(each.below)
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[TextIO]:
-    """A file that takes the place of another when it is whole."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w", newline="") as file:
-        yield file
-    os.replace(temporary, path)

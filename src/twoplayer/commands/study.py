@@ -19,7 +19,7 @@ from twoplayer.commands.tables import boards, find
 from twoplayer.config.compose import compose_run
 from twoplayer.errors import ConfigurationError, unknown
 from twoplayer.metrics import recorded
-from twoplayer.paths import CONF, make_folder, setting, shown
+from twoplayer.paths import CONF, make_folder, replacing, setting, shown
 from twoplayer.storage import lock
 from twoplayer.storage.run_folder import read_summary
 
@@ -194,6 +194,5 @@ def _record(folder: Path, question: str, baseline: str, arms: Sequence[Arm], cos
             for arm in arms
         },
     }
-    temporary = folder / f"{FILE}.new"
-    temporary.write_text(json.dumps(content, indent=2) + "\n")
-    temporary.replace(folder / FILE)
+    with replacing(folder / FILE) as place:
+        place.write_text(json.dumps(content, indent=2) + "\n")

@@ -1,7 +1,6 @@
 """Training the classifier whose features scores use, on images with labels."""
 
 import hashlib
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +14,7 @@ from twoplayer import randomness
 from twoplayer.data.base import Batches, Data, Split, to_unit_range
 from twoplayer.errors import ConfigurationError, DataError
 from twoplayer.metrics.features import SUFFIX, Classifier, Takes, saved
-from twoplayer.paths import make_folder, shown
+from twoplayer.paths import make_folder, replacing, shown
 
 PART = 1000
 """How many images are classified at a time."""
@@ -45,9 +44,8 @@ def train_features(
     make_folder("output", path.parent)
     classifier = fit(split, data.num_classes, epochs, batch_size, seed)
     content = saved(classifier)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
     on_test, on_validation = (accuracy(classifier, part) for part in (data.splits.test, data.splits.validation))
     print(f"trained on {len(split.labels):,} images; accuracy {on_test:.4f} on the test split, {on_validation:.4f} on the validation split")
     print(f"{shown(path)}: sha256 {hashlib.sha256(content).hexdigest()}")

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from twoplayer.data.idx_format import read_bytes
 from twoplayer.errors import DataError
+from twoplayer.paths import replacing
 
 log = logging.getLogger(__name__)
 
@@ -175,9 +176,8 @@ def _keep(files: Mapping[str, bytes], folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
-            temporary = folder / f".{name}.{os.getpid()}"
-            temporary.write_bytes(content)
-            temporary.replace(folder / name)
+            with replacing(folder / name) as temporary:
+                temporary.write_bytes(content)
     except OSError as error:
         raise DataError(f"the data cannot be written to {folder} ({error}): name a writable folder with data.root=") from error
 

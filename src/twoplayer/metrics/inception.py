@@ -8,7 +8,6 @@ import hashlib
 import importlib.util
 import io
 import logging
-import os
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +23,7 @@ from twoplayer.errors import ConfigurationError, DataError
 from twoplayer.metrics.base import Images, Metric
 from twoplayer.metrics.fd import frechet_distance
 from twoplayer.metrics.feature_metric import over_ranks
+from twoplayer.paths import replacing
 
 log = logging.getLogger(__name__)
 
@@ -135,9 +135,8 @@ def _download(path: Path) -> None:
         with urllib.request.urlopen(ADDRESS, timeout=CONNECT_SECONDS) as answer:
             content = answer.read()
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
+        with replacing(path) as temporary:
+            temporary.write_bytes(content)
     except OSError as error:
         raise DataError(
             f"the weights of Inception cannot be downloaded from {ADDRESS} ({getattr(error, 'reason', error)}); "

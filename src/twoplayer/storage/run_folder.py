@@ -3,7 +3,6 @@
 import csv
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from twoplayer.errors import ConfigurationError
+from twoplayer.paths import replacing
 
 METRICS = "metrics.csv"
 SUMMARY = "summary.json"
@@ -19,26 +19,22 @@ CONFIG = "config.yaml"
 
 def write_rows(folder: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
     """Replace metrics.csv atomically."""
-    temporary = folder / f"{METRICS}.new"
-    with temporary.open("w", newline="") as file:
+    with replacing(folder / METRICS) as temporary, temporary.open("w", newline="") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)
-    os.replace(temporary, folder / METRICS)
 
 
 def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
     """Replace summary.json atomically; numbers that are not finite become text."""
-    temporary = folder / f"{SUMMARY}.new"
-    temporary.write_text(json.dumps(_finite(summary), indent=2) + "\n")
-    os.replace(temporary, folder / SUMMARY)
+    with replacing(folder / SUMMARY) as temporary:
+        temporary.write_text(json.dumps(_finite(summary), indent=2) + "\n")
 
 
 def write_config(folder: Path, config: DictConfig) -> None:
     """Replace config.yaml atomically."""
-    temporary = folder / f"{CONFIG}.new"
-    OmegaConf.save(config, temporary)
-    os.replace(temporary, folder / CONFIG)
+    with replacing(folder / CONFIG) as temporary:
+        OmegaConf.save(config, temporary)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
