@@ -47,7 +47,7 @@ def write_table(
         known = known or reference is not None
         above = [f"**{heading}**", ""] if heading else []
         if into and any(len(row.runs) > 1 for row in rows):
-            above += _intervals(rows, Path(into), Path(into).parent / name / f"intervals{len(tables) or ''}.png")
+            above += _intervals(rows, reference, Path(into), Path(into).parent / name / f"intervals{len(tables) or ''}.png")
         tables.append("\n".join([*above, board(rows, reference, costs, shown).markdown()]))
     if baseline is not None and not known:
         raise ConfigurationError(f"baseline={baseline}: there is no such row; available: {', '.join(available)}")
@@ -57,9 +57,9 @@ def write_table(
         insert("\n\n".join(tables), Path(into), name)
 
 
-def _intervals(rows: Sequence[Row], page: Path, path: Path) -> list[str]:
+def _intervals(rows: Sequence[Row], reference: Row | None, page: Path, path: Path) -> list[str]:
     """Draw the intervals of the rows; returns the lines that show the picture."""
-    picture = forest_plot(rows)
+    picture = forest_plot(rows, reference)
     if picture is None:
         return []
     picture.save(path, optimize=True)

@@ -107,18 +107,19 @@ def _summary(runs: Sequence[Run]) -> str:
 
 def _board(heading: str, rows: list[Row], baseline: str | None, single: bool) -> dict[str, Any]:
     number = named([row.title for row in rows], baseline)
-    table = board(rows, None if number is None else rows[number], costs=True)
+    reference = None if number is None else rows[number]
+    table = board(rows, reference, costs=True)
     return {
         "heading": heading,
         "columns": [column.replace("`", "") for column in table.columns],
         "lines": [[cell.replace("`", "") for cell in line] for line in table.lines],
         "below": table.below.replace("\n", " "),
-        "figures": [figure for figure in (None if single else _intervals(rows), _curves(rows)) if figure is not None],
+        "figures": [figure for figure in (None if single else _intervals(rows, reference), _curves(rows)) if figure is not None],
     }
 
 
-def _intervals(rows: list[Row]) -> Figure | None:
-    picture = forest_plot(rows)
+def _intervals(rows: list[Row], reference: Row | None) -> Figure | None:
+    picture = forest_plot(rows, reference)
     return None if picture is None else Figure(_address(picture), FOREST)
 
 

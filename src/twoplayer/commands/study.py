@@ -106,7 +106,7 @@ def run_study(
         run_jobs(finals, jobs, lambda job: _after(job, folder, baseline))
     finally:
         leaderboard.show(leaderboard.write(folder, baseline))
-        _draw(folder)
+        _draw(folder, baseline)
     print("next")
     for script in ("report", "compare"):
         print(f"  python {shown(CONF.parent / 'src' / f'{script}.py')} {setting('runs', folder)} baseline={baseline}")
@@ -167,11 +167,11 @@ def _after(job: Job, folder: Path, baseline: str) -> str:
     return score_line(job)
 
 
-def _draw(folder: Path) -> None:
+def _draw(folder: Path, baseline: str) -> None:
     """Draw the interval of each arm to intervals.png, if there are runs."""
     if any(folder.glob("*/summary.json")):
         for _, rows in boards(find([str(folder)])):
-            picture = forest_plot(rows)
+            picture = forest_plot(rows, next((row for row in rows if row.title == baseline), None))
             if picture is not None:
                 picture.save(folder / "intervals.png", optimize=True)
 
