@@ -69,6 +69,8 @@ def test_the_page_of_one_run_has_its_pictures_and_settings(sweep: Path, tmp_path
     assert "<h1>A &lt;run&gt;</h1>" in page
     assert "<h2>Progress</h2>" in page
     assert "<h2>Samples after 32 images</h2>" in page
+    assert "<h2>A walk through the latents, along great circles</h2>" in page
+    assert max(getattr(picture, "n_frames", 1) for picture in pictures(page)) > 20
     assert "<td>data.batch_size</td><td>16</td>" in page
     assert len(pictures(page)) >= 3
     assert "src/train.py loss=hinge seed=0" in page

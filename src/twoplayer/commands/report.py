@@ -4,6 +4,7 @@ import base64
 import csv
 import io
 import json
+import logging
 import shlex
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -16,20 +17,26 @@ from jinja2 import Environment
 from omegaconf import OmegaConf
 from PIL import Image
 
-from twoplayer import plots
+from twoplayer import pictures, plots
 from twoplayer.callbacks.diagnostics import SHEET
 from twoplayer.callbacks.samples import FOLDER, PROGRESS, REAL, grids
 from twoplayer.commands import study
 from twoplayer.commands.forest import CAPTION as FOREST
 from twoplayer.commands.forest import forest_plot
+from twoplayer.commands.sample import FRAME_MILLISECONDS, STATIONS, STEPS
 from twoplayer.commands.tables import Row, Run, board, boards, find, named, score_names
-from twoplayer.errors import ConfigurationError
+from twoplayer.errors import ConfigurationError, TwoplayerError
 from twoplayer.metrics.intervals import interquartile_mean
 from twoplayer.paths import CONF, make_folder, shown
 from twoplayer.runs.plan import SWEEP_FILE
+from twoplayer.runs.saved import load
 from twoplayer.settings import leaves, written
+from twoplayer.storage import checkpoints
 from twoplayer.storage.run_folder import METRICS, read_config
 
+log = logging.getLogger(__name__)
+
+WALKERS = 8
 MOST_PICTURES = 60
 """Sample pictures in the wall; a larger sweep shows its first seeds."""
 
@@ -208,11 +215,29 @@ def _own_pictures(run: Path) -> list[Figure]:
         run / FOLDER / "progress.gif": "Animation",
         run / SHEET: "Diagnostics",
     }
-    return [
-        Figure(f"data:image/{path.suffix[1:]};base64,{base64.b64encode(path.read_bytes()).decode()}", caption)
-        for path, caption in chosen.items()
-        if path.is_file()
-    ]
+    found = [Figure(_file(path.read_bytes(), path.suffix[1:]), caption) for path, caption in chosen.items() if path.is_file()]
+    return [*found, *_walk(run)]
+
+
+def _walk(run: Path) -> list[Figure]:
+    """Samples of the run on their way through the latents; none without a checkpoint of images."""
+    if not checkpoints.generations(run):
+        return []
+    try:
+        moments = load(run).walk(WALKERS, STATIONS, STEPS)
+    except TwoplayerError as error:
+        log.warning("no walk through the latents: %s", error)
+        return []
+    if moments.ndim != 5:
+        return []
+    file = io.BytesIO()
+    frames = [pictures.grid(pictures.as_images(moment), WALKERS) for moment in moments]
+    frames[0].save(file, format="GIF", save_all=True, append_images=frames[1:], duration=FRAME_MILLISECONDS, loop=0)
+    return [Figure(_file(file.getvalue(), "gif"), "A walk through the latents, along great circles")]
+
+
+def _file(content: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def _settings(runs: Sequence[Run], tables: Sequence[list[Row]], single: bool) -> list[list[str]]:
@@ -250,4 +275,4 @@ def _commands(folders: Sequence[str], runs: Sequence[Run]) -> str:
 def _address(picture: Image.Image) -> str:
     file = io.BytesIO()
     picture.save(file, format="PNG", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+    return _file(file.getvalue(), "png")
