@@ -18,7 +18,9 @@ from scipy import stats
 from helpers import commands
 from helpers.games import SMALL, choices, composed, play
 from twoplayer.commands import jobs, study
+from twoplayer.commands.compare import write_table
 from twoplayer.commands.jobs import Job, merged
+from twoplayer.commands.report import write_report
 from twoplayer.config.check import check_call
 from twoplayer.errors import ConfigurationError, origin
 from twoplayer.metrics.intervals import paired_differences
@@ -92,10 +94,23 @@ def test_each_arm_tunes_alike_and_its_best_choice_is_trained_with_other_seeds(tm
     told = json.loads((tmp_path / "sweep" / "study.json").read_text())
     assert [arm["chosen"] for arm in told["arms"].values()] == ["as_it_is", "slower"]
     assert told["arms"]["hinge"]["choices"]["slower"]["cost"] == pytest.approx(20.02)
+    assert "| `hinge` | as_it_is | as_it_is 10.0, slower 20.0 |" in (tmp_path / "sweep" / "tuning.md").read_text()
     lines = (tmp_path / "sweep" / "leaderboard.md").read_text().splitlines()
     assert [line.split("|")[1].strip() for line in lines[2:4]] == ["`hinge`", "`minimax`"], "rows have the names of the arms"
     assert "| difference |" in lines[0]
     assert (tmp_path / "sweep" / "intervals.png").stat().st_size > 1000
+
+
+def test_a_table_and_a_page_know_the_question_and_the_baseline(
+    tmp_path: Path, trained: list[Job], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(tmp_path / "sweep")
+    write_table(runs=str(tmp_path / "sweep"), baseline=None, costs=False, into=None, name="runs")
+    assert "| difference | better with probability |" in capsys.readouterr().out
+    write_report(runs=str(tmp_path / "sweep"), baseline=None, title=None, output=None)
+    page = (tmp_path / "sweep" / "report.html").read_text()
+    assert "<h1>Which is better?</h1>" in page
+    assert "src/study.py study=losses" in page
 
 
 def test_what_is_finished_is_not_trained_again_but_new_seeds_are(tmp_path: Path, trained: list[Job]) -> None:

@@ -10,7 +10,7 @@ from annotated_types import MinLen
 from PIL import Image
 
 from twoplayer.commands.forest import CAPTION, forest_plot
-from twoplayer.commands.tables import Row, board, boards, find, named
+from twoplayer.commands.tables import Row, board, boards, find, named, study_of
 from twoplayer.errors import ConfigurationError
 
 
@@ -27,15 +27,17 @@ def write_table(
     Runs that differ by their seeds alone are one row, with the interquartile mean of each score and
     its 95 % interval. A row is named by the overrides that its runs do not share with all others.
     Runs on other data, or for another number of images, are in a table of their own. A baseline
-    adds the relative speed, and with several seeds the difference to it. `costs` adds the images,
-    minutes and images per second, and leaves runs of different lengths in one table.
+    adds the relative speed, and with several seeds the difference to it; that of a study is the
+    default. `costs` adds the images, minutes and images per second, and leaves runs of different
+    lengths in one table.
 
     With `into`, a picture of the intervals is above a table of several seeds.
 
     Raises ConfigurationError if there are no runs, no such baseline or no markers for the table in
     the file, or if scores were computed by different protocols.
     """
-    found = find([runs] if isinstance(runs, str) else list(runs), costs)
+    folders = [runs] if isinstance(runs, str) else list(runs)
+    found, baseline = find(folders, costs), baseline or study_of(folders).get("baseline")
     tables: list[str] = []
     available, known = [], False
     for heading, rows in boards(found):

@@ -3,7 +3,6 @@
 import base64
 import csv
 import io
-import json
 import logging
 import shlex
 from collections import defaultdict
@@ -20,11 +19,10 @@ from PIL import Image
 from twoplayer import pictures, plots
 from twoplayer.callbacks.diagnostics import SHEET
 from twoplayer.callbacks.samples import FOLDER, PROGRESS, REAL, grids
-from twoplayer.commands import study
 from twoplayer.commands.forest import CAPTION as FOREST
 from twoplayer.commands.forest import forest_plot
 from twoplayer.commands.sample import FRAME_MILLISECONDS, STATIONS, STEPS
-from twoplayer.commands.tables import Row, Run, board, boards, find, named, score_names
+from twoplayer.commands.tables import Row, Run, board, boards, find, named, score_names, study_of
 from twoplayer.errors import ConfigurationError, TwoplayerError
 from twoplayer.metrics.intervals import interquartile_mean
 from twoplayer.paths import CONF, make_folder, shown
@@ -65,7 +63,8 @@ def write_report(
     by different protocols.
     """
     folders = [runs] if isinstance(runs, str) else list(runs)
-    found = find(folders)
+    found, asked = find(folders), study_of(folders)
+    baseline = baseline or asked.get("baseline")
     tables = boards(found)
     titles = [row.title for _, rows in tables for row in rows]
     if baseline is not None and all(named([row.title for row in rows], baseline) is None for _, rows in tables):
@@ -78,7 +77,7 @@ def write_report(
     make_folder("output", path.parent)
     path.write_text(
         page.render(
-            title=title or (found[0].folder.name if single else _question(found)),
+            title=title or asked.get("question") or (found[0].folder.name if single else _question(found)),
             summary=_summary(found),
             single=single,
             boards=[_board(heading, rows, baseline, single) for heading, rows in tables],
@@ -256,8 +255,8 @@ def _commands(folders: Sequence[str], runs: Sequence[Run]) -> str:
     train = f"python {shown(CONF.parent / 'src' / 'train.py')}"
     lines = []
     for folder in map(Path, folders):
-        if (folder / study.FILE).is_file():
-            asked = json.loads((folder / study.FILE).read_text())["overrides"]
+        if study := study_of([str(folder)]):
+            asked = study["overrides"]
             lines.append(" ".join([f"python {shown(CONF.parent / 'src' / 'study.py')}", *map(shlex.quote, asked)]))
         elif (folder / SWEEP_FILE).is_file():
             asked = OmegaConf.load(folder / SWEEP_FILE).hydra.overrides.task

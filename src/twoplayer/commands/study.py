@@ -15,7 +15,7 @@ from twoplayer.commands import leaderboard
 from twoplayer.commands.forest import forest_plot
 from twoplayer.commands.jobs import Job, merged, run_jobs, score_line
 from twoplayer.commands.messages import explain
-from twoplayer.commands.tables import boards, find
+from twoplayer.commands.tables import STUDY, boards, find
 from twoplayer.config.compose import compose_run
 from twoplayer.errors import ConfigurationError, unknown
 from twoplayer.metrics import recorded
@@ -26,7 +26,7 @@ from twoplayer.storage.run_folder import read_summary
 Costs = Mapping[tuple[str, str], float]
 """The cost of each choice, by arm and name."""
 
-FILE, TUNING = "study.json", "tuning"
+TABLE, TUNING = "tuning.md", "tuning"
 
 
 Seeds = Annotated[list[Annotated[int, Ge(0)]], MinLen(1)]
@@ -177,7 +177,7 @@ def _draw(folder: Path, baseline: str) -> None:
 
 
 def _record(folder: Path, question: str, baseline: str, arms: Sequence[Arm], costs: Costs) -> None:
-    """Write study.json: the command, and for each arm its choices with their scores."""
+    """Write study.json and tuning.md: the command, and the choices of each arm."""
     content = {
         "question": question,
         "baseline": baseline,
@@ -194,5 +194,16 @@ def _record(folder: Path, question: str, baseline: str, arms: Sequence[Arm], cos
             for arm in arms
         },
     }
-    with replacing(folder / FILE) as place:
+    with replacing(folder / STUDY) as place:
         place.write_text(json.dumps(content, indent=2) + "\n")
+    with replacing(folder / TABLE) as place:
+        place.write_text(_tuning_table(arms, costs))
+
+
+def _tuning_table(arms: Sequence[Arm], costs: Costs) -> str:
+    """What each arm has chosen, and the scores of its choices on the validation split."""
+    lines = ["| arm | chosen | cost of each choice on the validation split |", "| --- | --- | --- |"]
+    for arm in arms:
+        each = [f"{name} {recorded.digits(costs[arm.name, name])}" for name in arm.choices]
+        lines.append(f"| `{arm.name}` | {_best(arm, costs)} | {', '.join(each)} |")
+    return "\n".join(lines) + "\n"

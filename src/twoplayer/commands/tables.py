@@ -1,5 +1,6 @@
 """Runs as rows of tables, from their summary.json files."""
 
+import json
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,9 @@ from twoplayer.paths import CONF
 from twoplayer.runs.plan import FREE
 from twoplayer.settings import family, leaves, written
 from twoplayer.storage.run_folder import read_config, read_summary
+
+STUDY = "study.json"
+"""The file in the folder of a study that says what it asks, and how it was called."""
 
 
 class Run(NamedTuple):
@@ -64,6 +68,12 @@ def find(folders: Sequence[str], any_length: bool = False) -> list[Run]:
                 asked = _asked(first)
                 found.append(Run(run, _defining(asked), _name(asked), _place(first, any_length), summary))
     return found
+
+
+def study_of(folders: Sequence[str]) -> dict[str, Any]:
+    """What study.json says, if there is one folder, and it is that of a study."""
+    file = Path(folders[0]) / STUDY
+    return json.loads(file.read_text()) if len(folders) == 1 and file.is_file() else {}
 
 
 def _first_part(run: Path, summary: Mapping[str, Any]) -> Path:
