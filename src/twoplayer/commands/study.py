@@ -28,7 +28,6 @@ Costs = Mapping[tuple[str, str], float]
 
 TABLE, TUNING = "tuning.md", "tuning"
 
-
 Seeds = Annotated[list[Annotated[int, Ge(0)]], MinLen(1)]
 
 
@@ -86,30 +85,46 @@ def run_study(
     folder = Path(sweep)
     make_folder("sweep", folder)
     lock.acquire(folder, "sweep")
-    trials = {(arm.name, name): _trials(folder, arm, choice, name, tuning) for arm in chosen_arms for name, choice in arm.choices.items()}
-    if len(chosen_arms[0].choices) > 1:
-        print(f"tuning: {sum(map(len, trials.values()))} runs", flush=True)
-        run_jobs([job for group in trials.values() for job in group], jobs, score_line)
-    costs = {key: _cost(group) for key, group in trials.items()}
-    finals: list[Job] = []
-    for arm in chosen_arms:
-        best = _best(arm, costs)
-        finals += [
-            Job(folder / f"{arm.name}_s{seed}", merged(arm.overrides, arm.choices[best], [f"name={arm.name}", f"seed={seed}"]), folder)
-            for seed in seeds
-        ]
-    # Seed by seed, so that an interrupted study has something to say about every arm.
-    finals.sort(key=lambda job: [f"seed={seed}" in job.overrides for seed in seeds], reverse=True)
-    _record(folder, question, baseline, chosen_arms, costs)
-    print(f"comparing: {len(finals)} runs", flush=True)
     try:
-        run_jobs(finals, jobs, lambda job: _after(job, folder, baseline))
+        costs = _tune(folder, chosen_arms, tuning, jobs)
+        _record(folder, question, baseline, chosen_arms, costs)
+        _compare(folder, chosen_arms, costs, seeds, jobs, baseline)
     finally:
-        leaderboard.show(leaderboard.write(folder, baseline))
-        _draw(folder, baseline)
+        lock.release(folder)
     print("next")
     for script in ("report", "compare"):
         print(f"  python {shown(CONF.parent / 'src' / f'{script}.py')} {setting('runs', folder)} baseline={baseline}")
+
+
+def _tune(folder: Path, arms: Sequence[Arm], tuning: Tuning, at_once: int) -> Costs:
+    """Train each arm with each of its choices, if there are several."""
+    trials = {(arm.name, name): _trials(folder, arm, choice, name, tuning) for arm in arms for name, choice in arm.choices.items()}
+    if len(arms[0].choices) > 1:
+        print(f"tuning: {sum(map(len, trials.values()))} runs", flush=True)
+        run_jobs([job for group in trials.values() for job in group], at_once, score_line)
+    return {key: _cost(group) for key, group in trials.items()}
+
+
+def _compare(folder: Path, arms: Sequence[Arm], costs: Costs, seeds: Sequence[int], at_once: int, baseline: str) -> None:
+    """Train the best choice of each arm with each seed, and show the leaderboard at the end.
+
+    They are trained seed by seed, so that an interrupted study has something to say about each arm.
+    """
+    finals = [
+        Job(
+            folder / f"{arm.name}_s{seed}",
+            merged(arm.overrides, arm.choices[_best(arm, costs)], [f"name={arm.name}", f"seed={seed}"]),
+            folder,
+        )
+        for seed in seeds
+        for arm in arms
+    ]
+    print(f"comparing: {len(finals)} runs", flush=True)
+    try:
+        run_jobs(finals, at_once, lambda job: _after(job, folder, baseline))
+    finally:
+        leaderboard.show(leaderboard.write(folder, baseline))
+        _draw(folder, baseline)
 
 
 def _arm(name: str, own: Sequence[str], shared: Sequence[str], tuning: Tuning) -> Arm:
