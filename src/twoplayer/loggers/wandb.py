@@ -18,6 +18,9 @@ from twoplayer.storage import checkpoints
 
 log = logging.getLogger(__name__)
 
+LINES = "train.log"
+"""The file with what the terminal showed. W&B's own capture would swallow the progress bar."""
+
 
 class WeightsAndBiases(RunLogger):
     """Logs scalars and pictures over images seen.
@@ -125,9 +128,13 @@ class WeightsAndBiases(RunLogger):
     def finalize(self, status: str) -> None:
         """Finish the W&B run: the next job of a multirun gets its own, and a failure is marked.
 
-        Online, the best checkpoint becomes an artifact; offline it stays in the run folder alone.
+        What the terminal showed is among its files. Online, the best checkpoint becomes an
+        artifact; offline it stays in the run folder alone.
         """
         finished = status in ("success", "finished")
+        if self._folder is not None and (self._folder / LINES).is_file():
+            lines = self._folder / LINES
+            self._tell(lambda run: run.save(str(lines), base_path=str(lines.parent), policy="now"))
         if finished and self.settings["mode"] == "online":
             self._tell(self._store_best)
         self._tell(lambda run: run.finish(exit_code=0 if finished else 1))
