@@ -182,9 +182,9 @@ def test_a_mistake_costs_one_line(share: int, tmp_path: Path, data_root: str, re
 
 
 def test_a_rank_of_a_job_of_a_search_is_no_sweep() -> None:
-    refuse_words("train", ["+search=losses", "loss=hinge", "run='here'", "hydra.mode=RUN", "hydra.output_subdir=null"])
+    refuse_words("train", ["+search=tricks", "loss=hinge", "run='here'", "hydra.mode=RUN", "hydra.output_subdir=null"])
     with pytest.raises(ConfigurationError, match="this is a sweep, which needs -m"):
-        refuse_words("train", ["+search=losses", "loss=hinge"])
+        refuse_words("train", ["+search=tricks", "loss=hinge"])
 
 
 def test_an_unknown_name_is_told_without_loading_torch(tmp_path: Path) -> None:
