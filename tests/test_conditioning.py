@@ -128,6 +128,10 @@ def test_samples_are_of_the_classes_that_were_asked_for(generator: list[str], tm
         "output": None,
         "single_files": False,
         "safetensors": False,
+        "walk": False,
+        "plane": False,
+        "latents": None,
+        "truncation": None,
     }
     write_samples(**facts, interpolate=False, labels=[3, 2])
     write_samples(**facts, interpolate=True, labels=1)

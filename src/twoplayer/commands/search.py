@@ -14,8 +14,6 @@ from annotated_types import Ge, MinLen
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException
-from rich.console import Console
-from rich.table import Table
 
 from twoplayer.commands.jobs import SECONDS_BETWEEN_LOOKS, Job, Pool, merged, score_line
 from twoplayer.commands.messages import explain
@@ -184,9 +182,8 @@ def _search(study: "optuna.Study", distributions: Mapping[str, Any], shared: Seq
                 result = (
                     score_line(job) if job in ended else f"stopped early, at {recorded.digits(curve.last)} after {curve.images:,} images"
                 )
-                what = " ".join(f"{name}={_short(value)}" for name, value in trial.params.items())
                 left = f"; about {seconds / 60:,.0f} min left" if done < most else ""
-                print(f"{done} of {most}  {what}: {result}{left}", flush=True)
+                print(f"{done} of {most}  {_told(trial.params)}: {result}{left}", flush=True)
             time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
@@ -223,8 +220,8 @@ def _value(job: Job) -> float:
     return float("inf") if score is None or score.untrained is None else recorded.cost(score.untrained, score.better)
 
 
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _told(settings: Mapping[str, Any]) -> str:
+    return " ".join(f"{name}={f'{value:.4g}' if isinstance(value, float) else value}" for name, value in settings.items())
 
 
 def _show(study: "optuna.Study", shared: Sequence[str], folder: Path) -> None:
@@ -240,13 +237,10 @@ def _show(study: "optuna.Study", shared: Sequence[str], folder: Path) -> None:
         for name, trial in every.items():
             writer.writerow([name, trial.state.name.lower(), trial.value, *(trial.params.get(setting) for setting in names)])
     _draw(study, folder / PLOTS)
-    table = Table(box=None, pad_edge=False)
-    for column in ("run", "score", *names):
-        table.add_column(column, overflow="fold")
+    print("the best")
     for trial in found[:SHOWN]:
-        name = trial.user_attrs[FOLDER]
-        table.add_row(name, score_line(Job(folder / name, (), folder)), *(_short(trial.params.get(setting)) for setting in names))
-    Console(highlight=False, markup=False).print(table)
+        job = Job(folder / trial.user_attrs[FOLDER], (), folder)
+        print(f"  {trial.user_attrs[FOLDER]}  {score_line(job)}  {_told(trial.params)}")
     if found:
         best = merged(shared, [f"{name}={value}" for name, value in found[0].params.items()])
         words = [word for word in best if setting_of(word) not in LEFT_OUT]
