@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
@@ -15,6 +16,7 @@ FONT_SIZE = 18
 """At smaller sizes the space of Pillow's font is three pixels wide, and words run together."""
 APART = 18
 """The gap in pixels between the rows of a filmstrip and its reference."""
+FRAME_MILLISECONDS = 80
 SHOWN_SIZE = 84
 """Small images are enlarged by a whole factor to about this width in pixels."""
 
@@ -108,6 +110,11 @@ def animate(frames: Sequence[Image.Image], path: Path) -> None:
     durations = [*[max(60, min(400, 10_000 // len(frames)))] * (len(frames) - 1), 3000]
     first, *others = [_widened(frame, max(frame.width for frame in frames)) for frame in frames]
     first.save(path, save_all=True, append_images=others, duration=durations, loop=0)
+
+
+def loop(frames: Sequence[Image.Image], file: Path | BinaryIO) -> None:
+    """Write a GIF whose last frame leads back to the first."""
+    frames[0].save(file, format="GIF", save_all=True, append_images=frames[1:], duration=FRAME_MILLISECONDS, loop=0)
 
 
 def _widened(image: Image.Image, width: int) -> Image.Image:

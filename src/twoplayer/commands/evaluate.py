@@ -24,8 +24,7 @@ from twoplayer.metrics.features import load_features
 from twoplayer.metrics.scoring import Scoring
 from twoplayer.models.base import Example
 from twoplayer.paths import make_folder, shown
-from twoplayer.runs.saved import SavedGenerator, home, load
-from twoplayer.settings import family
+from twoplayer.runs.saved import SavedGenerator, home, load_for
 
 SHOWN = 12
 """The number of samples in a picture of neighbours."""
@@ -56,7 +55,7 @@ def evaluate(
     if data.classifier is not None:
         shape = data.splits.test.images.shape[1:]
         load_features(data.classifier).refuse(data.classifier, shape[0] if len(shape) == 3 else None, data.num_classes)
-    generator = None if run is None else _loaded(run, data)
+    generator = None if run is None else load_for(run, data)
     sets, labels = _sets(generator, samples, data, num, latent_seeds)
     meaning: Meaning | None = "labels" if generator is not None and generator.num_classes is not None else None
     scoring = Scoring(metric, data, CPU, meaning)
@@ -72,14 +71,6 @@ def evaluate(
     _tell(rows, scoring, run or samples or "", len(sets[0]), len(sets))
     for path in _draw(sets[0], generator, data, folder):
         print(shown(path))
-
-
-def _loaded(run: str, data: Data) -> SavedGenerator:
-    generator = load(run)
-    theirs, ours = family(generator.config.data), type(data).__module__.rpartition(".")[2]
-    if theirs != ours:
-        raise ConfigurationError(f"data={ours}: the run {run} was trained on data={theirs}; set data={theirs}")
-    return generator
 
 
 def _sets(generator: SavedGenerator | None, samples: str | None, data: Data, num: int, seeds: int) -> tuple[list[Tensor], Tensor | None]:

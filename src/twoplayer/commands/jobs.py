@@ -12,7 +12,9 @@ from typing import NamedTuple
 
 from omegaconf import OmegaConf
 
-from twoplayer.errors import NumericsError, TwoplayerError
+from twoplayer.commands.messages import explain
+from twoplayer.config.compose import compose_run
+from twoplayer.errors import ConfigurationError, NumericsError, TwoplayerError
 from twoplayer.metrics import recorded
 from twoplayer.paths import CONF, override, shown
 from twoplayer.runs.advice import LEFT_OUT, setting_of
@@ -69,6 +71,14 @@ def merged(*parts: Sequence[str]) -> tuple[str, ...]:
     for word in (word for part in parts for word in part):
         found[setting_of(word)] = word
     return tuple(found.values())
+
+
+def check_run(overrides: Sequence[str], where: str) -> None:
+    """Raise ConfigurationError, which names `where`, if a run of these overrides cannot begin."""
+    try:
+        compose_run(*overrides)
+    except Exception as error:
+        raise ConfigurationError(f"{where}: {explain(error)}") from error
 
 
 class Pool:

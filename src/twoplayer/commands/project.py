@@ -14,7 +14,7 @@ from twoplayer.errors import ConfigurationError
 from twoplayer.metrics import recorded
 from twoplayer.paths import make_folder, shown
 from twoplayer.runs.projection import project
-from twoplayer.runs.saved import home, load
+from twoplayer.runs.saved import home, load_for
 from twoplayer.settings import family
 
 TEST = "test"
@@ -38,14 +38,13 @@ def write_projection(
     Raises ConfigurationError if the run was trained on other data, or has no images; DataError if
     the images cannot be read.
     """
-    generator = load(run)
-    theirs, ours = family(generator.config.data), type(data).__module__.rpartition(".")[2]
-    if theirs != ours:
-        raise ConfigurationError(f"data={ours}: the run {run} was trained on data={theirs}; set data={theirs}")
+    generator = load_for(run, data)
     given = to_unit_range(data.splits.test.images) if images == TEST else read_samples(Path(images), data, "images", least=1)
     given = given[:num].float()
     if given.ndim != 4:
-        raise ConfigurationError(f"data={ours}: only images are projected, and an example of these data is {list(given.shape[1:])}")
+        raise ConfigurationError(
+            f"data={family(generator.config.data)}: only images are projected, and an example of these data is {list(given.shape[1:])}"
+        )
     with Progress() as bar:
         task = bar.add_task("projecting", total=steps)
         found = project(generator, given, restarts=restarts, steps=steps, seed=seed, say=lambda step: bar.update(task, completed=step))

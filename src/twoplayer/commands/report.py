@@ -21,7 +21,7 @@ from twoplayer.callbacks.diagnostics import SHEET
 from twoplayer.callbacks.samples import FOLDER, PROGRESS, REAL, grids
 from twoplayer.commands.forest import CAPTION as FOREST
 from twoplayer.commands.forest import forest_plot
-from twoplayer.commands.sample import FRAME_MILLISECONDS, STATIONS, STEPS
+from twoplayer.commands.sample import STATIONS, STEPS
 from twoplayer.commands.tables import Row, Run, board, boards, find, named, score_names, study_of
 from twoplayer.errors import ConfigurationError, TwoplayerError
 from twoplayer.metrics.intervals import interquartile_mean
@@ -230,8 +230,7 @@ def _walk(run: Path) -> list[Figure]:
     if moments.ndim != 5:
         return []
     file = io.BytesIO()
-    frames = [pictures.grid(pictures.as_images(moment), WALKERS) for moment in moments]
-    frames[0].save(file, format="GIF", save_all=True, append_images=frames[1:], duration=FRAME_MILLISECONDS, loop=0)
+    pictures.loop([pictures.grid(pictures.as_images(moment), WALKERS) for moment in moments], file)
     return [Figure(_file(file.getvalue(), "gif"), "A walk through the latents, along great circles")]
 
 

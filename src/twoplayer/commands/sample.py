@@ -16,7 +16,7 @@ from twoplayer.runs.saved import home, load
 
 WAYS = {"interpolate": "interpolated", "walk": "walk", "plane": "plane", "latents": "latents", "truncation": "truncated"}
 """How the name of a file ends."""
-STATIONS, STEPS, FRAME_MILLISECONDS = 5, 12, 80
+STATIONS, STEPS = 5, 12
 
 
 def write_samples(
@@ -60,8 +60,7 @@ def write_samples(
         moments = generator.walk(num, STATIONS, STEPS, seed, labels)
         make_folder("output", folder)
         path = folder / f"seed{seed}_{num}{way}.gif"
-        frames = [_picture(moment, columns) for moment in moments]
-        frames[0].save(path, save_all=True, append_images=frames[1:], duration=FRAME_MILLISECONDS, loop=0)
+        pictures.loop([_picture(moment, columns) for moment in moments], path)
         print(path)
         return
     if interpolate:

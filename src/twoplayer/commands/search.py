@@ -15,9 +15,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException
 
-from twoplayer.commands.jobs import SECONDS_BETWEEN_LOOKS, Job, Pool, merged, score_line
+from twoplayer.commands.jobs import SECONDS_BETWEEN_LOOKS, Job, Pool, check_run, merged, score_line
 from twoplayer.commands.messages import explain
-from twoplayer.config.compose import compose_run
 from twoplayer.errors import ConfigurationError
 from twoplayer.metrics import recorded
 from twoplayer.paths import CONF, make_folder, shown
@@ -62,10 +61,7 @@ def run_search(
     distributions = dict(_distribution(word) for word in over)
     first = [f"{name}={_first(each)}" for name, each in distributions.items()]
     for each in dict.fromkeys(merged(shared, first, [word]) for word in (*first, *_choices(distributions))):
-        try:
-            compose_run(*each)
-        except Exception as error:
-            raise ConfigurationError(f"over: {explain(error)}") from error
+        check_run(each, "over")
     folder = Path(sweep)
     make_folder("sweep", folder)
     lock.acquire(folder, "sweep")

@@ -13,10 +13,8 @@ from omegaconf import OmegaConf
 
 from twoplayer.commands import leaderboard
 from twoplayer.commands.forest import forest_plot
-from twoplayer.commands.jobs import Job, merged, run_jobs, score_line
-from twoplayer.commands.messages import explain
+from twoplayer.commands.jobs import Job, check_run, merged, run_jobs, score_line
 from twoplayer.commands.tables import STUDY, boards, find
-from twoplayer.config.compose import compose_run
 from twoplayer.errors import ConfigurationError, unknown
 from twoplayer.metrics import recorded
 from twoplayer.paths import CONF, make_folder, replacing, setting, shown
@@ -78,10 +76,7 @@ def run_study(
     print(f"checking the configurations of {len(chosen_arms)} arms ...", flush=True)
     for arm in chosen_arms:
         for name, choice in arm.choices.items():
-            try:
-                compose_run(*merged(arm.overrides, choice))
-            except Exception as error:
-                raise ConfigurationError(f"arms.{arm.name}, with {name}: {explain(error)}") from error
+            check_run(merged(arm.overrides, choice), f"arms.{arm.name}, with {name}")
     folder = Path(sweep)
     make_folder("sweep", folder)
     lock.acquire(folder, "sweep")

@@ -17,11 +17,12 @@ from torch import Tensor, nn
 
 from twoplayer import pictures
 from twoplayer.config.check import check_parts
+from twoplayer.data.base import Data
 from twoplayer.errors import ConfigurationError, DataError
 from twoplayer.game.build import build_game
 from twoplayer.game.game import Game
 from twoplayer.metrics import recorded
-from twoplayer.settings import tags
+from twoplayer.settings import family, tags
 from twoplayer.storage import checkpoints
 from twoplayer.storage.run_folder import read_config, read_summary
 
@@ -204,6 +205,15 @@ def load(run: str | Path) -> SavedGenerator:
     except RuntimeError as error:
         raise DataError(f"{file}: its weights do not fit its own configuration: {' '.join(str(error).split())[:200]}") from error
     return SavedGenerator(game, config, read_summary(home(path)))
+
+
+def load_for(run: str | Path, data: Data) -> SavedGenerator:
+    """Like `load`; raises ConfigurationError if the run was trained on other data than these."""
+    generator = load(run)
+    theirs, ours = family(generator.config.data), type(data).__module__.rpartition(".")[2]
+    if theirs != ours:
+        raise ConfigurationError(f"data={ours}: the run {run} was trained on data={theirs}; set data={theirs}")
+    return generator
 
 
 def _load_exported(folder: Path) -> SavedGenerator:
