@@ -12,7 +12,7 @@ from hydra.errors import MissingConfigException
 from hydra.utils import get_object
 from torch import nn
 
-from helpers.games import CPU, LOSS_SETTINGS, choices, composed, small
+from helpers.games import CPU, LOSS_SETTINGS, choices, chosen, composed, data_for, small
 from twoplayer.commands import messages
 from twoplayer.commands.messages import explain
 from twoplayer.config.check import _schema
@@ -28,6 +28,10 @@ GROUPS = ["data", "model", "loss", "trick", "metric", "callbacks", "logger", "tr
 def test_every_choice_is_valid(group: str, name: str) -> None:
     value = f"[{name}]" if group in ("trick", "metric") else name
     overrides = ["loss=wasserstein"] if name == "wgan_gp" else LOSS_SETTINGS.get(name, [])
+    if group == "model":
+        overrides = [*chosen(name)[1:], *data_for(name), "trick=[ema]"]
+    if name in ("reconstruction", "own_costs"):
+        overrides = ["model=vae", "trick=[ema]"]
     if group == "data" and "???" in (CONF / "data" / f"{name}.yaml").read_text():
         with pytest.raises(ConfigurationError, match=r"^data\.(root|file) is missing: set it with data"):
             composed(f"data={name}")
@@ -109,7 +113,7 @@ def test_a_method_is_known_by_its_acronym(group: str, acronym: str) -> None:
         )
 
 
-@pytest.mark.parametrize("group", ["data", "model", "optimizer", "logger", "trainer"])
+@pytest.mark.parametrize("group", ["data", "optimizer", "logger", "trainer"])
 def test_the_page_of_the_whole_experiment_lists_the_choices(group: str) -> None:
     line = next(line for line in (CONF / "train.yaml").read_text().splitlines() if re.match(rf"  - {group}(@\S+)?: ", line))
     listed = re.findall(r"\w+", re.sub(r"\(.*?\)", "", line.partition("#")[2]))
@@ -124,7 +128,8 @@ def test_every_choice_is_in_the_study_of_its_group_or_belongs_to_another(group: 
     # These belong to a loss of their own, make a picture, or are compared by the study of the tips.
     others = {"frozen_discriminator", "mmd_gp", "relaxed_wasserstein", "sgd_discriminator", "trajectory"}
     others |= {"weight_clipping", "wgan_div", "wgan_gp"}
-    assert {*choices(group)} - compared == (others if group == "trick" else set())
+    without_adversary = {"own_costs", "reconstruction"}
+    assert {*choices(group)} - compared == (others if group == "trick" else without_adversary)
 
 
 BAD = [
@@ -214,16 +219,19 @@ def test_a_trick_that_a_recipe_undoes_is_refused(recipe: str) -> None:
 def test_a_loss_of_vectors_sets_how_many_numbers_d_gives(loss: str, model: str) -> None:
     num_outputs, refusal = 0, ""
     try:
-        num_outputs = composed(f"loss={loss}", f"model={model}").model.discriminator.num_outputs
+        num_outputs = composed(f"loss={loss}", f"model={model}", *data_for(model)).model.discriminator.num_outputs
     except ConfigurationError as error:
         refusal = str(error)
     if refusal:
-        assert re.match(rf"loss={loss}: model={model}\b.*choose a loss", refusal)
+        assert re.match(rf"loss={loss}: .*model={model}\b.*(choose a loss|set loss)", refusal)
         return
     assert num_outputs == 16
-    assert composed(f"loss={loss}", f"model={model}", "model.discriminator.num_outputs=8").model.discriminator.num_outputs == 8
+    assert (
+        composed(f"loss={loss}", f"model={model}", *data_for(model), "model.discriminator.num_outputs=8").model.discriminator.num_outputs
+        == 8
+    )
     with pytest.raises(ConfigurationError, match=rf"num_outputs=1: loss={loss} compares vectors; set 2 or more, such as model"):
-        composed(f"loss={loss}", f"model={model}", "model.discriminator.num_outputs=1")
+        composed(f"loss={loss}", f"model={model}", *data_for(model), "model.discriminator.num_outputs=1")
 
 
 def test_batch_normalization_does_not_go_with_a_slope_per_image() -> None:

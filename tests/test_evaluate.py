@@ -31,16 +31,16 @@ def test_samples_are_read_from_every_kind_of_file(mnist: Data, tmp_path: Path) -
     np.savez(tmp_path / "c.npz", x=images[:, 0].numpy())
     np.savez(tmp_path / "d.npz", images=images.movedim(1, -1).numpy())
     for name in ("a.safetensors", "b.safetensors", "c.npz", "d.npz"):
-        assert torch.equal(read_samples(tmp_path / name, mnist), expected), name
+        assert torch.equal(read_samples(tmp_path / name, (1, 28, 28)), expected), name
     folder = tmp_path / "folder"
     folder.mkdir()
     for index, image in enumerate(images):
         Image.fromarray(image[0].numpy()).convert("RGB").save(folder / f"{index}.png")
-    found = read_samples(folder, mnist)
+    found = read_samples(folder, (1, 28, 28))
     assert found.shape == expected.shape
     assert {image.numpy().tobytes() for image in found} == {image.numpy().tobytes() for image in expected}
     save_file({"images": torch.zeros(4, 1, 56, 56, dtype=torch.uint8)}, tmp_path / "large.safetensors")
-    assert read_samples(tmp_path / "large.safetensors", mnist).shape == (4, 1, 28, 28)
+    assert read_samples(tmp_path / "large.safetensors", (1, 28, 28)).shape == (4, 1, 28, 28)
 
 
 FLOATS = torch.linspace(-1, 1, 4 * 784).view(4, 1, 28, 28)
@@ -62,20 +62,20 @@ def test_bad_samples_are_refused_in_one_line(name: str, mnist: Data, tmp_path: P
     arrays, message = BROKEN[name]
     save_file(arrays, tmp_path / "x.safetensors")
     with pytest.raises(DataError, match=message) as refusal:
-        read_samples(tmp_path / "x.safetensors", mnist)
+        read_samples(tmp_path / "x.safetensors", (1, 28, 28))
     assert "\n" not in str(refusal.value)
 
 
 def test_bad_folders_are_refused(mnist: Data, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(TwoplayerError, match=r"no image"):
-        read_samples(tmp_path / "empty", mnist)
+        read_samples(tmp_path / "empty", (1, 28, 28))
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "cut.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     with pytest.raises(DataError, match=r"cut\.png .*; mend or remove it"):
-        read_samples(tmp_path / "bad", mnist)
+        read_samples(tmp_path / "bad", (1, 28, 28))
     with pytest.raises(ConfigurationError, match=r"there is no such folder or file"):
-        read_samples(tmp_path / "none", mnist)
+        read_samples(tmp_path / "none", (1, 28, 28))
 
 
 @pytest.mark.process

@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from pytorch_lightning import Callback
 from torch import Tensor
 
-from helpers.games import LOSS_SETTINGS, choices, composed, fit, small
+from helpers.games import LOSS_SETTINGS, LOSSES, choices, composed, fit, small
 from twoplayer.errors import ConfigurationError
 from twoplayer.losses.base import Loss
 from twoplayer.losses.sets import SetLoss
@@ -71,10 +71,11 @@ GENERATOR = {
 }
 SETS = ["cramer", "mean_covariance", "mmd"]  # of vectors; tested below
 IMAGES = ["moment_matching"]  # of images; tested below
+RESTORING = ["reconstruction", "own_costs"]  # without an adversary: in test_encoders.py
 
 
 def side(logits: Tensor) -> Side:
-    return Side(torch.zeros(3, 1, 4, 4), torch.zeros(3), None, logits, torch.zeros(3, 2))
+    return Side(torch.zeros(3, 1, 4, 4), torch.zeros(3), None, None, logits, torch.zeros(3, 2))
 
 
 def loss_named(name: str) -> Loss:
@@ -148,7 +149,7 @@ def test_extreme_logits_stay_finite() -> None:
         assert logits.grad.isfinite().all()
 
 
-@pytest.mark.parametrize("name", [name for name in choices("loss") if loss_named(name).soft_labels])
+@pytest.mark.parametrize("name", [name for name in LOSSES if loss_named(name).soft_labels])
 def test_soft_labels_weigh_both_answers(name: str) -> None:
     loss, real, fake = loss_named(name), side(torch.tensor(REAL)), side(torch.tensor(FAKE))
     hard = loss.discriminator(real, fake, torch.ones(3), torch.zeros(3))
@@ -175,7 +176,7 @@ def test_a_softmax_that_is_undecided_costs_log_2_and_leaves_out_fakes_without_we
 
 
 def test_every_loss_has_its_formula_here() -> None:
-    assert sorted([*DISCRIMINATOR, *SETS, *IMAGES]) == choices("loss"), (
+    assert sorted([*DISCRIMINATOR, *SETS, *IMAGES, *RESTORING]) == choices("loss"), (
         "a new loss: write its formula in plain Python into DISCRIMINATOR and GENERATOR"
     )
     assert set(GENERATOR) == set(DISCRIMINATOR)
@@ -217,7 +218,7 @@ def test_moment_matching_is_the_discrepancy_of_pixels_and_leaves_d_out() -> None
     expected = sum(within) - 2 * mean([kernel(real[i], fake[j]) for i, j in pairs])
     fake.requires_grad_()
     logits = torch.tensor(FAKE, requires_grad=True)
-    sides = [Side(images, torch.zeros(3), None, logits, torch.zeros(3, 2)) for images in (fake, real)]
+    sides = [Side(images, torch.zeros(3), None, None, logits, torch.zeros(3, 2)) for images in (fake, real)]
     cost = loss.generator(*sides, torch.ones(3))
     assert cost.item() == pytest.approx(expected, abs=1e-5)
     cost.backward()
@@ -291,7 +292,7 @@ def test_the_directions_of_mean_covariance_are_learned_and_score_what_they_have_
 def test_a_slope_at_fakes_counts_each_fake_once(name: str) -> None:
     loss, images = set_loss(name), torch.randn(5, 3, requires_grad=True)
     judge = torch.nn.Linear(3, 16, bias=False)
-    fake, real = (Side(batch, torch.zeros(5), None, judge(batch), batch) for batch in (images, torch.randn(5, 3)))
+    fake, real = (Side(batch, torch.zeros(5), None, None, judge(batch), batch) for batch in (images, torch.randn(5, 3)))
     constants = fake._replace(logits=fake.logits.detach().clone(), images=images.detach())
     found, expected = (slopes(loss.critic(fake.logits, real, anchored), images) for anchored in (fake, constants))
     assert torch.allclose(found, expected, atol=1e-6)
@@ -299,7 +300,7 @@ def test_a_slope_at_fakes_counts_each_fake_once(name: str) -> None:
 
 def test_d_learns_through_the_anchors_of_its_witness_where_they_are_not_differentiated_by() -> None:
     loss, judge = set_loss("mmd"), torch.nn.Linear(3, 16, bias=False)
-    real, fake = (Side(batch, torch.zeros(4), None, judge(batch), batch) for batch in (torch.randn(4, 3), torch.randn(4, 3)))
+    real, fake = (Side(batch, torch.zeros(4), None, None, judge(batch), batch) for batch in (torch.randn(4, 3), torch.randn(4, 3)))
     loss.critic(torch.randn(4, 16), real, fake).sum().backward()
     assert judge.weight.grad is not None
     assert judge.weight.grad.abs().sum() > 0

@@ -58,11 +58,11 @@ def example(images: Tensor) -> Example:
 
 
 def features(values: Tensor) -> Side:
-    return Side(torch.zeros(len(values), 1, 4, 4), torch.zeros(len(values)), None, torch.zeros(len(values)), values)
+    return Side(torch.zeros(len(values), 1, 4, 4), torch.zeros(len(values)), None, None, torch.zeros(len(values)), values)
 
 
 def logits(values: list[float]) -> Side:
-    return Side(torch.zeros(len(values), 1, 4, 4), torch.zeros(len(values)), None, torch.tensor(values), torch.zeros(len(values), 2))
+    return Side(torch.zeros(len(values), 1, 4, 4), torch.zeros(len(values)), None, None, torch.tensor(values), torch.zeros(len(values), 2))
 
 
 @pytest.mark.parametrize(
@@ -359,11 +359,12 @@ def test_noise_is_behind_every_hidden_layer_while_training() -> None:
 @pytest.mark.parametrize("trick", ["generator_noise", "generator_dropout"])
 @pytest.mark.parametrize("model", choices("model"))
 def test_what_is_put_behind_hidden_layers_is_not_behind_the_last(model: str, trick: str) -> None:
-    generator = build_game(small(f"trick=[{trick}]", model=model), CPU).model.generator
+    generator: Any = build_game(small(f"trick=[{trick}]", model=model), CPU).model.generator
     inserted = [name for name, module in generator.named_modules() if type(module).__name__ in ("Noise", "Dropout")]
-    layers = [name for name, module in generator.named_modules() if isinstance(module, LAYERS)]
-    assert len(inserted) == len(layers) - 1 >= 2
-    assert layers[-1] == "output"
+    beside, last = getattr(generator, "beside", ()), set(generator.output.modules())
+    layers = [module for name, module in generator.named_modules() if isinstance(module, LAYERS) and name.partition(".")[0] not in beside]
+    assert len(inserted) == len([layer for layer in layers if layer not in last]) >= 2
+    assert layers[-1] in last
 
 
 def test_dropout_does_not_end_with_training() -> None:

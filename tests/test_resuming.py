@@ -15,7 +15,7 @@ from filelock import FileLock
 from omegaconf import OmegaConf
 
 from helpers import commands
-from helpers.games import LOSS_SETTINGS, SEED, SMALL, TOGETHER, WIDTHS, Record, choices, play, small, state_sha256
+from helpers.games import LOSS_SETTINGS, LOSSES, SEED, SMALL, TOGETHER, WIDTHS, Record, choices, play, small, state_sha256
 from twoplayer.errors import ConfigurationError, DataError
 from twoplayer.paths import CONF
 from twoplayer.runs.plan import differences, plan_run
@@ -46,7 +46,7 @@ def settings(trick: str) -> list[str]:
 
 
 YAMLS = {
-    **{f"loss/{name}": [f"loss={name}", *LOSS_SETTINGS.get(name, [])] for name in choices("loss")},
+    **{f"loss/{name}": [f"loss={name}", *LOSS_SETTINGS.get(name, [])] for name in LOSSES},
     **{f"trick/{name}": settings(name) for name in choices("trick")},
 }
 EVERYTHING = [ALL_TRICKS, *SHORT, "loss=non_saturating"]

@@ -237,7 +237,7 @@ def test_the_loop_on_top_of_the_tricks_names_every_place_in_the_order_of_the_cal
     )
     game.iterate((torch.zeros(4, 1, 16, 16), torch.zeros(4, dtype=torch.long)))
     game.sample(torch.zeros(1, 16), torch.zeros(1))
-    game.classes_of(torch.zeros(1, 16), torch.zeros(1))
+    game.classes_of(torch.zeros(1, 16))
     game.pictures((torch.zeros(1, 1, 16, 16), torch.zeros(1, dtype=torch.long)))
     game.report()
     loop = (tricks_base.__doc__ or "").partition("The loop")[2]

@@ -1,6 +1,7 @@
 """What tests share: composed configurations, small games and small runs."""
 
 import copy
+import functools
 import hashlib
 import re
 from collections.abc import Callable
@@ -41,7 +42,7 @@ SYNTHETIC = [
     "precision=fp32",
     "~callbacks.diagnostics",  # a sheet takes longer to draw than a small run takes
 ]
-SMALL = [*SYNTHETIC, "trick=[]", "model.generator.latent_size=16"]  # room for the codes of InfoGAN
+SMALL = [*SYNTHETIC, "trick=[]", LATENTS := "model.generator.latent_size=16"]  # room for the codes of InfoGAN
 CPU = torch.device("cpu")
 SEED = 0  # of what the tests themselves draw: moments of kills, bits that turn
 
@@ -56,9 +57,37 @@ def choices(group: str) -> list[str]:
 composed = compose_run
 
 
-def _chosen(model: str) -> list[str]:
-    """Overrides that choose a model of conf/model, or the one beside this file."""
-    return [MINIMAL, "model=minimal"] if model == "minimal" else [f"model={model}"]
+def chosen(model: str) -> list[str]:
+    """Overrides that choose a model of conf/model, or the one beside this file, and its loss."""
+    if model == "minimal":
+        return [MINIMAL, "model=minimal"]
+    if "a discriminator" not in _family(model).lacks:
+        return [f"model={model}"]
+    return [f"model={model}", "loss=reconstruction" if _family(model).restores else "loss=own_costs"]
+
+
+@functools.cache
+def _family(model: str) -> Any:
+    """The class of a model of conf/model."""
+    return get_class(compose_config("train", f"model={model}").model._target_)
+
+
+def data_for(model: str) -> list[str]:
+    """Overrides that choose data with sources, if the model translates."""
+    return ["data=pairs"] if model != "minimal" and _family(model).needs else []
+
+
+@functools.cache
+def has_latent_size(model: str) -> bool:
+    """Whether the number of latents of a model of conf/model is a setting."""
+    return "latent_size" in compose_config("train", f"model={model}").model.generator
+
+
+def _sources(model: str) -> list[str]:
+    """Overrides that give data sources, if the model translates."""
+    if model == "minimal" or not _family(model).needs:
+        return []
+    return ["data._target_=helpers.synthetic.ShapePairs", "+data.kind=edges", "+data.paired=true"]
 
 
 def _small_sizes(model: str) -> list[str]:
@@ -68,7 +97,7 @@ def _small_sizes(model: str) -> list[str]:
     have the smallest size that the model takes, which its own refusal names ("takes 28, 32"), and
     what else it asks of the data ("set data.num_labels=100").
     """
-    config = compose_config("train", *_chosen(model), "data.image_size=16")
+    config = compose_config("train", *chosen(model), "data.image_size=16")
     settings = dict(leaves(OmegaConf.to_container(config.model, resolve=False), "model."))
 
     def smaller(value: Any) -> Any:
@@ -86,13 +115,13 @@ def _small_sizes(model: str) -> list[str]:
         except ConfigurationError as error:
             size = re.findall(r"takes ([0-9]+)", str(error))
             overrides += [f"data.image_size={size[0]}"] if size else [re.findall(r"set (data\.\S+=\d+)", str(error))[0]]
-            config = compose_config("train", *_chosen(model), "data.image_size=16", *overrides)
+            config = compose_config("train", *chosen(model), "data.image_size=16", *overrides)
 
 
 def has_autoencoder(model: str) -> bool:
     """Whether the discriminator of a model can be an autoencoder."""
-    config = compose_config("train", *_chosen(model), *SYNTHETIC, *WIDTHS[model])
-    if "autoencoder" not in config.model.discriminator:
+    config = compose_config("train", *chosen(model), *SYNTHETIC, *WIDTHS[model])
+    if "autoencoder" not in config.model.get("discriminator", {}):
         return False
     config.model.discriminator.autoencoder = True
     try:
@@ -136,6 +165,14 @@ def _together() -> list[str]:
     return [*kept]
 
 
+def _of_any_model(loss: str) -> bool:
+    content = OmegaConf.load(CONF / "loss" / f"{loss}.yaml")
+    found = get_class((content.loss if "loss" in content else content)._target_)
+    return not (found.restores or found.needs_own_costs)
+
+
+LOSSES = [loss for loss in choices("loss") if _of_any_model(loss)]
+"""The losses of any GAN. The others need a model of a certain kind."""
 MINIMAL = f"hydra.searchpath=[file://{Path(__file__).parent / 'conf'}]"  # where model=minimal is
 MODELS = [*choices("model"), "minimal"]
 WIDTHS = {model: _small_sizes(model) for model in MODELS}
@@ -147,7 +184,8 @@ APART = [name for name in choices("trick") if name not in TOGETHER]
 
 def small(*overrides: str, model: str = "dcgan") -> DictConfig:
     """A tiny game on made-up images, without tricks unless some are named."""
-    return composed(*_chosen(model), *SMALL, *WIDTHS[model], *overrides)
+    fitting = SMALL if model == "minimal" or has_latent_size(model) else [word for word in SMALL if word != LATENTS]
+    return composed(*chosen(model), *fitting, *_sources(model), *WIDTHS[model], *overrides)
 
 
 def fit(config: DictConfig, folder: Path, iterations: int, *callbacks: Callback, game: Game | None = None) -> Game:
@@ -215,8 +253,9 @@ def small_recipe(name: str, *overrides: str) -> DictConfig:
             *overrides,
         ]
         return composed(f"experiment={name}", *points)
-    settings = [f"experiment={name}", *SYNTHETIC, "model.generator.latent_size=16", *WIDTHS[model], *short, *overrides]
+    settings = [f"experiment={name}", *SYNTHETIC, *([LATENTS] if has_latent_size(model) else []), *WIDTHS[model], *short, *overrides]
     settings += [f"~data.{name}" for name in ("num_examples",) if name in chosen.data]
+    settings += ["data._target_=helpers.synthetic.ShapePairs"] if "kind" in chosen.data else []
     try:
         return composed(*settings)
     except ConfigurationError:  # what is made for a size, such as attention at 14 x 14 pixels

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 
 from twoplayer.data.base import ImageData, Split, Splits
+from twoplayer.data.pairing import Paired
 from twoplayer.metrics.base import Images, Metric
 
 NUM_IMAGES = 192
@@ -26,6 +27,10 @@ class Shapes(ImageData):
             top, left = half * (int(label) // 2), half * (int(label) % 2)
             image[:, top + 1 : top + half - 1, left + 1 : left + half - 1] += 180
         return Split(images, labels)
+
+
+class ShapePairs(Paired, Shapes):
+    """The same, with sources."""
 
 
 class Brightness(Metric):

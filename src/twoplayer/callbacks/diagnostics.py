@@ -28,9 +28,10 @@ class Curve(NamedTuple):
     logarithmic: bool = False
 
 
+COSTS = ("loss/discriminator", "loss/generator")
 CURVES = (
     Curve("D's accuracy", ("accuracy/pairs", "accuracy/real", "accuracy/fake"), 0.5),
-    Curve("adversarial costs", ("loss/discriminator", "loss/generator")),
+    Curve("costs of both players", COSTS),
     Curve("norms of gradients", ("gradient_norm/discriminator", "gradient_norm/generator"), logarithmic=True),
     Curve("samples, relative to real images", ("referee/variation", "referee/spread", "referee/classes"), 1.0),
     Curve("distance of samples from real images", ("referee/shift",), logarithmic=True),
@@ -68,6 +69,9 @@ def sheet(rows: Mapping[str, Sequence[Row]], summaries: Mapping[str, Mapping[str
     curves = [curve for curve in CURVES if logged & set(curve.names)]
     if scores:
         curves.insert(0, Curve(scores[0].name, (f"{scores[0].name}_validation",), scores[0].floor, scores[0].better == "lower"))
+    own = tuple(sorted(name for name in logged if name.startswith("loss/") and name not in COSTS))
+    if own:
+        curves.append(Curve("the model's other costs", own, logarithmic=True))
     penalties = tuple(sorted(name for name in logged if "penalty/" in name))
     if penalties:
         curves.append(Curve("penalties", penalties, logarithmic=True))

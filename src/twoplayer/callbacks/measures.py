@@ -1,10 +1,15 @@
 """Logs what a model measures on held-out data, such as the accuracy of its classes."""
 
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, cast
 
+import torch
 from annotated_types import Gt
 from pytorch_lightning import Callback, Trainer
+from torch import Tensor
 
+from twoplayer.data.base import Split, to_unit_range
+from twoplayer.data.neighbors import nearest
 from twoplayer.game.game import Game
 from twoplayer.loggers.base import log_scalars, summarize
 
@@ -14,7 +19,9 @@ CHUNK = 500
 class Measures(Callback):
     """Logs `<name>_validation` every `every_images`, and `<name>_test` at the end.
 
-    The names are those of `Model.measures`. summary.json holds the last values in `measures`.
+    The names are those of `Model.measures`. If the model has an encoder and the data have classes,
+    `code_neighbors_test` is the share of test images whose nearest training image, by the distance
+    of codes, is of the same class. summary.json holds the last values in `measures`.
     """
 
     def __init__(self, *, every_images: Annotated[int, Gt(0)]) -> None:
@@ -25,7 +32,7 @@ class Measures(Callback):
             self._measure(trainer, game, "validation")
 
     def on_train_end(self, trainer: Trainer, game: Game) -> None:  # type: ignore[override]
-        found = {**self._measure(trainer, game, "validation"), **self._measure(trainer, game, "test")}
+        found = {**self._measure(trainer, game, "validation"), **self._measure(trainer, game, "test"), **self._neighbors(trainer, game)}
         if found:
             summarize(trainer, {"measures": found})
 
@@ -35,13 +42,33 @@ class Measures(Callback):
         sums: dict[str, float] = {}
         num = 0
         for first in range(0, len(getattr(data.splits, split).images), CHUNK):
-            images, labels = data.held_out(first, CHUNK, game.device, split)
-            found = game.measures(images, labels)
+            batch = data.held_out(first, CHUNK, game.device, split)
+            found = game.measures(batch)
             if not found:
                 return {}
-            num += len(images)
+            num += len(batch[0])
             for name, values in found.items():
                 sums[f"{name}_{split}"] = sums.get(f"{name}_{split}", 0.0) + float(values.double().sum())
         means = {name: total / num for name, total in sums.items()}
         log_scalars(trainer, means, game.clock.images_seen)
         return means
+
+    def _neighbors(self, trainer: Trainer, game: Game) -> dict[str, float]:
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        if data.num_classes == 1 or game.encode(*data.held_out(0, 2, game.device)[:2]) is None:
+            return {}
+        train, test = (
+            torch.cat(
+                [cast(Tensor, game.encode(to_unit_range(images.to(game.device)), labels.to(game.device))) for images, labels in chunks]
+            )
+            for chunks in (_chunks(data.splits.train), _chunks(data.splits.test))
+        )
+        _, places = nearest(test, train)
+        right = data.splits.train.labels.to(game.device)[places] == data.splits.test.labels.to(game.device)
+        found = {"code_neighbors_test": float(right.double().mean())}
+        log_scalars(trainer, found, game.clock.images_seen)
+        return found
+
+
+def _chunks(split: Split) -> Iterator[tuple[Tensor, Tensor]]:
+    return zip(split.images.split(CHUNK), split.labels.split(CHUNK), strict=True)

@@ -79,8 +79,10 @@ class ProgressBar(Callback):
         since, seen_then = self._recent[0]
         rate = (seen - seen_then) / (now - since) if now > since else 0.0
         speed = f"{rate:,.0f} images/s" if rate else ""
+        own = {name: name.removeprefix("loss/") for name in metrics if name.startswith("loss/")}  # of the model
+        titles = {**COLUMNS, **{name: title for name, title in own.items() if name not in COLUMNS}}
         scalars = "  ".join(
-            [*_score(trainer), *(f"{title} {float(metrics[name]):.2f}" for name, title in COLUMNS.items() if name in metrics)]
+            [*_score(trainer), *(f"{title} {float(metrics[name]):.2f}" for name, title in titles.items() if name in metrics)]
         )
         if self._progress:
             self._progress.update(self._progress.task_ids[0], completed=share, seen=seen, images=images, speed=speed, scalars=scalars)

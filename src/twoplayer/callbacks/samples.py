@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 from annotated_types import Ge, Gt
 from PIL import Image
 from pytorch_lightning import Callback, Trainer
+from torch import Tensor
 
 from twoplayer import pictures
 from twoplayer.game.game import Game
@@ -85,10 +87,20 @@ class Samples(Callback):
             return
         path = Path(trainer.default_root_dir) / FOLDER / f"{game.clock.images_seen:08}.png"
         num, columns = self._size(trainer, game)
-        samples = game.sample(game.latents(num, "grid"), game.labels(num))
+        samples = self._drawn(game, num, columns)
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         pictures.write(data.picture(samples, columns, None if game.loss.of_vectors else game.output), path)
         log_picture(trainer, "samples", path, game.clock.images_seen)
+
+    @staticmethod
+    def _drawn(game: Game, num: int, columns: int) -> Tensor:
+        """Samples for a grid; a model that translates has rows of sources in between."""
+        told = game.told(num)
+        samples = game.sample(game.latents(num, "grid"), told)
+        if not game.model.translates:
+            return samples
+        rows = [row for pair in zip(told.split(columns), samples.split(columns), strict=True) for row in pair]
+        return torch.cat(rows)[:num]
 
     def _tell(self, folder: Path, data: Any, num: int, columns: int) -> Path:
         """Write progress.gif and progress.png from all grids. Returns the path of the PNG."""

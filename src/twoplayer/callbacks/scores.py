@@ -11,7 +11,7 @@ from torch import Tensor
 from twoplayer.game.game import Game
 from twoplayer.loggers.base import log_scalars, summarize
 from twoplayer.metrics import recorded
-from twoplayer.metrics.base import Better, Metric, Reference
+from twoplayer.metrics.base import CHUNK, Better, Metric, Reference
 from twoplayer.metrics.scoring import Scoring
 
 log = logging.getLogger(__name__)
@@ -101,10 +101,10 @@ class Scores(Callback):
 
     def _score(self, game: Game, *references: Reference) -> dict[Reference, dict[str, float]]:
         def sample(num: int, chunk: int) -> Tensor:
-            return game.sample(game.latents(num, "metric", chunk), game.labels(num))
+            return game.sample(game.latents(num, "metric", chunk), game.told(num, chunk * CHUNK))
 
         def classes(num: int, chunk: int) -> Tensor:
-            return game.classes_of(game.latents(num, "metric", chunk), game.labels(num))
+            return game.classes_of(game.latents(num, "metric", chunk), chunk * CHUNK)
 
         assert self._scoring is not None
         return self._scoring.score(sample, references, classes if game.meaning else None)

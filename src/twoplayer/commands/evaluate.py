@@ -22,7 +22,6 @@ from twoplayer.metrics import recorded
 from twoplayer.metrics.base import CHUNK, Images, Meaning, Metric
 from twoplayer.metrics.features import load_features
 from twoplayer.metrics.scoring import Scoring
-from twoplayer.models.base import Example
 from twoplayer.paths import make_folder, shown
 from twoplayer.runs.saved import SavedGenerator, home, load_for
 
@@ -57,7 +56,7 @@ def evaluate(
         load_features(data.classifier).refuse(data.classifier, shape[0] if len(shape) == 3 else None, data.num_classes)
     generator = None if run is None else load_for(run, data)
     sets, labels = _sets(generator, samples, data, num, latent_seeds)
-    meaning: Meaning | None = "labels" if generator is not None and generator.num_classes is not None else None
+    meaning: Meaning | None = "labels" if generator is not None and generator.game.meaning == "labels" else None
     scoring = Scoring(metric, data, CPU, meaning)
     if not scoring.metrics:
         raise ConfigurationError(f"metric=[{','.join(metric)}]: {'; '.join(scoring.reasons.values()) or 'nothing is left to score'}")
@@ -76,10 +75,16 @@ def evaluate(
 def _sets(generator: SavedGenerator | None, samples: str | None, data: Data, num: int, seeds: int) -> tuple[list[Tensor], Tensor | None]:
     """Sets of samples in [-1, 1], and the labels of each set, if the generator was told any."""
     if generator is not None:
-        labels = generator.game.labels(num) if generator.num_classes is not None else None
+        generator.game.take_sources(data)
+        latents = torch.zeros(num, 0)
+        labels = generator.game.classes_of(latents) if generator.game.meaning == "labels" else None
         return [generator(num, seed) for seed in range(1000, 1000 + seeds)], labels
     assert samples is not None
-    return [to_unit_range(data.splits.validation.images) if samples == REAL else read_samples(Path(samples), data)], None
+    return [
+        to_unit_range(data.splits.validation.images)
+        if samples == REAL
+        else read_samples(Path(samples), tuple(data.splits.test.images.shape[1:]))
+    ], None
 
 
 def _images(samples: Tensor, labels: Tensor | None) -> Images:
@@ -183,12 +188,13 @@ def _answers(extract: Any, images: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _outputs(generator: SavedGenerator, samples: Tensor) -> Tensor | None:
-    """D's logits of samples; None if D gives vectors or judges packs."""
+    """D's logits of samples; None if D gives vectors, or judges packs or no images."""
     game = generator.game
-    if game.loss.of_vectors or game.tricks.images_per_logit > 1:
+    if not game.model.judges_images or game.loss.of_vectors or game.tricks.images_per_logit > 1:
         return None
     labels = game.labels(len(samples))
     logits = [
-        game.model.judge(Example(images, told, None))[0] for images, told in zip(samples.split(CHUNK), labels.split(CHUNK), strict=True)
+        game.model.judge(game.model.example(images, told))[0]
+        for images, told in zip(samples.split(CHUNK), labels.split(CHUNK), strict=True)
     ]
     return torch.cat(logits).float()

@@ -17,9 +17,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from twoplayer import __version__
-from twoplayer.errors import TwoplayerError
+from twoplayer.errors import ConfigurationError, TwoplayerError
 from twoplayer.paths import make_folder
 from twoplayer.runs.saved import EXPORTED, SavedGenerator, home, load, sampling_generator
+from twoplayer.settings import family
 
 ONNX = "generator.onnx"
 TEXT = "README.md"
@@ -45,9 +46,18 @@ def write_export(*, run: str, output: str | None, onnx: bool) -> None:
     The weights are read back and compared with the generator. Both files hold the facts of
     `describe` as metadata.
 
-    Raises TwoplayerError if the ONNX graph gives other images.
+    Raises TwoplayerError if the ONNX graph gives other images, and ConfigurationError if the model
+    translates images.
     """
     saved = load(run)
+    if saved.game.model.translates:
+        raise ConfigurationError(
+            f"run={run}: its generator translates images, and only generators of latents are exported; use twoplayer.load in Python"
+        )
+    if sampling_generator(saved.game).layout is None:
+        raise ConfigurationError(
+            f"run={run}: model={family(saved.config.model)} draws one place after the other, and only single passes are exported; use twoplayer.load in Python"
+        )
     folder = Path(output or home(run) / "export")
     make_folder("output", folder)
     facts = describe(saved, run)

@@ -39,7 +39,11 @@ def write_projection(
     the images cannot be read.
     """
     generator = load_for(run, data)
-    given = to_unit_range(data.splits.test.images) if images == TEST else read_samples(Path(images), data, "images", least=1)
+    given = (
+        to_unit_range(data.splits.test.images)
+        if images == TEST
+        else read_samples(Path(images), tuple(data.splits.test.images.shape[1:]), "images", least=1)
+    )
     given = given[:num].float()
     if given.ndim != 4:
         raise ConfigurationError(

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
+import torch
 from annotated_types import Ge, Gt, MinLen
 from PIL import Image
 from safetensors.torch import save_file
@@ -10,11 +11,19 @@ from torch import Tensor
 
 from twoplayer import pictures, plots
 from twoplayer.data.array_file import open_arrays
+from twoplayer.data.samples import read_samples
 from twoplayer.errors import ConfigurationError, DataError
 from twoplayer.paths import make_folder
 from twoplayer.runs.saved import home, load
 
-WAYS = {"interpolate": "interpolated", "walk": "walk", "plane": "plane", "latents": "latents", "truncation": "truncated"}
+WAYS = {
+    "interpolate": "interpolated",
+    "walk": "walk",
+    "plane": "plane",
+    "latents": "latents",
+    "truncation": "truncated",
+    "source": "translated",
+}
 """How the name of a file ends."""
 STATIONS, STEPS = 5, 12
 
@@ -33,6 +42,7 @@ def write_samples(
     plane: bool,
     latents: str | None,
     truncation: Annotated[float, Gt(0)] | None,
+    source: str | None,
     labels: Annotated[int, Ge(0)] | Annotated[list[Annotated[int, Ge(0)]], MinLen(1)] | None,
 ) -> None:
     """Write samples of a run as one grid and print the paths of all files.
@@ -43,14 +53,15 @@ def write_samples(
     each row of the grid interpolates between two samples, and `num` is rounded up to whole rows.
     `walk` writes a GIF of the grid on its way through several samples. `plane` shows all that a
     generator of two latents draws. `latents` is a file with an array of that name, or only one.
+    `source` is a folder or a file of images that a model translates: rows of these and of what it
+    makes of them take turns, and `num` has no meaning.
 
     Raises ConfigurationError if more than one way to draw is chosen, or if it does not fit the run.
     """
-    ways = {"interpolate": interpolate, "walk": walk, "plane": plane, "latents": latents is not None, "truncation": truncation is not None}
+    given = {"interpolate": interpolate, "walk": walk, "plane": plane, "latents": latents, "truncation": truncation, "source": source}
+    ways = {name: value not in (None, False) for name, value in given.items()}
     if sum(ways.values()) > 1:
-        chosen_ways = [
-            f"{name}={latents if name == 'latents' else truncation if name == 'truncation' else 'true'}" for name in ways if ways[name]
-        ]
+        chosen_ways = [f"{name}={'true' if value is True else value}" for name, value in given.items() if ways[name]]
         raise ConfigurationError(f"{' and '.join(chosen_ways)}: choose one of them")
     generator = load(run)
     chosen = [] if labels is None else [labels] if isinstance(labels, int) else labels
@@ -67,14 +78,22 @@ def write_samples(
         drawn = generator.interpolate(-(-num // columns), columns, seed, labels)
     elif plane:
         drawn = generator.plane(columns, labels if isinstance(labels, int) else None)
+    elif source is not None:
+        sources = read_samples(Path(source), generator.source_shape, "source", least=1)
+        drawn = generator(seed=seed, sources=sources)
     elif latents is not None:
         drawn = generator(latents=_read(Path(latents)), labels=labels)
     else:
         drawn = generator(num, seed, labels, truncation=truncation)
     images = pictures.as_images(drawn)
     make_folder("output", folder)
-    path = folder / f"seed{seed}_{len(drawn) if plane or latents else num}{way}.png"
-    _picture(drawn, columns).save(path)
+    path = folder / f"seed{seed}_{len(drawn) if plane or latents or source else num}{way}.png"
+    shown = (
+        drawn
+        if source is None
+        else torch.cat([row for pair in zip(sources.split(columns), drawn.split(columns), strict=True) for row in pair])
+    )
+    _picture(shown, columns).save(path)
     print(path)
     if single_files:
         singles = folder / f"seed{seed}{way}"

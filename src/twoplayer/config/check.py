@@ -26,6 +26,11 @@ from twoplayer.models.conditioning import is_conditional
 from twoplayer.paths import CONF
 from twoplayer.settings import family, leaves, written
 
+OF_DATA = frozenset({"labels", "images"})
+"""What the data have to give, of what a trick can need."""
+
+DATA_WITH = {"sources": "data=pairs", "pairs": "data=pairs data.paired=true"}
+
 _REST = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
@@ -46,11 +51,13 @@ def check(config: DictConfig, overrides: Sequence[str] = ()) -> None:
     for path in ("data", "model", "loss", "optimizer.discriminator", "optimizer.generator"):
         if "_target_" not in (OmegaConf.select(config, path) or {}):
             raise ConfigurationError(f"{path}._target_ is missing: choose one of {path.partition('.')[0]}")
+    _refuse_without_discriminator(config)
     _refuse_tricks_without_place(config)
     _refuse(config, _check_value(config, "data", "data", hints.pop("data")))  # first, since the settings of models refer to it
     _settle_metric(config, overrides)
-    _refuse(config, [found for key, annotation in hints.items() for found in _check_value(config, key, key, annotation)])
+    found = [pair for key, annotation in hints.items() for pair in _check_value(config, key, key, annotation)]
     _refuse_unmet_needs(config)
+    _refuse(config, found)
     _refuse_rival_metrics(config)
     _refuse_rival_tricks(config)
     _refuse_undone_tricks(config, overrides)
@@ -96,6 +103,20 @@ def _edits(trick: str) -> dict[str, Any]:
     chosen = (entry.items() for entry in content.get("defaults", ()) if isinstance(entry, dict))
     choices = {str(key).split("@")[-1].removeprefix("override /"): value for items in chosen for key, value in items}
     return choices | {key: value for key, value in leaves(content) if not key.startswith(("trick.", "defaults"))}
+
+
+def _refuse_without_discriminator(config: DictConfig) -> None:
+    """Refuse a loss, or a trick that sets something of D, in a family without a discriminator."""
+    model, loss = _found(config.model._target_, "model"), _found(config.loss._target_, "loss")
+    reason = getattr(model, "lacks", {}).get("a discriminator")
+    if reason is None:
+        return
+    if getattr(loss, "needs_discriminator", False):
+        remedy = "reconstruction" if model.restores else "own_costs"
+        raise ConfigurationError(f"loss={family(config.loss)}: it needs a discriminator, but {reason}; set loss={remedy} 'trick=[ema]'")
+    for trick in map(str, config.trick):
+        if any(key.startswith("model.discriminator.") for key in _edits(trick)):
+            raise ConfigurationError(f"trick={trick}: it needs a discriminator, but {reason}; leave it out")
 
 
 def _refuse_tricks_without_place(config: DictConfig) -> None:
@@ -144,16 +165,43 @@ def _schema(target: Any) -> tuple[dict[str, inspect.Parameter], dict[str, Any]]:
 
 
 def _refuse_unmet_needs(config: DictConfig) -> None:
-    """Refuse what needs labels or images with data that have none."""
-    given = get_object(config.data._target_).gives(config)
-    needs = {f"trick={name}": get_object(node._target_).needs for name, node in config.trick.items() if node}
+    """Refuse what needs something that the model or the data do not give."""
+    from twoplayer.models.base import Model
+
+    given, model, loss = get_object(config.data._target_).gives(config), get_object(config.model._target_), get_object(config.loss._target_)
+    needs = {f"trick={name}": _needs(str(name), get_object(node._target_)) for name, node in config.trick.items() if node}
     if is_conditional(config, "generator"):
         needs["model.generator.conditioning"] = frozenset({"labels"})
+    for missing in sorted(model.needs - given):
+        raise ConfigurationError(
+            f"model={family(config.model)}: it needs {missing}, and data={family(config.data)} has none with these settings; set {DATA_WITH[missing]}"
+        )
     for who, wanted in needs.items():
-        for missing in sorted(wanted - given):
+        for missing in sorted(wanted & model.lacks.keys()):
+            raise ConfigurationError(f"{who}: it needs {missing}, but {model.lacks[missing]}; leave it out")
+        for missing in sorted(wanted & OF_DATA - given):
             raise ConfigurationError(
                 f"{who}: it needs {missing}, and data={family(config.data)} has none with these settings; leave it out, or choose other data"
             )
+    if loss.needs_own_costs and model.generator_costs is Model.generator_costs:
+        raise ConfigurationError(
+            f"loss={family(config.loss)}: model={family(config.model)} has no costs of its own; choose another loss, or such a model: experiment=pixel_cnn"
+        )
+    if loss.restores and not model.restores:
+        raise ConfigurationError(
+            f"loss={family(config.loss)}: it compares each fake with one real image, but those of model={family(config.model)} belong to none; "
+            "choose another loss, or a model that restores images, such as experiment=autoencoder"
+        )
+
+
+def _needs(name: str, trick: Any) -> frozenset[str]:
+    """What a trick needs of model and data: what it says, and whatever it acts on."""
+    from twoplayer.tricks.base import OF_DISCRIMINATOR, Trick
+
+    acts = any(getattr(trick, place) is not getattr(Trick, place) for place in OF_DISCRIMINATOR)
+    sets = any("optimizer.discriminator" in key or key.startswith("model.discriminator") for key in _edits(name))
+    needs = set(trick.needs) | ({"a discriminator"} if acts or sets else set())
+    return frozenset(needs | ({"a prior"} if trick.latents is not Trick.latents else set()))
 
 
 def _refuse_rival_metrics(config: DictConfig) -> None:

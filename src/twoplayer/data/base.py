@@ -198,14 +198,19 @@ class Data(LightningDataModule):
 
     def held_out(
         self, first: int, num: int, device: torch.device, split: Literal["validation", "test"] = "validation"
-    ) -> tuple[Tensor, Tensor]:
-        """`num` images of a split and their labels, from the image `first` on.
+    ) -> tuple[Tensor, ...]:
+        """`num` images of a split, their labels, and their sources if they have some.
 
-        The images are in the range of training. They are fewer at the end of the split.
+        They begin with the image `first`, and are fewer at the end of the split. Images are in the
+        range of training.
         """
-        images, labels = getattr(self.splits, split)
-        place = slice(first, first + num)
-        return to_unit_range(images[place].to(device)), labels[place].to(device)
+        place, sources = slice(first, first + num), self.source_images(split)
+        parts = [*getattr(self.splits, split), *([] if sources is None else [sources])]
+        return tuple(to_unit_range(part[place].to(device)) for part in parts)
+
+    def source_images(self, split: Literal["train", "validation", "test"]) -> Tensor | None:
+        """The images (N, C, H, W) that those of a split are to be made from; None without pairs."""
+        return None
 
     def shown(self, num: int, columns: int) -> Tensor:
         """At most `num` training images in the range of training, for a grid of so many columns.

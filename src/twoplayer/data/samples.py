@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from twoplayer.data.array_file import open_arrays
-from twoplayer.data.base import Data, fit, to_unit_range
+from twoplayer.data.base import fit, to_unit_range
 from twoplayer.data.decoding import Fault, Target, decode, quiet
 from twoplayer.data.layouts import to_images
 from twoplayer.data.listing import list_images
@@ -16,13 +16,12 @@ from twoplayer.errors import ConfigurationError, DataError
 NAMES = ("images", "samples", "data")
 
 
-def read_samples(path: Path, data: Data, setting: str = "samples", least: int = 2) -> Tensor:
-    """Samples (N, ...) in [-1, 1], of the shape of the data, from the place that `setting` names.
+def read_samples(path: Path, shape: tuple[int, ...], setting: str = "samples", least: int = 2) -> Tensor:
+    """Samples (N, *shape) in [-1, 1] from the place that `setting` names.
 
     Images of another size are resized. Raises DataError if there are fewer than `least`, if they
     cannot be read, are of another shape, or hold numbers that are not finite or not in [-1, 1].
     """
-    shape = tuple(data.splits.test.images.shape[1:])
     if path.is_dir():
         samples = _decoded(path, [file.name for file in list_images(path, 1).files], shape, setting)
     elif path.suffix in (".npz", ".safetensors"):

@@ -1,6 +1,7 @@
 """The only LightningModule: the training step that all losses, tricks and models share."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -10,7 +11,9 @@ from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
 from twoplayer import lightning_private, randomness
+from twoplayer.data.base import Data, to_unit_range
 from twoplayer.distributed import ranks
+from twoplayer.errors import ConfigurationError
 from twoplayer.game import optimizers as optimization
 from twoplayer.game import sharing
 from twoplayer.game.capture import changed_tensors
@@ -61,6 +64,7 @@ class Game(LightningModule):
         self.player_optimizers = {
             player: optimizers[player](parameters) for player, parameters in self.player_parameters.items() if parameters
         }
+        self._sources: tuple[Tensor, Tensor] | None = None
         self.register_buffer("finite", torch.tensor(True))
         self.finite: Tensor
         self.scalars: dict[str, Tensor] = {}
@@ -123,14 +127,17 @@ class Game(LightningModule):
         """Judge new fakes, and real images if needed, and compute the generator's gradients."""
         with autocast(self.precision, self.device):
             fake_example = self.fake(batch, latents)
-            real_example = self.model.real(batch, latents) if self.loss.compares or self.tricks.needs_real else None
+            real_example = (
+                self.model.real(batch, latents) if self.loss.compares or self.tricks.needs_real or self.model.needs_real else None
+            )
             real, fake = self.tricks.judge_fakes(self.judge, real_example, fake_example)
             weights = self.tricks.weights(fake.logits)
             cost = self.loss.generator(self.loss.gather_side(fake), real and self.loss.gather_side(real), self.loss.gather(weights))
             minimized = self.tricks.generator_cost(cost, real, fake)
             penalties = self.tricks.generator_penalties(due, real, fake, self.judge)
-        (minimized + self.tricks.total(penalties)).backward(inputs=self.player_parameters["generator"])
-        return detached(Round(cost, named("generator_penalty", penalties), real, fake))
+            costs = self.model.generator_costs(batch, real, fake, self.judge, self.loss.hide)
+        (minimized + sum(costs.values(), self.tricks.total(penalties))).backward(inputs=self.player_parameters["generator"])
+        return detached(Round(cost, {**named("loss", costs), **named("generator_penalty", penalties)}, real, fake))
 
     def update_discriminator(self, batch: Batch, latents: Tensor, due: tuple[str, ...]) -> tuple[Tensor, dict[str, Tensor]]:
         """The whole update. Returns the cost, averaged over ranks, and the scalars to log."""
@@ -192,55 +199,100 @@ class Game(LightningModule):
         """Labels (num) of samples: each class of the data in turn."""
         return torch.tensor(self.classes, device=self.device)[torch.arange(num, device=self.device) % len(self.classes)]
 
+    def take_sources(self, data: Data) -> None:
+        """Take from the test split what samples of a model that translates are made from."""
+        sources = data.source_images("test") if self.model.translates else None
+        self._sources = None if sources is None else (sources, data.splits.test.labels)
+
+    def told(self, num: int, first: int = 0) -> Tensor:
+        """What the generator is told of `num` samples: their labels, or their sources (N, ...).
+
+        Sources are those of the test split in turn, from the place `first` on.
+        """
+        if not self.model.translates:
+            return self.labels(num)
+        if self._sources is None:
+            raise ConfigurationError("this model translates images and draws none from nothing; name the images with source=<folder>")
+        return to_unit_range(self._sources[0][self._places(num, first)].to(self.device))
+
+    def _places(self, num: int, first: int) -> Tensor:
+        assert self._sources is not None
+        return torch.arange(first, first + num) % len(self._sources[1])
+
     @property
     def meaning(self) -> Meaning | None:
         """What the classes of samples are."""
-        return "labels" if self.model.conditional else "codes" if self.tricks.has_code else None
+        told = self.model.conditional or (self.model.translates and len(self.classes) > 1)
+        return "labels" if told else "codes" if self.tricks.has_code else None
 
-    def classes_of(self, latents: Tensor, labels: Tensor) -> Tensor:
-        """The classes (N) that samples from these latents and labels are meant to have."""
-        return labels if self.model.conditional else self.tricks.code(latents)
+    def classes_of(self, latents: Tensor, first: int = 0) -> Tensor:
+        """The classes (N) that samples from these latents, and from `told`, are meant to have."""
+        if self.model.translates and self._sources is not None:
+            return self._sources[1][self._places(len(latents), first)].to(latents.device)
+        return self.labels(len(latents)) if self.model.conditional else self.tricks.code(latents)
 
     @torch.no_grad()
-    def sample(self, latents: Tensor, labels: Tensor) -> Tensor:
-        """Float32 images in [-1, 1], the same for the same latents; training is not affected."""
+    def sample(self, latents: Tensor, told: Tensor) -> Tensor:
+        """Float32 images in [-1, 1], the same for the same latents; training is not affected.
+
+        `told` are labels (N), or the sources (N, ...) of a model that translates.
+        """
         generator = self.tricks.sampler(self.model.generator)
         with evaluating(generator, latents.device):
             randomness.restart(self.seed, "sampling", latents.cpu().numpy().tobytes().hex())
-            images: Tensor = generator(latents, labels)
+            images: Tensor = generator(latents, told)
         return images
 
     @torch.no_grad()
     def output(self, examples: Tensor) -> Tensor | None:
         """D(x) of the literature (N) for examples (N, ...), as the loss defines it.
 
-        None for losses of vectors. If D judges packs, each is of one example repeated.
+        None for losses of vectors, and where D judges no images. If D judges packs, each is of one
+        example repeated.
         """
-        if self.loss.of_vectors:
+        if self.loss.of_vectors or not self.model.judges_images:
             return None
         repeated = examples.repeat_interleave(self.tricks.images_per_logit, 0)
         with evaluating(self.model, examples.device):
             randomness.restart(self.seed, "output")
-            return self.loss.output(self.judge(Example(repeated, self.labels(len(repeated)), None)).logits)
+            return self.loss.output(self.judge(self.model.example(repeated, self.labels(len(repeated)))).logits)
 
     @torch.no_grad()
-    def measures(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """The model's own numbers (N) of held-out images; training is not affected."""
-        with evaluating(self.model, images.device):
-            return self.model.measures(images, labels)
+    def measures(self, batch: Batch) -> dict[str, Tensor]:
+        """The model's own numbers (N) of a held-out batch; training is not affected."""
+        with self._as_sampled(self.device):
+            return self.model.measures(batch)
+
+    @torch.no_grad()
+    def encode(self, images: Tensor, labels: Tensor) -> Tensor | None:
+        """The codes (N, d) of images, if the model has an encoder; training is not affected."""
+        with self._as_sampled(images.device):
+            return self.model.encode(images, labels)
 
     @torch.no_grad()
     def pictures(self, batch: Batch) -> dict[str, Picture]:
         """What model and tricks show at the end of a run, by name; training is not affected.
 
-        `batch` holds held-out images and their labels, of which as many are shown as fill packs.
+        `batch` is a held-out one, of which as many images are shown as fill packs.
         """
         num = len(batch[0]) // self.tricks.images_per_logit * self.tricks.images_per_logit
-        draw = Draw(lambda num: self.latents(num, "pictures"), lambda latents: self.sample(latents, self.labels(len(latents))))
-        with evaluating(self.model, self.device):
+        draw = Draw(lambda num: self.latents(num, "pictures"), lambda latents: self.sample(latents, self.told(len(latents))))
+        with self._as_sampled(self.device):
             randomness.restart(self.seed, "pictures")
             shown = self.model.pictures(tuple(part[:num] for part in batch), self.tricks.view)
         return {**shown, **self.tricks.pictures(draw)}
+
+    @contextmanager
+    def _as_sampled(self, device: torch.device) -> Iterator[None]:
+        """Hold the model in evaluation mode, with the generator that samples are drawn from."""
+        trained = self.model.generator
+        with evaluating(self.model, device):
+            self.model.generator = self.tricks.sampler(trained)
+            try:
+                with evaluating(self.model.generator, device):
+                    yield
+            finally:
+                self.model.generator = trained
 
     @property
     def numbers(self) -> dict[str, Tensor]:
@@ -263,6 +315,9 @@ class Game(LightningModule):
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """The raw optimizers, so that Lightning saves them; the game steps them itself."""
         return list(self.player_optimizers.values())
+
+    def on_fit_start(self) -> None:
+        self.take_sources(self.trainer.datamodule)  # type: ignore[attr-defined]
 
     def on_train_start(self) -> None:
         self.engine.settle(list(self.player_optimizers.values()), self.device)

@@ -37,5 +37,5 @@ def detached(result: Round) -> Round:
 
 
 def _detached(side: Side) -> Side:
-    latents = None if side.latents is None else side.latents.detach()
-    return Side(side.images.detach(), side.condition, latents, side.logits.detach(), side.features.detach())
+    latents, own = (None if part is None else part.detach() for part in (side.latents, side.own))
+    return Side(side.images.detach(), side.condition, latents, own, side.logits.detach(), side.features.detach())

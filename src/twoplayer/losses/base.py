@@ -34,6 +34,12 @@ class Loss(nn.Module):
     """
     needs_bounded_slope: ClassVar[bool] = False
     """The costs have a meaning only if something bounds the discriminator's slope."""
+    needs_discriminator: ClassVar[bool] = True
+    """The generator's cost depends on the discriminator."""
+    needs_own_costs: ClassVar[bool] = False
+    """The generator learns from `Model.generator_costs` alone."""
+    restores: ClassVar[bool] = False
+    """A fake is compared with the real image at its place in the batch."""
     bounds_slope: ClassVar[bool] = False
     """The loss itself bounds the discriminator's slope."""
 
@@ -64,6 +70,13 @@ class Loss(nn.Module):
     def fool(self, logits: Tensor) -> Tensor:
         """The generator's cost of a fake."""
         return self.real(logits)
+
+    def hide(self, logits: Tensor) -> Tensor:
+        """The cost, a scalar, of an encoder that wants real images to look like fakes.
+
+        It is zero if the loss `compares`: the generator's cost then depends on real images, too.
+        """
+        return logits.new_zeros(()) if self.compares else self.fake(logits).mean()
 
     def discriminator(self, real: Side, fake: Side, real_target: Tensor, fake_target: Tensor) -> Tensor:
         """The discriminator's cost, a scalar.

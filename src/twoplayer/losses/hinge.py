@@ -20,3 +20,7 @@ class Hinge(Loss):
 
     def fool(self, logits: Tensor) -> Tensor:
         return -logits
+
+    def hide(self, logits: Tensor) -> Tensor:
+        """The mean logit, as linear as the cost of a fake."""
+        return logits.mean()

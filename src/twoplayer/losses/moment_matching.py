@@ -21,6 +21,7 @@ class MomentMatching(NonSaturating):
     """
 
     compares = True
+    needs_discriminator = False
     batchwise = True
 
     def __init__(self, *, scales: Annotated[list[Annotated[float, Gt(0)]], MinLen(1)]) -> None:

@@ -1,6 +1,6 @@
 """The base class of models: what both players consist of, and the examples of both sides."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import ClassVar, NamedTuple, cast
 
@@ -20,14 +20,16 @@ Points of any shape (N, ...) can take the place of images.
 class Example(NamedTuple):
     """What the discriminator gets of one side.
 
-    `condition` is what both players are told about an image: its class (N). The latents of a fake
-    are those it was generated from. For real images they are None, except in a family that judges
-    pairs, which puts the partner there.
+    `condition` is what both players are told about an image: its class (N), or its source image.
+    The latents of a fake are those it was generated from. For real images they are None, except in
+    a family that judges pairs, which puts the partner there. `own` is what a family carries from
+    `Model.fake` to its costs, such as the posterior of a VAE.
     """
 
     images: Tensor
     condition: Tensor
     latents: Tensor | None
+    own: Tensor | None = None
 
 
 class Side(NamedTuple):
@@ -36,12 +38,22 @@ class Side(NamedTuple):
     images: Tensor
     condition: Tensor
     latents: Tensor | None
+    own: Tensor | None
     logits: Tensor
     features: Tensor
 
 
+def as_example(side: Side, images: Tensor) -> Example:
+    """Other images in the place of those of a side, to be judged likewise."""
+    return Example(images, side.condition, side.latents, side.own)
+
+
 Judge = Callable[[Example], Side]
 """Returns the discriminator's output on an example, after the tricks' `view`."""
+
+
+Hide = Callable[[Tensor], Tensor]
+"""Maps logits of real images to the cost, a scalar, of whoever wants them to look like fakes."""
 
 
 class Picture(NamedTuple):
@@ -49,6 +61,21 @@ class Picture(NamedTuple):
 
     images: Tensor
     columns: int
+
+
+class Nobody(nn.Module):
+    """In the place of the discriminator of a family that has none: it has nothing to learn."""
+
+    num_outputs = 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.output = nn.Identity()
+
+    def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (N) and features (N, 1), all zero."""
+        undecided = torch.zeros(len(images), 1, device=images.device)
+        return undecided[:, 0], undecided
 
 
 class Model(nn.Module):
@@ -64,7 +91,10 @@ class Model(nn.Module):
     - `output`, its last layer. Tricks add modules after all other layers that have a weight matrix;
     - `layout`, its forward pass as an expression of plain torch, with latents `z` and the names of
       its modules, for users who rebuild it from exported weights. Modules that it names consist of
-      modules of `torch.nn` alone. A sum needs a name: `output((h := input(z)) + block(h))`.
+      modules of `torch.nn` alone. A sum needs a name: `output((h := input(z)) + block(h))`. None if
+      it is no such expression; then the generator is not exported.
+
+    It may have `beside`, the names of modules that are not on the way from latents to images.
 
     A discriminator is called as `discriminator(images, labels)` and returns logits, (N), or
     (N, num_outputs) if the loss needs vectors, and features (N, ...). A larger logit always means
@@ -77,7 +107,7 @@ class Model(nn.Module):
 
     Both ignore labels that they do not use. Sizes come from the configuration: the yaml of a model
     refers to `${data.channels}` and `${data.image_size}`. A loss of vectors sets
-    `model.discriminator.num_outputs`.
+    `model.discriminator.num_outputs`. A family without a discriminator passes None in its place.
 
     Some tricks and losses use settings that a model's discriminator may lack: `normalization`
     ("batch", "none", ...), `autoencoder` (true, false) and `packs`, the number of images that D
@@ -86,16 +116,36 @@ class Model(nn.Module):
 
     bounds_slope: ClassVar[bool] = False
     """The discriminator's layers bound its slope, as a Wasserstein critic needs."""
+    needs_real: ClassVar[bool] = False
+    """`generator_costs` needs the real side."""
+    restores: ClassVar[bool] = False
+    """A fake is to be equal to the real image at its place in the batch."""
+    translates: ClassVar[bool] = False
+    """The generator is told source images, which are the third part of a batch, not labels."""
+    needs: ClassVar[frozenset[str]] = frozenset()
+    """What the data must give: "sources", and "pairs" if they have to belong to their targets."""
+    lacks: ClassVar[Mapping[str, str]] = {}
+    """What `Trick.needs` names and this family does not give, each with the reason."""
 
-    def __init__(self, generator: nn.Module, discriminator: nn.Module) -> None:
+    def __init__(self, generator: nn.Module, discriminator: nn.Module | None) -> None:
         super().__init__()
         self.generator = generator
-        self.discriminator = discriminator
+        self.discriminator = Nobody() if discriminator is None else discriminator
 
     @property
     def latent_size(self) -> int:
         """The dimension of the prior."""
         return cast(int, self.generator.latent_size)
+
+    @property
+    def adversarial(self) -> bool:
+        """Whether there is a discriminator."""
+        return not isinstance(self.discriminator, Nobody)
+
+    @property
+    def judges_images(self) -> bool:
+        """Whether what the discriminator judges are images, which can be given to it."""
+        return self.adversarial
 
     @property
     def conditional(self) -> bool:
@@ -108,8 +158,8 @@ class Model(nn.Module):
         return cast(int, self.discriminator.num_outputs)
 
     def condition(self, batch: Batch) -> Tensor:
-        """What both players are told about the images of a batch: their labels (N)."""
-        return batch[1]
+        """What both players are told of a batch: labels (N), or source images (N, C, H, W)."""
+        return batch[2] if self.translates else batch[1]
 
     def real(self, batch: Batch, latents: Tensor) -> Example:
         """The example shown as real."""
@@ -124,14 +174,26 @@ class Model(nn.Module):
         """The discriminator's logits and features of an example."""
         return cast(tuple[Tensor, Tensor], self.discriminator(example.images, example.condition))
 
+    def example(self, images: Tensor, labels: Tensor) -> Example:
+        """Given images, real or not, as the discriminator is to judge them."""
+        return Example(images, labels, None)
+
     def discriminator_costs(self, batch: Batch, judge: Judge) -> dict[str, Tensor]:
         """A family's own costs of the discriminator, scalars, logged as `loss/<name>`."""
         return {}
 
-    def measures(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """What a family can measure on held-out images (N, ...): one number (N) per image, by name.
+    def generator_costs(self, batch: Batch, real: Side | None, fake: Side, judge: Judge, hide: Hide) -> dict[str, Tensor]:
+        """A family's own costs of the generator, scalars, logged as `loss/<name>`."""
+        return {}
 
-        The model is in evaluation mode. Larger is better.
+    def encode(self, images: Tensor, labels: Tensor) -> Tensor | None:
+        """The codes (N, d) of images, if the family has an encoder."""
+        return None
+
+    def measures(self, batch: Batch) -> dict[str, Tensor]:
+        """What a family can measure on a held-out batch: one number (N) per image, by name.
+
+        The model is in evaluation mode.
         """
         return {}
 
@@ -155,7 +217,7 @@ class Model(nn.Module):
         """The number of the discriminator's features per image, found by a pass on two images."""
         labels = torch.zeros(2, dtype=torch.int64)
         with evaluating(self, labels.device):
-            _, features = self.judge(Example(self.generator(torch.zeros(2, self.latent_size), labels), labels, None))
+            _, features = self.judge(self.example(self.generator(torch.zeros(2, self.latent_size), labels), labels))
         return features[0].numel()
 
 

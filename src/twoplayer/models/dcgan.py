@@ -13,6 +13,7 @@ from annotated_types import Ge
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
+from twoplayer.errors import ConfigurationError
 from twoplayer.models.base import Model
 from twoplayer.models.conditioning import (
     DiscriminatorCondition,
@@ -36,6 +37,7 @@ from twoplayer.models.layers import (
     to_logits,
 )
 from twoplayer.models.resolutions import refuse_image_size
+from twoplayer.settings import family
 
 Size = Annotated[int, Ge(1)]
 Downsampling = Literal["strided", "average", "max"]
@@ -123,16 +125,10 @@ class Discriminator(nn.Module):
     ) -> None:
         super().__init__()
         self.num_outputs = num_outputs
-        layers: list[nn.Module] = []
-        maps, size = packs * channels + (conditioning == "concatenate"), image_size
-        while size > 4:
-            outputs = 2 * maps if layers else width
-            chosen: Normalization = normalization if layers else "none"
-            layers += [*_halve(maps, outputs, size, downsampling, bias=chosen == "none"), *_normalized(outputs, chosen, "leaky_relu")]
-            maps, size = outputs, (size + 1) // 2
-        self.convolutions = nn.Sequential(*layers, nn.Flatten())
-        self.output: nn.Module = nn.Linear(maps * size**2, num_outputs)
-        self.condition = DiscriminatorCondition(conditioning, num_classes, image_size, maps * size**2)
+        inputs = packs * channels + (conditioning == "concatenate")
+        self.convolutions, num_features = halving(inputs, width, image_size, normalization, downsampling)
+        self.output: nn.Module = nn.Linear(num_features, num_outputs)
+        self.condition = DiscriminatorCondition(conditioning, num_classes, image_size, num_features)
         if autoencoder:
             decoder = Generator(
                 latent_size=code_size,
@@ -146,7 +142,7 @@ class Discriminator(nn.Module):
                 conditioning="none",
                 num_classes=num_classes,
             )
-            self.output = Decoder(nn.Linear(maps * size**2, code_size), decoder)
+            self.output = Decoder(nn.Linear(num_features, code_size), decoder)
 
     def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Logits, and features: the last feature maps, flattened.
@@ -169,6 +165,31 @@ class DCGAN(Model):
     def refuse(config: DictConfig) -> None:
         refuse_image_size(config)
         refuse_conditioning(config)
+
+
+def refuse_autoencoder(config: DictConfig) -> None:
+    """Refuse an autoencoder as the discriminator of a family that needs other outputs."""
+    if config.model.discriminator.autoencoder:
+        raise ConfigurationError(
+            f"model.discriminator.autoencoder=true: model={family(config.model)} needs a discriminator with a logit; "
+            "set it to false, and loss=non_saturating or another one without an autoencoder"
+        )
+
+
+def halving(channels: int, width: int, image_size: int, chosen: Normalization, downsampling: Downsampling) -> tuple[nn.Sequential, int]:
+    """Convolutions from images to vectors, and the size of these.
+
+    Each stage halves the resolution, down to 4 x 4, and doubles the channels, starting with
+    `width`. The first one is not normalized.
+    """
+    layers: list[nn.Module] = []
+    maps, size = channels, image_size
+    while size > 4:
+        outputs = 2 * maps if layers else width
+        each: Normalization = chosen if layers else "none"
+        layers += [*_halve(maps, outputs, size, downsampling, bias=each == "none"), *_normalized(outputs, each, "leaky_relu")]
+        maps, size = outputs, (size + 1) // 2
+    return nn.Sequential(*layers, nn.Flatten()), maps * size**2
 
 
 def _normalized(maps: int, normalization_name: Normalization, activation_name: Activation, per_class: int | None = None) -> list[nn.Module]:

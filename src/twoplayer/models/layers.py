@@ -1,8 +1,9 @@
-"""The layers that models choose by name."""
+"""The layers that models choose by name, and what several models compute."""
 
 from collections.abc import Callable, Mapping
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 Activation = Literal["relu", "leaky_relu", "elu", "gelu", "silu"]
@@ -87,3 +88,9 @@ class Decoder(nn.Module):
 def to_logits(outputs: Tensor) -> Tensor:
     """One output per image as logits (N); several unchanged, (N, num_outputs)."""
     return outputs.squeeze(1) if outputs.shape[1] == 1 else outputs
+
+
+def psnr(images: Tensor, others: Tensor) -> Tensor:
+    """The peak signal-to-noise ratio (N) of images in [-1, 1] against others, in dB."""
+    errors = (images.float() - others.float()).flatten(1).square().mean(1)
+    return 10 * torch.log10(4 / errors.clamp(min=1e-10))

@@ -60,7 +60,8 @@ class SGAN(dcgan.DCGAN):
         side = judge(Example(images, labels, None))
         return {"labelled": cross_entropy(self._classes(side.features), labels)}
 
-    def measures(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    def measures(self, batch: Batch) -> dict[str, Tensor]:
+        images, labels = batch[:2]
         _, features = self.judge(Example(images, labels, None))
         return {"class_accuracy": (self._classes(features).argmax(1) == labels).float()}
 

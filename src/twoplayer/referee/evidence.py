@@ -8,7 +8,7 @@ from twoplayer.data.base import Data, to_unit_range
 from twoplayer.data.neighbors import nearest
 from twoplayer.game.game import Game
 from twoplayer.metrics.features import FeatureExtractor, load_features
-from twoplayer.models.base import Example, evaluating
+from twoplayer.models.base import evaluating
 
 Evidence = dict[str, float]
 """The numbers of one look, by name: `images_seen`, those of `Witness`, and the scalars of training.
@@ -62,8 +62,8 @@ class Witness:
 
     def look(self, game: Game, num: int, copies: bool) -> Evidence:
         """The numbers above for a game; training is not affected."""
-        latents, labels = game.latents(num, "referee"), game.labels(num)
-        samples = game.sample(latents, labels).float()
+        latents, told = game.latents(num, "referee"), game.told(num)
+        samples = game.sample(latents, told).float()
         features = self._features(samples)
         found = {
             "variation": samples.flatten(1).std(0).mean() / self._deviation,
@@ -71,7 +71,7 @@ class Witness:
             "shift": (features.mean(0) - self._mean).square().sum() / self._variance,
         }
         if game.meaning is not None and self._variance_within is not None:
-            within = _within(features, game.classes_of(latents, labels))
+            within = _within(features, game.classes_of(latents))
             if within is not None:
                 found["spread_within"] = within / self._variance_within
         if self._classes is not None:
@@ -79,18 +79,24 @@ class Witness:
             found["classes"] = _effective(answers) / self._classes
             if len(answers) <= MOST_CLASSES:
                 found |= {f"classes/{number}": share for number, share in enumerate(answers / answers.sum())}
-        sides = {"train": self._train, "held_out": self._test, "samples": (samples, labels)}
-        logits = {name: self._logits(game, *side) for name, side in sides.items()}
-        train, held_out = logits["train"], logits["held_out"]
-        if train.ndim == 1:
-            for name, values in logits.items():
-                found |= {f"logits/{name}_{round(100 * share)}": values.quantile(share) for share in SHARES}
-            found["order/held_out"] = (train[:, None] > held_out).double().mean() + (train[:, None] == held_out).double().mean() / 2
+        if game.model.judges_images:
+            found |= self._of_logits(game, samples, told)
         if copies:
             if self._near is None:
                 self._near = self._nearest(self._test[0]).quantile(QUANTILE)
             found["copies"] = (self._nearest(samples[:COPY_SAMPLES]) <= self._near).double().mean()
         return {name: float(value) for name, value in found.items()}
+
+    def _of_logits(self, game: Game, samples: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """What D's logits say; nothing if they are vectors."""
+        sides = {"train": self._train, "held_out": self._test, "samples": (samples, labels)}
+        logits = {name: self._logits(game, *side) for name, side in sides.items()}
+        train, held_out = logits["train"], logits["held_out"]
+        if train.ndim > 1:
+            return {}
+        found = {f"logits/{name}_{round(100 * share)}": values.quantile(share) for name, values in logits.items() for share in SHARES}
+        order = (train[:, None] > held_out).double().mean() + (train[:, None] == held_out).double().mean() / 2
+        return {**found, "order/held_out": order}
 
     def _drawn(self, split: str, num: int) -> tuple[Tensor, Tensor]:
         images, labels = getattr(self._data.splits, split)
@@ -111,7 +117,7 @@ class Witness:
         num = len(images) // game.tricks.images_per_logit * game.tricks.images_per_logit
         with evaluating(game.model, self._device):
             randomness.restart(0, "referee", "view")
-            return game.judge(Example(images[:num], labels[:num], None)).logits
+            return game.judge(game.model.example(images[:num], labels[:num])).logits
 
     def _nearest(self, images: Tensor) -> Tensor:
         """Distances (N) of images (N, ...) to the nearest training image."""

@@ -41,13 +41,20 @@ class SavedGenerator:
 
     def __repr__(self) -> str:
         """Such as `<dcgan, hinge, ema on mnist: 64 latents to 1 x 28 x 28; fd 17.2>`."""
-        data, model, loss, *tricks = tags(self.config)
+        if self.game.model.translates:
+            return f"<{self._kind()}: {' x '.join(map(str, self.source_shape))} sources to images{self._facts()}>"
         shape = " x ".join(map(str, self.game.sample(self.game.latents(1, "sample", 0), self.game.labels(1)).shape[1:]))
+        told = f" and {self.num_classes} classes" if self.num_classes is not None else ""
+        return f"<{self._kind()}: {self.latent_size} latents{told} to {shape}{self._facts()}>"
+
+    def _kind(self) -> str:
+        data, model, loss, *tricks = tags(self.config)
+        return f"{', '.join([model, loss, *(['+'.join(tricks)] if tricks else [])])} on {data}"
+
+    def _facts(self) -> str:
         facts = [f"{self.summary['images_seen']:,} images seen"] if self.summary.get("images_seen") else []
         facts += [f"{score.name} {recorded.digits(score.value)}" for score in recorded.read(self.summary)[:1] if score.value is not None]
-        told = f" and {self.num_classes} classes" if self.num_classes is not None else ""
-        what = f"{', '.join([model, loss, *(['+'.join(tricks)] if tricks else [])])} on {data}"
-        return f"<{what}: {self.latent_size} latents{told} to {shape}{''.join(f'; {fact}' for fact in facts)}>"
+        return "".join(f"; {fact}" for fact in facts)
 
     def __call__(
         self,
@@ -57,17 +64,21 @@ class SavedGenerator:
         *,
         latents: Tensor | None = None,
         truncation: float | None = None,
+        sources: Tensor | None = None,
     ) -> Tensor:
         """Draw images (num, C, H, W) in [-1, 1] that depend on `seed` and `labels` only.
 
         A conditional model draws images of these labels in turn, by default of all classes.
         Averaged weights are used if the run has them. With `latents` (N, latent_size), images are
         drawn from these. `truncation` draws Gaussian latents again that are larger: with less of
-        them, samples are more typical and less diverse (Brock et al., 2019, arXiv:1809.11096).
+        them, samples are more typical and less diverse (Brock et al., 2019, arXiv:1809.11096). A
+        model that translates makes its images from `sources` (N, C, H, W) in [-1, 1], one each.
 
-        Raises ConfigurationError for labels or latents that the model does not know, and for a
-        truncation of latents that are not Gaussian.
+        Raises ConfigurationError for labels, latents or sources that the model does not know, and
+        for a truncation of latents that are not Gaussian.
         """
+        if sources is not None:
+            return self._translated(sources, seed)
         if latents is None:
             if num is None:
                 raise ConfigurationError("name a number of images, as in generator(64), or latents")
@@ -77,6 +88,23 @@ class SavedGenerator:
         if latents.ndim != 2 or latents.shape[1] != self.latent_size:
             raise ConfigurationError(f"latents of shape {tuple(latents.shape)}: this generator takes (N, {self.latent_size})")
         return self._images(latents.float().to(self.game.device), self._labels(len(latents), labels))
+
+    @property
+    def source_shape(self) -> tuple[int, ...]:
+        """The shape (C, H, W) of the images that a model that translates is given."""
+        if not self.game.model.translates:
+            raise ConfigurationError(
+                "source: the model of this run translates no images; leave it out, or train one that does, such as experiment=pix2pix"
+            )
+        settings = self.config.model.generator
+        return int(settings.source_channels), int(settings.image_size), int(settings.image_size)
+
+    def _translated(self, sources: Tensor, seed: int) -> Tensor:
+        if sources.shape[1:] != self.source_shape:
+            raise ConfigurationError(
+                f"sources of shape {tuple(sources.shape)}: this model takes (N, {', '.join(map(str, self.source_shape))})"
+            )
+        return self._images(self.game.latents(len(sources), "sample", seed), sources.float().to(self.game.device))
 
     def latents(self, num: int, seed: int = 0, truncation: float | None = None) -> Tensor:
         """The latents (num, latent_size) of `generator(num, seed)`.
@@ -156,7 +184,7 @@ class SavedGenerator:
     def _labels(self, num: int, chosen: int | Sequence[int] | Tensor | None) -> Tensor:
         """Labels (num) in turn from the chosen ones."""
         if chosen is None:
-            return self.game.labels(num)
+            return self.game.told(num)
         labels = torch.as_tensor(chosen, device=self.game.device).flatten()
         if self.num_classes is None:
             raise ConfigurationError(
@@ -167,8 +195,8 @@ class SavedGenerator:
             raise ConfigurationError(f"labels={labels.tolist()}: the classes are 0 to {self.num_classes - 1}; name one or more of them")
         return labels[torch.arange(num, device=labels.device) % len(labels)]
 
-    def _images(self, latents: Tensor, labels: Tensor) -> Tensor:
-        return torch.cat([self.game.sample(*chunk) for chunk in zip(latents.split(500), labels.split(500), strict=True)])
+    def _images(self, latents: Tensor, told: Tensor) -> Tensor:
+        return torch.cat([self.game.sample(*chunk) for chunk in zip(latents.split(500), told.split(500), strict=True)])
 
 
 def great_circles(begin: Tensor, end: Tensor, steps: int) -> Tensor:

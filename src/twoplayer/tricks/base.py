@@ -72,6 +72,15 @@ class Costs(NamedTuple):
     generator: Tensor
 
 
+OF_DISCRIMINATOR = frozenset(
+    {
+        "turns", "opponent", "view", "replay", "targets", "judge_both", "judge_fakes", "penalty", "weights",
+        "generator_cost", "generator_penalty", "after_discriminator",
+    }
+)  # fmt: skip
+"""The places of the step that have no meaning without a discriminator."""
+
+
 class Trick(nn.Module):
     """The base class of tricks, with one method per place; by default none acts."""
 
@@ -89,7 +98,13 @@ class Trick(nn.Module):
     bounds_slope: ClassVar[bool] = False
     """The trick bounds the discriminator's slope, as a Wasserstein critic needs."""
     needs: ClassVar[frozenset[str]] = frozenset()
-    """What data and model must give: "labels", "images"; others are refused."""
+    """What data and model must give, or the trick is refused.
+
+    "labels"; "images" that D judges; "latents" from which all fakes are drawn; "single examples"
+    that D judges without a partner; "packs" that D can be given; "a discriminator", as a trick with
+    one of the methods of `OF_DISCRIMINATOR` does anyway; "a prior" that can be changed, as one with
+    `latents` does.
+    """
     excludes: ClassVar[Mapping[str, str]] = {}
     """The tricks that cannot be chosen beside it, each with the reason."""
     images_per_logit: int = 1
@@ -243,9 +258,11 @@ class Tricks(nn.Module):
         self.images_per_logit = max((trick.images_per_logit for trick in chosen.values()), default=1)
         self._every = {name: trick.every_updates for name, trick in chosen.items()}
         self._slopes = {name: trick.slopes for name, trick in chosen.items()}
+        self._turns = Turns(1, 1)
 
     def attach(self, model: Model, loss: Loss) -> None:
         """Run three rounds, each over all tricks, so that their order does not matter."""
+        self._turns = Turns(int(model.adversarial), 1)
         self._notify("build", model, loss)
         self._notify("wrap", model.generator, model.discriminator)
         self.ready(model.generator, model.discriminator)
@@ -258,7 +275,7 @@ class Tricks(nn.Module):
         self._notify("begin", images_seen, numbers)
 
     def turns(self, iteration: int, costs: Costs | None) -> Turns:
-        turns = Turns(1, 1)
+        turns = self._turns
         for act in self._acting["turns"].values():
             turns = act(iteration, turns, costs)
         return turns

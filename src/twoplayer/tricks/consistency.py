@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from twoplayer.errors import ConfigurationError
-from twoplayer.models.base import Example, Judge, Side
+from twoplayer.models.base import Judge, Side, as_example
 from twoplayer.tricks.augmentations import translate
 from twoplayer.tricks.base import Trick
 
@@ -53,5 +53,5 @@ class Consistency(Trick):
         return self.real_weight * self._change(real, judge) + self.fake_weight * self._change(fake, judge)
 
     def _change(self, side: Side, judge: Judge) -> Tensor:
-        moved = judge(Example(translate(side.images.detach(), self.shift), side.condition, side.latents))
+        moved = judge(as_example(side, translate(side.images.detach(), self.shift)))
         return (moved.logits - side.logits).square().mean()

@@ -9,7 +9,7 @@ import torch
 from annotated_types import Ge, Gt
 from torch import Tensor
 
-from twoplayer.models.base import Example, Judge, Side
+from twoplayer.models.base import Judge, Side, as_example
 from twoplayer.tricks.base import Trick
 from twoplayer.tricks.slopes import one_per_logit, slopes
 
@@ -34,5 +34,5 @@ class DRAGAN(Trick):
         images = real.images.detach()
         share = one_per_logit(real)
         perturbed = (images + share * self.spread * images.std() * torch.rand_like(images)).requires_grad_()
-        logits = judge(Example(perturbed, real.condition, None)).logits
+        logits = judge(as_example(real, perturbed)).logits
         return self.weight * (torch.linalg.vector_norm(slopes(logits, perturbed), dim=1) - 1).square().mean()

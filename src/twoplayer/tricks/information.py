@@ -43,6 +43,7 @@ class Information(Trick):
     categorical code, squared error for the others.
     """
 
+    needs = frozenset({"latents"})
     excludes = {
         "packing": "D sees packs of images, which have no codes of their own",
         "replay": "the codes of fakes that are shown again are not known",

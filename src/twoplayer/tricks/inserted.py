@@ -13,7 +13,8 @@ LAYERS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 def after_hidden_layers(player: nn.Module, make: Callable[[], nn.Module], trick: str) -> None:
     """Add a new module after every layer with a weight matrix, except in `player.output`.
 
-    Embeddings of classes are no layers of the player, and are left alone.
+    Embeddings of classes are no layers of the player, and neither are its parts that `beside`
+    names, such as an encoder: they are left alone.
 
     Raises ConfigurationError, which names `trick`, if the player has no `output`.
     """
@@ -21,7 +22,10 @@ def after_hidden_layers(player: nn.Module, make: Callable[[], nn.Module], trick:
     found = [
         place.rpartition(".")
         for place, child in player.named_modules()
-        if isinstance(child, LAYERS) and not isinstance(child, Embedding) and child not in last
+        if isinstance(child, LAYERS)
+        and not isinstance(child, Embedding)
+        and child not in last
+        and place.partition(".")[0] not in getattr(player, "beside", ())
     ]
     for above, _, name in found:
         parent = player.get_submodule(above)

@@ -23,6 +23,8 @@ class MinibatchDiscrimination(Trick):
     Each compares `size` numbers of an image with those of the other images.
     """
 
+    needs = frozenset({"a discriminator"})
+
     def __init__(self, *, num: Annotated[int, Ge(1)], size: Annotated[int, Ge(1)]) -> None:
         super().__init__()
         self.num, self.size = num, size

@@ -20,6 +20,8 @@ class MinibatchStddev(Trick):
     It is the standard deviation of each feature over the batch, averaged over features.
     """
 
+    needs = frozenset({"a discriminator"})
+
     @staticmethod
     def refuse(config: DictConfig) -> None:
         refuse_autoencoder("minibatch_stddev", config)

@@ -15,6 +15,7 @@ class MixedBatches(Trick):
     So G is judged with the same kind of batch statistics that D was trained with.
     """
 
+    needs = frozenset({"single examples"})
     needs_real = True
 
     def judge_both(self, judge: Judge, real: Example, fake: Example) -> tuple[Side, Side]:

@@ -17,6 +17,7 @@ from twoplayer.tricks.base import Trick
 class Packing(Trick):
     """Stacks `size` images along their channels; D gives one logit per pack."""
 
+    needs = frozenset({"packs"})
     order = 1  # after all tricks that change each image
 
     def __init__(self, *, size: Annotated[int, Ge(2), Le(4)]) -> None:

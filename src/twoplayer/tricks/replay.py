@@ -22,6 +22,7 @@ class Replay(Trick):
     normalization of both together would differ from that of G's update, which has only new ones.
     """
 
+    needs = frozenset({"single examples"})
     per_rank: ClassVar[frozenset[str]] = frozenset({"images", "condition", "kept"})
 
     def __init__(

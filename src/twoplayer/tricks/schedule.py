@@ -56,6 +56,8 @@ class Schedule(Trick):
     def begin(self, images_seen: int, numbers: Mapping[str, Tensor]) -> None:
         share = self._share(images_seen)
         for name, last in self._last.items():
+            if name not in numbers:  # of a discriminator, in a family without one
+                continue
             first = self._first.setdefault(name, float(numbers[name]))
             numbers[name].fill_(first + share * (last - first))
 

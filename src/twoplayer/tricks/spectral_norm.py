@@ -17,6 +17,8 @@ class SpectralNorm(Trick):
 
     bounds_slope = True
 
+    needs = frozenset({"a discriminator"})
+
     def wrap(self, generator: nn.Module, discriminator: nn.Module) -> None:
         for module in list(discriminator.modules()):
             if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):

@@ -20,6 +20,8 @@ class Trajectory(Trick):
     training; the picture is `samples/trajectory.png`.
     """
 
+    needs = frozenset({"a discriminator"})
+
     def __init__(self, *, updates: Annotated[int, Ge(2)]) -> None:
         super().__init__()
         self.register_buffer("way", torch.zeros(updates, 2))

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from twoplayer.errors import ConfigurationError
-from twoplayer.models.base import Example, Judge, Side
+from twoplayer.models.base import Judge, Side, as_example
 from twoplayer.tricks.base import Trick
 from twoplayer.tricks.slopes import one_per_logit, slopes
 
@@ -38,5 +38,5 @@ class WGANGP(Trick):
     def penalty(self, real: Side, fake: Side, judge: Judge) -> Tensor:
         share = one_per_logit(real)
         images = torch.lerp(fake.images.detach(), real.images.detach(), share).requires_grad_()
-        logits = judge(Example(images, real.condition, None)).logits
+        logits = judge(as_example(real, images)).logits
         return self.weight * (torch.linalg.vector_norm(slopes(logits, images), dim=1) - 1).square().mean()
