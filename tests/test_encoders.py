@@ -1,5 +1,6 @@
 """Models with an encoder: autoencoders, and GANs that invert their generator."""
 
+import itertools
 import math
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from torch.distributions import Independent, Normal, kl_divergence
 
 from helpers import commands
 from helpers.games import CPU, fit, play, same, small, weights
+from twoplayer import load
 from twoplayer.errors import ConfigurationError
 from twoplayer.game.build import build_game
 from twoplayer.losses.base import Loss
@@ -25,7 +27,7 @@ from twoplayer.models.base import Side
 
 BATCH = torch.rand(6, 1, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1, torch.arange(6) % 4
 LATENTS = torch.randn(6, 16, generator=torch.Generator().manual_seed(1))
-ENCODERS = ["autoencoder", "vae", "vq_vae", "aae", "bigan", "vae_gan"]
+ENCODERS = ["autoencoder", "vae", "vq_vae", "aae", "bigan", "vae_gan", "cluster_gan"]
 
 
 def built(model: str, *overrides: str) -> Any:
@@ -154,22 +156,19 @@ def test_vae_gan_compares_features_of_the_discriminator() -> None:
 def test_what_an_encoder_is_good_for_is_measured_and_shown(model: str, tmp_path: Path) -> None:
     summary = play(tmp_path / "run", "trick=[ema]", "budget.images=32", model=model)
     measures = summary["measures"]
-    assert measures.keys() == {"psnr_validation", "psnr_test", "code_neighbors_test"}
+    clusters = {"cluster_accuracy_test"} if model == "cluster_gan" else set()
+    assert measures.keys() == {"psnr_validation", "psnr_test", "code_neighbors_test"} | clusters
     assert (tmp_path / "run" / "samples" / "reconstructions.png").exists()
     assert (tmp_path / "run" / "samples" / "interpolations.png").exists()
     game = fit(small("trick=[ema]", model=model), tmp_path, 2)
     data: Any = instantiate(small("trick=[ema]", model=model).data)
     train, test = (split.images.float() / 127.5 - 1 for split in (data.splits.train, data.splits.test))
-    averaged: Any = game.tricks.sampler(game.model.generator).eval()
-    codes = [_codes(averaged, images).double() for images in (train, test)]
+    game.model.generator = game.tricks.sampler(game.model.generator)
+    model_in_use: Any = game.model.eval()
+    codes = [model_in_use.encode(images, torch.zeros(len(images))).double() for images in (train, test)]
     nearest = (codes[1][:, None] - codes[0]).square().sum(2).argmin(1)
     right = (data.splits.train.labels[nearest] == data.splits.test.labels).double().mean()
     assert measures["code_neighbors_test"] == pytest.approx(right.item(), abs=0.02)
-
-
-def _codes(generator: Any, images: Tensor) -> Tensor:
-    maps: Tensor = generator.encoder(images)
-    return generator.vectors(generator.nearest(maps)).flatten(1) if maps.ndim == 4 else maps[:, :16]
 
 
 def network(inputs: int = 2, categories: int = 5) -> Autoregressive:
@@ -234,3 +233,31 @@ def test_what_draws_place_by_place_is_not_exported(tmp_path: Path) -> None:
     done = commands.run("export.py", f"run={tmp_path / 'run'}", folder=tmp_path)
     assert (done.code, done.errors.count("\n")) == (2, 1)
     assert "model=vq_vae draws one place after the other" in done.errors
+
+
+def test_cluster_gan_finds_category_and_noise_of_a_fake(tmp_path: Path) -> None:
+    game = built("cluster_gan", "model.generator.categories=4", "data.batch_size=6")
+    codes = game.model.generator.prior(LATENTS)
+    assert torch.equal(codes[:, :4].argmax(1), LATENTS[:, :4].argmax(1))
+    assert torch.equal(codes[:, :4].sum(1), torch.ones(6))
+    assert torch.allclose(codes[:, 4:], 0.1 * LATENTS[:, 4:])
+    fake = game.model.fake(BATCH, LATENTS)
+    found = game.model.encoder(fake.images)
+    costs = game.model.generator_costs(BATCH, None, fake, game.judge, game.loss.hide)
+    assert costs["category"].item() == pytest.approx(torch.nn.functional.cross_entropy(found[:, :4], codes[:, :4]).item(), rel=1e-3)
+    assert costs["noise"].item() == pytest.approx((found[:, 4:] - codes[:, 4:]).square().mean().item(), rel=1e-3)
+    assert game.meaning == "codes"
+    assert torch.equal(game.classes_of(LATENTS), LATENTS[:, :4].argmax(1))
+    with pytest.raises(ConfigurationError, match=r"categories=16: of 16 latents none is left for the noise; set .*latent_size=17"):
+        small("model.generator.categories=16", model="cluster_gan")
+
+
+def test_categories_of_real_images_are_matched_with_their_classes(tmp_path: Path) -> None:
+    summary = play(tmp_path / "run", "budget.images=32", "model.generator.categories=4", model="cluster_gan")
+    model: Any = load(tmp_path / "run").game.model
+    data: Any = instantiate(small("model.generator.categories=4", model="cluster_gan").data)
+    images, labels = data.held_out(0, 192, CPU, "test")
+    clusters = model.clusters(images, labels)
+    orders = itertools.permutations(range(4))
+    best = max((clusters == torch.tensor(order)[labels]).double().mean().item() for order in orders)
+    assert summary["measures"]["cluster_accuracy_test"] == pytest.approx(best)

@@ -12,6 +12,7 @@ from twoplayer.data.base import Split, to_unit_range
 from twoplayer.data.neighbors import nearest
 from twoplayer.game.game import Game
 from twoplayer.loggers.base import log_scalars, summarize
+from twoplayer.metrics.code_accuracy import matched_share
 
 CHUNK = 500
 
@@ -21,7 +22,9 @@ class Measures(Callback):
 
     The names are those of `Model.measures`. If the model has an encoder and the data have classes,
     `code_neighbors_test` is the share of test images whose nearest training image, by the distance
-    of codes, is of the same class. summary.json holds the last values in `measures`.
+    of codes, is of the same class. If it finds categories without labels, `cluster_accuracy_test`
+    is the share of test images in the right one, after categories and classes have been matched one
+    to one. summary.json holds the last values in `measures`.
     """
 
     def __init__(self, *, every_images: Annotated[int, Gt(0)]) -> None:
@@ -32,7 +35,8 @@ class Measures(Callback):
             self._measure(trainer, game, "validation")
 
     def on_train_end(self, trainer: Trainer, game: Game) -> None:  # type: ignore[override]
-        found = {**self._measure(trainer, game, "validation"), **self._measure(trainer, game, "test"), **self._neighbors(trainer, game)}
+        found = {**self._measure(trainer, game, "validation"), **self._measure(trainer, game, "test")}
+        found |= {**self._neighbors(trainer, game), **self._clusters(trainer, game)}
         if found:
             summarize(trainer, {"measures": found})
 
@@ -68,6 +72,16 @@ class Measures(Callback):
         found = {"code_neighbors_test": float(right.double().mean())}
         log_scalars(trainer, found, game.clock.images_seen)
         return found
+
+    def _clusters(self, trainer: Trainer, game: Game) -> dict[str, float]:
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        device, test = game.device, data.splits.test
+        if data.num_classes == 1 or game.clusters(*data.held_out(0, 2, device)[:2]) is None:
+            return {}
+        found = [game.clusters(to_unit_range(images.to(device)), labels.to(device)) for images, labels in _chunks(test)]
+        accuracy = {"cluster_accuracy_test": matched_share(torch.cat(cast(list[Tensor], found)).cpu(), test.labels)}
+        log_scalars(trainer, accuracy, game.clock.images_seen)
+        return accuracy
 
 
 def _chunks(split: Split) -> Iterator[tuple[Tensor, Tensor]]:

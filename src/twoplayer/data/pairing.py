@@ -57,7 +57,9 @@ class Paired(ImageData):
         data = config.data
         wanted = 1 if data.kind in GRAY else 3
         if data.channels != wanted:
-            raise ConfigurationError(f"data.channels={data.channels}: images of data.kind={data.kind} have {wanted}; set data.channels={wanted}")
+            raise ConfigurationError(
+                f"data.channels={data.channels}: images of data.kind={data.kind} have {wanted}; set data.channels={wanted}"
+            )
         if data.channels == 3 and data.classifier is not None:
             raise ConfigurationError(
                 f"data.classifier={data.classifier}: it knows gray digits, and those of data.kind={data.kind} have colours; set data.classifier=null"

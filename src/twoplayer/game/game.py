@@ -223,13 +223,17 @@ class Game(LightningModule):
     def meaning(self) -> Meaning | None:
         """What the classes of samples are."""
         told = self.model.conditional or (self.model.translates and len(self.classes) > 1)
-        return "labels" if told else "codes" if self.tricks.has_code else None
+        coded = self.tricks.has_code or type(self.model).code is not Model.code
+        return "labels" if told else "codes" if coded else None
 
     def classes_of(self, latents: Tensor, first: int = 0) -> Tensor:
         """The classes (N) that samples from these latents, and from `told`, are meant to have."""
         if self.model.translates and self._sources is not None:
             return self._sources[1][self._places(len(latents), first)].to(latents.device)
-        return self.labels(len(latents)) if self.model.conditional else self.tricks.code(latents)
+        if self.model.conditional:
+            return self.labels(len(latents))
+        code = self.model.code(latents)
+        return self.tricks.code(latents) if code is None else code
 
     @torch.no_grad()
     def sample(self, latents: Tensor, told: Tensor) -> Tensor:
@@ -268,6 +272,12 @@ class Game(LightningModule):
         """The codes (N, d) of images, if the model has an encoder; training is not affected."""
         with self._as_sampled(images.device):
             return self.model.encode(images, labels)
+
+    @torch.no_grad()
+    def clusters(self, images: Tensor, labels: Tensor) -> Tensor | None:
+        """The categories (N) of images, if the model finds some; training is not affected."""
+        with self._as_sampled(images.device):
+            return self.model.clusters(images, labels)
 
     @torch.no_grad()
     def pictures(self, batch: Batch) -> dict[str, Picture]:

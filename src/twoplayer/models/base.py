@@ -190,6 +190,14 @@ class Model(nn.Module):
         """The codes (N, d) of images, if the family has an encoder."""
         return None
 
+    def clusters(self, images: Tensor, labels: Tensor) -> Tensor | None:
+        """The categories (N) of images, if the family finds some; labels are not used."""
+        return None
+
+    def code(self, latents: Tensor) -> Tensor | None:
+        """The categories (N) in latents, if the family has some."""
+        return None
+
     def measures(self, batch: Batch) -> dict[str, Tensor]:
         """What a family can measure on a held-out batch: one number (N) per image, by name.
 
