@@ -21,6 +21,7 @@ from twoplayer.metrics.memorization import Memorization, memorized
 from twoplayer.metrics.modes import mode_scores
 from twoplayer.metrics.precision_recall import squared_radii
 from twoplayer.metrics.scoring import Scoring
+from twoplayer.metrics.sharpness import Sharpness, laplacian
 from twoplayer.metrics.train_on_fake import TrainOnFake
 from twoplayer.metrics.vendi import vendi_score
 
@@ -52,6 +53,24 @@ def test_the_kernel_distance_is_that_of_the_definition() -> None:
     assert abs(np.mean(values)) < 3 * np.std(values) / math.sqrt(30)  # unbiased: 0 for equal distributions
     with pytest.raises(ConfigurationError, match=r"metric\.kid\.subset_size=20000: must not be greater"):
         composed("metric=[kid]", "metric.kid.subset_size=20000")
+
+
+def test_sharpness_is_the_size_of_second_differences_relative_to_real_images() -> None:
+    images = normal(30, 3 * 8 * 8).view(30, 3, 8, 8)
+    expected = np.mean(
+        [
+            abs(plane[y - 1, x] + plane[y + 1, x] + plane[y, x - 1] + plane[y, x + 1] - 4 * plane[y, x])
+            for plane in images.flatten(0, 1).double().numpy()
+            for y in range(1, 7)
+            for x in range(1, 7)
+        ]
+    )
+    assert laplacian(images).abs().mean().item() == pytest.approx(expected, rel=1e-5)
+    metric = Sharpness(num_samples=30)
+    real = Images(sampler(images), 30)
+    found = [metric.compare(Images(sampler(each)), real)["sharpness"] for each in (images, 0.5 * images, torch.full_like(images, 0.3))]
+    assert found == pytest.approx([1, 0.5, 0], abs=1e-5)
+    assert "no images" in str(Sharpness(num_samples=3).prepare(instantiate(composed("data=ring", "model=mlp").data), CPU))
 
 
 def test_the_vendi_score_is_that_of_the_whole_matrix() -> None:
