@@ -132,6 +132,7 @@ def test_samples_are_of_the_classes_that_were_asked_for(generator: list[str], tm
         "plane": False,
         "latents": None,
         "truncation": None,
+        "source": None,
     }
     write_samples(**facts, interpolate=False, labels=[3, 2])
     write_samples(**facts, interpolate=True, labels=1)
