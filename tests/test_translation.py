@@ -19,6 +19,7 @@ from twoplayer.data.base import to_unit_range
 from twoplayer.data.pairing import Paired
 from twoplayer.errors import ConfigurationError
 from twoplayer.game.build import build_game
+from twoplayer.runs.projection import project
 
 COLORS = ["data.kind=mnist_m", "data.paired=false", "data.channels=3"]
 LATENTS = torch.randn(16, 16, generator=torch.Generator().manual_seed(1))
@@ -234,6 +235,8 @@ def test_a_folder_of_ones_own_is_translated(tmp_path: Path) -> None:
         generator(sources=torch.zeros(2, 3, 16, 16))
     with pytest.raises(ConfigurationError, match=r"this model translates images .* source=<folder>"):
         generator(4)
+    with pytest.raises(ConfigurationError, match=r"model=pix2pix has no latents that can be found by a slope; name a run"):
+        project(generator, sources, restarts=1, steps=1)
     refused = commands.run("sample.py", f"run={tmp_path / 'run'}", "source=nothing", folder=tmp_path)
     assert (refused.code, refused.errors.count("\n")) == (2, 1)
     assert "source=nothing: there is no such folder or file" in refused.errors

@@ -6,8 +6,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from twoplayer.errors import ConfigurationError
 from twoplayer.models.base import evaluating
 from twoplayer.runs.saved import SavedGenerator, sampling_generator
+from twoplayer.settings import family
 
 RATE = 0.05
 PRIOR = 1e-3
@@ -32,9 +34,14 @@ def project(
 
     Each image starts from `restarts` latents of the prior, of which the best is kept; a conditional
     generator tries each of its classes so often. The rate falls to 0 along a cosine. `say(step)` is
-    called after each step.
+    called after each step. Raises ConfigurationError if images do not follow from latents alone, or
+    without a slope.
     """
     game, num = generator.game, len(images)
+    if game.model.translates or sampling_generator(game).layout is None:
+        raise ConfigurationError(
+            f"model={family(generator.config.model)} has no latents that can be found by a slope; name a run of a model that draws images from latents"
+        )
     classes = torch.tensor(game.classes) if generator.num_classes is not None else torch.zeros(1, dtype=torch.int64)
     tries = restarts * len(classes)
     wanted = images.to(game.device).repeat_interleave(tries, 0)
