@@ -47,7 +47,7 @@ def test_every_recipe_builds_and_opens_with_its_command_and_what_to_expect(name:
     text = (CONF / "experiment" / f"{name}.yaml").read_text()
     assert f"#   python src/train.py experiment={name}\n" in text
     expected = re.split(r"\.(?:\n|$)", text.partition("# Expected: ")[2].replace("\n# ", " "))[0].partition("defaults:")[0]
-    assert re.search(r"\b(fd|mode_error|stacked_kl)\b", expected)
+    assert re.search(r"\b(fd|mode_error|stacked_kl|c2st|bits_per_dimension)\b", expected)
     assert "not measured yet" in expected or re.search(r"\d min\b", expected)
 
 
