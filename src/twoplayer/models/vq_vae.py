@@ -54,6 +54,7 @@ class Generator(nn.Module):
             nn.BatchNorm2d(2 * width),
             nn.ReLU(),
             nn.Conv2d(2 * width, code_width, 3, 1, 1),
+            nn.BatchNorm2d(code_width, affine=False),  # codes of the size of the vectors
         )
         self.codebook = nn.Parameter(torch.randn(codebook_size, code_width))
         self.prior = Autoregressive(inputs=codebook_size, categories=codebook_size, width=prior_width, num_blocks=prior_blocks)
