@@ -29,6 +29,7 @@ from helpers.games import (
     play,
     same,
     small,
+    small_with,
     weights,
 )
 from twoplayer.callbacks.scalars import Scalars
@@ -125,7 +126,7 @@ def test_every_trick_trains_alone(trick: str, tmp_path: Path) -> None:
 def test_every_trick_trains_every_model_or_is_refused_in_words(model: str, trick: str, tmp_path: Path) -> None:
     refusal = ""
     try:
-        assert bool(fit(small(f"trick=[{trick}]", model=model), tmp_path, 1).finite)
+        assert bool(fit(small_with(trick, model), tmp_path, 1).finite)
     except ConfigurationError as error:
         refusal = str(error)
     assert not refusal or re.match(rf"trick={trick}: .*model={model}\b.*; \w+", refusal), (

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from helpers.games import CPU, choices, composed, fit, small
+from helpers.games import CPU, choices, composed, fit, small, small_with
 from test_tricks import judged, linear_judge
 from twoplayer.errors import ConfigurationError
 from twoplayer.game.build import build_game
@@ -359,7 +359,7 @@ def test_noise_is_behind_every_hidden_layer_while_training() -> None:
 @pytest.mark.parametrize("trick", ["generator_noise", "generator_dropout"])
 @pytest.mark.parametrize("model", choices("model"))
 def test_what_is_put_behind_hidden_layers_is_not_behind_the_last(model: str, trick: str) -> None:
-    generator: Any = build_game(small(f"trick=[{trick}]", model=model), CPU).model.generator
+    generator: Any = build_game(small_with(trick, model), CPU).model.generator
     inserted = [name for name, module in generator.named_modules() if type(module).__name__ in ("Noise", "Dropout")]
     beside, last = getattr(generator, "beside", ()), set(generator.output.modules())
     layers = [module for name, module in generator.named_modules() if isinstance(module, LAYERS) and name.partition(".")[0] not in beside]

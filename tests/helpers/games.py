@@ -18,7 +18,7 @@ from pytorch_lightning import Callback, Trainer
 
 from twoplayer.callbacks.stopwatch import Stopwatch
 from twoplayer.config.check import _refuse_rival_tricks
-from twoplayer.config.compose import compose_run
+from twoplayer.config.compose import checked, compose_run
 from twoplayer.config.schema import Budget
 from twoplayer.errors import ConfigurationError
 from twoplayer.game.build import build_game
@@ -175,7 +175,17 @@ LOSSES = [loss for loss in choices("loss") if _of_any_model(loss)]
 """The losses of any GAN. The others need a model of a certain kind."""
 MINIMAL = f"hydra.searchpath=[file://{Path(__file__).parent / 'conf'}]"  # where model=minimal is
 MODELS = [*choices("model"), "minimal"]
-WIDTHS = {model: _small_sizes(model) for model in MODELS}
+
+
+class _Widths(dict[str, list[str]]):
+    """The overrides of a model, found when they are first asked for."""
+
+    def __missing__(self, model: str) -> list[str]:
+        self[model] = _small_sizes(model)
+        return self[model]
+
+
+WIDTHS = _Widths()
 LOSS_SETTINGS = _needs()
 UNLIKE = ("adaptive_steps", "frozen_discriminator")  # the turns of one cannot be foretold; with the other D has none
 TOGETHER = [name for name in _together() if name not in UNLIKE]
@@ -184,8 +194,28 @@ APART = [name for name in choices("trick") if name not in TOGETHER]
 
 def small(*overrides: str, model: str = "dcgan") -> DictConfig:
     """A tiny game on made-up images, without tricks unless some are named."""
+    return composed(*_small_words(model), *overrides)
+
+
+def _small_words(model: str) -> list[str]:
     fitting = SMALL if model == "minimal" or has_latent_size(model) else [word for word in SMALL if word != LATENTS]
-    return composed(*chosen(model), *fitting, *_sources(model), *WIDTHS[model], *overrides)
+    return [*chosen(model), *fitting, *_sources(model), *WIDTHS[model]]
+
+
+def small_with(trick: str, model: str) -> DictConfig:
+    """`small` with one trick, which is put into what was composed once for the model."""
+    content = OmegaConf.load(CONF / "trick" / f"{trick}.yaml")
+    if "defaults" in content:
+        return small(f"trick=[{trick}]", model=model)
+    config = copy.deepcopy(_composed_for(model))
+    OmegaConf.set_struct(config, False)
+    config.merge_with(content if "trick" in content else {"trick": {trick: content}})
+    return checked(config, [f"trick=[{trick}]"])
+
+
+@functools.cache
+def _composed_for(model: str) -> DictConfig:
+    return compose_config("train", *_small_words(model))
 
 
 def fit(config: DictConfig, folder: Path, iterations: int, *callbacks: Callback, game: Game | None = None) -> Game:

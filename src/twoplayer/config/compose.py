@@ -1,5 +1,7 @@
 """Composing a configuration from overrides without a command, for notebooks and tests."""
 
+from collections.abc import Sequence
+
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
@@ -12,7 +14,14 @@ def compose_run(*overrides: str) -> DictConfig:
 
     Raises ConfigurationError, or Hydra's own exceptions for choices that do not exist.
     """
-    config = compose_config("train", *overrides)
+    return checked(compose_config("train", *overrides), overrides)
+
+
+def checked(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """A composed configuration after its check, with references resolved.
+
+    Raises ConfigurationError.
+    """
     settings = HydraConfig.instance()
     before, settings.cfg = settings.cfg, config  # the names of runs refer to it
     try:
