@@ -55,6 +55,19 @@ def other_file_system() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
+def test_a_checkpoint_that_is_removed_while_a_folder_is_listed_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept, removed = save(tmp_path, 160), save(tmp_path, 320)
+    listed = Path.glob
+
+    def glob(self: Path, pattern: str) -> Iterator[Path]:
+        found = list(listed(self, pattern))
+        removed.unlink(missing_ok=True)  # by the run, which is at work
+        return iter(found)
+
+    monkeypatch.setattr(Path, "glob", glob)
+    assert [generation.path for generation in checkpoints.generations(tmp_path)] == [kept]
+
+
 @pytest.mark.process
 @pytest.mark.parametrize("kills", [20, pytest.param(200, marks=pytest.mark.slow)])
 def test_a_kill_during_a_save_leaves_nothing_unreadable(kills: int, tmp_path: Path, other_file_system: Path, record: Record) -> None:

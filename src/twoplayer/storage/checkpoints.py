@@ -14,6 +14,7 @@ import shutil
 import time
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -138,9 +139,16 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def generations(run: Path) -> list[Generation]:
-    """List the checkpoints in a run folder by their names, newest first."""
-    found = ((path, _NAME.fullmatch(path.name)) for path in (run / FOLDER).glob("*.ckpt"))
-    listed = [(Generation(int(name["images_seen"]), bool(name["best"]), path), path.stat().st_mtime_ns) for path, name in found if name]
+    """List the checkpoints in a run folder by their names, newest first.
+
+    One that the run removes meanwhile is left out.
+    """
+    listed: list[tuple[Generation, int]] = []
+    for path in (run / FOLDER).glob("*.ckpt"):
+        name = _NAME.fullmatch(path.name)
+        with suppress(FileNotFoundError):
+            if name:
+                listed.append((Generation(int(name["images_seen"]), bool(name["best"]), path), path.stat().st_mtime_ns))
     return [generation for generation, _ in sorted(listed, key=lambda item: (item[0].images_seen, not item[0].best, item[1]), reverse=True)]
 
 
