@@ -53,6 +53,11 @@ def picture(image: Tensor) -> Image.Image:
     return Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)
 
 
+def rows_in_turn(one: Tensor, other: Tensor, columns: int) -> Tensor:
+    """Two sets of as many images (N, C, H, W) as one, in rows that take turns."""
+    return torch.cat([row for pair in zip(one.split(columns), other.split(columns), strict=True) for row in pair])
+
+
 def grid(images: Tensor, columns: int) -> Image.Image:
     """A grid of uint8 images (N, C, H, W), enlarged, with at most `columns` in a row."""
     columns = min(columns, len(images))

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 from annotated_types import Ge, Gt
 from PIL import Image
 from pytorch_lightning import Callback, Trainer
@@ -99,8 +98,7 @@ class Samples(Callback):
         samples = game.sample(game.latents(num, "grid"), told)
         if not game.model.translates:
             return samples
-        rows = [row for pair in zip(told.split(columns), samples.split(columns), strict=True) for row in pair]
-        return torch.cat(rows)[:num]
+        return pictures.rows_in_turn(told, samples, columns)[:num]
 
     def _tell(self, folder: Path, data: Any, num: int, columns: int) -> Path:
         """Write progress.gif and progress.png from all grids. Returns the path of the PNG."""

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Annotated
 
-import torch
 from annotated_types import Ge, Gt, MinLen
 from PIL import Image
 from safetensors.torch import save_file
@@ -88,11 +87,7 @@ def write_samples(
     images = pictures.as_images(drawn)
     make_folder("output", folder)
     path = folder / f"seed{seed}_{len(drawn) if plane or latents or source else num}{way}.png"
-    shown = (
-        drawn
-        if source is None
-        else torch.cat([row for pair in zip(sources.split(columns), drawn.split(columns), strict=True) for row in pair])
-    )
+    shown = drawn if source is None else pictures.rows_in_turn(sources, drawn, columns)
     _picture(shown, columns).save(path)
     print(path)
     if single_files:
