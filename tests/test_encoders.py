@@ -27,7 +27,8 @@ from twoplayer.models.base import Side
 
 BATCH = torch.rand(6, 1, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1, torch.arange(6) % 4
 LATENTS = torch.randn(6, 16, generator=torch.Generator().manual_seed(1))
-ENCODERS = ["autoencoder", "vae", "vq_vae", "aae", "bigan", "vae_gan", "cluster_gan"]
+ENCODERS = ["autoencoder", "vae", "vq_vae", "aae", "bigan", "vae_gan", "cluster_gan", "categorical_aae"]
+CATEGORIES = ["cluster_gan", "categorical_aae"]
 
 
 def built(model: str, *overrides: str) -> Any:
@@ -156,10 +157,11 @@ def test_vae_gan_compares_features_of_the_discriminator() -> None:
 def test_what_an_encoder_is_good_for_is_measured_and_shown(model: str, tmp_path: Path) -> None:
     summary = play(tmp_path / "run", "trick=[ema]", "budget.images=32", model=model)
     measures = summary["measures"]
-    clusters = {"cluster_accuracy_test"} if model == "cluster_gan" else set()
+    clusters = {"cluster_accuracy_test"} if model in CATEGORIES else set()
     assert measures.keys() == {"psnr_validation", "psnr_test", "code_neighbors_test"} | clusters
     assert (tmp_path / "run" / "samples" / "reconstructions.png").exists()
     assert (tmp_path / "run" / "samples" / "interpolations.png").exists()
+    assert (tmp_path / "run" / "samples" / "codes_on_a_plane.png").exists()
     game = fit(small("trick=[ema]", model=model), tmp_path, 2)
     data: Any = instantiate(small("trick=[ema]", model=model).data)
     train, test = (split.images.float() / 127.5 - 1 for split in (data.splits.train, data.splits.test))
@@ -173,7 +175,7 @@ def test_what_an_encoder_is_good_for_is_measured_and_shown(model: str, tmp_path:
 
 def network(inputs: int = 2, categories: int = 5) -> Autoregressive:
     torch.manual_seed(0)
-    return Autoregressive(inputs=inputs, categories=categories, width=8, num_blocks=3)
+    return Autoregressive(inputs=inputs, categories=categories, width=8, dilations=[1, 2, 3])
 
 
 def test_a_place_sees_the_earlier_ones_and_no_other() -> None:
@@ -235,7 +237,7 @@ def test_what_draws_place_by_place_is_not_exported(tmp_path: Path) -> None:
     assert "model=vq_vae draws one place after the other" in done.errors
 
 
-def test_cluster_gan_finds_category_and_noise_of_a_fake(tmp_path: Path) -> None:
+def test_cluster_gan_finds_category_and_style_of_a_fake(tmp_path: Path) -> None:
     game = built("cluster_gan", "model.generator.categories=4", "data.batch_size=6")
     codes = game.model.generator.prior(LATENTS)
     assert torch.equal(codes[:, :4].argmax(1), LATENTS[:, :4].argmax(1))
@@ -245,10 +247,10 @@ def test_cluster_gan_finds_category_and_noise_of_a_fake(tmp_path: Path) -> None:
     found = game.model.encoder(fake.images)
     costs = game.model.generator_costs(BATCH, None, fake, game.judge, game.loss.hide)
     assert costs["category"].item() == pytest.approx(torch.nn.functional.cross_entropy(found[:, :4], codes[:, :4]).item(), rel=1e-3)
-    assert costs["noise"].item() == pytest.approx((found[:, 4:] - codes[:, 4:]).square().mean().item(), rel=1e-3)
+    assert costs["style"].item() == pytest.approx((found[:, 4:] - codes[:, 4:]).square().mean().item(), rel=1e-3)
     assert game.meaning == "codes"
     assert torch.equal(game.classes_of(LATENTS), LATENTS[:, :4].argmax(1))
-    with pytest.raises(ConfigurationError, match=r"categories=16: of 16 latents none is left for the noise; set .*latent_size=17"):
+    with pytest.raises(ConfigurationError, match=r"categories=16: of 16 latents none is left for the style; set .*latent_size=17"):
         small("model.generator.categories=16", model="cluster_gan")
 
 
@@ -261,3 +263,31 @@ def test_categories_of_real_images_are_matched_with_their_classes(tmp_path: Path
     orders = itertools.permutations(range(4))
     best = max((clusters == torch.tensor(order)[labels]).double().mean().item() for order in orders)
     assert summary["measures"]["cluster_accuracy_test"] == pytest.approx(best)
+
+
+def test_a_categorical_aae_compares_certain_categories_and_normal_styles_with_codes() -> None:
+    game = built("categorical_aae", "model.generator.categories=4", "data.batch_size=6", "data.num_labels=4")
+    real, fake = game.model.real(BATCH, LATENTS), game.model.fake(BATCH, LATENTS)
+    assert torch.equal(real.images[:, :4].sort(1).values, torch.tensor([0.0, 0, 0, 1]).expand(6, 4))
+    assert torch.equal(real.images[:, 4:], LATENTS[:, 4:])
+    found = game.model.encoder(BATCH[0])
+    assert torch.allclose(fake.images[:, :4], found[:, :4].softmax(1), atol=1e-3)
+    known = BATCH[0].flip(0), BATCH[1].flip(0)
+    costs = game.model.generator_costs((*BATCH, *known), None, fake, game.judge, game.loss.hide)
+    logits = game.model.encoder(known[0])[:, :4]
+    assert costs["labelled"].item() == pytest.approx(torch.nn.functional.cross_entropy(logits, known[1]).item(), rel=1e-2)
+    restored = game.model.decode(fake.images, BATCH[1])
+    assert costs["reconstruction"].item() == pytest.approx(50 * (restored - BATCH[0]).square().mean().item(), rel=1e-2)
+    assert set(built("categorical_aae").model.generator_costs(BATCH, None, fake, game.judge, game.loss.hide)) == {"reconstruction"}
+
+
+@pytest.mark.parametrize("model", CATEGORIES)
+def test_a_picture_of_styles_has_a_real_image_and_its_style_in_every_category(model: str) -> None:
+    game = built(model, "model.generator.categories=4").eval()
+    shown = game.pictures(BATCH)["styles"]
+    assert (shown.columns, shown.images.shape) == (5, (30, 1, 16, 16))
+    rows = shown.images.unflatten(0, (6, 5))
+    assert torch.equal(rows[:, 0], BATCH[0])
+    style = game.model.encoder(BATCH[0])[:, 4:]
+    third = torch.tensor([0.0, 0, 1, 0]).expand(6, 4)
+    assert torch.allclose(rows[:, 3], game.model.decode(torch.cat([third, style], 1), BATCH[1]).float(), atol=1e-2)

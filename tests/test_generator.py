@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -134,12 +135,26 @@ def samples(run: Path, output: Path, **changes: Any) -> None:
 def test_the_command_draws_each_way(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     np.savez(tmp_path / "mine.npz", latents=np.zeros((3, 16), dtype="float32"))
     samples(run, tmp_path, walk=True)
+    samples(run, tmp_path, walk="mp4")
     samples(run, tmp_path, truncation=0.5)
     samples(run, tmp_path, latents=str(tmp_path / "mine.npz"))
     names = [Path(line).name for line in capsys.readouterr().out.split() if line.startswith("/")]
-    assert names == ["seed0_4_walk.gif", "seed0_4_truncated.png", "seed0_3_latents.png"]
+    assert names == ["seed0_4_walk.gif", "seed0_4_walk.mp4", "seed0_4_truncated.png", "seed0_3_latents.png"]
     with Image.open(tmp_path / names[0]) as animation:
-        assert animation.n_frames > 20  # type: ignore[attr-defined]
+        num: int = animation.n_frames  # type: ignore[attr-defined]
+        assert num > 20
+        with av.open(str(tmp_path / names[1])) as video:
+            frames = [frame.to_ndarray(format="gray") for frame in video.decode(video=0)]
+        assert len(frames) == num
+        animation.seek(num // 2)
+        still = np.asarray(animation.convert("L"))[: len(frames[0]), : len(frames[0][0])]
+        assert np.abs(frames[num // 2].astype(float) - still).mean() < 5
+
+
+def test_a_video_without_its_package_is_told(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigurationError, match=r"walk=mp4: needs the package av; install it with uv sync --extra video"):
+        samples(run, tmp_path, walk="mp4")
 
 
 @pytest.mark.parametrize(

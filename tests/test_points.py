@@ -118,3 +118,15 @@ def test_stacked_digits_form_their_label(num: int, data_root: str) -> None:
     found = scoring.score_images(one, "test")
     assert found["stacked_kl"] == pytest.approx(math.log(1000))
     assert (found["modes"], found["frequent_modes"]) == (1, 1)
+
+
+def test_codes_are_shown_on_the_plane_in_which_they_vary_most() -> None:
+    places = torch.randn(50, 2, dtype=torch.float64) * torch.tensor([3.0, 1.0])
+    turn, _ = torch.linalg.qr(torch.randn(5, 5, dtype=torch.float64))
+    found = plots.principal_plane(places @ turn[:2] + 7)
+    assert torch.allclose(torch.cdist(found, found), torch.cdist(places, places), atol=1e-6)
+    assert found[:, 0].var() > found[:, 1].var()
+    assert torch.equal(plots.principal_plane(places), places - places.mean(0))
+    assert plots.principal_plane(places[:, :1]).shape == (50, 2)
+    few, many = (plots.codes_on_a_plane(places, torch.arange(50) % num) for num in (3, 30))
+    assert few.size == many.size

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
 
@@ -120,6 +121,24 @@ def animate(frames: Sequence[Image.Image], path: Path) -> None:
 def loop(frames: Sequence[Image.Image], file: Path | BinaryIO) -> None:
     """Write a GIF whose last frame leads back to the first."""
     frames[0].save(file, format="GIF", save_all=True, append_images=frames[1:], duration=FRAME_MILLISECONDS, loop=0)
+
+
+def video(frames: Sequence[Image.Image], path: Path) -> None:
+    """Write an MP4 (H.264) of frames of one size, which is cut off to even numbers of pixels.
+
+    It can be shown again and again without a jump if its last frame leads back to the first.
+    Raises ImportError if the package av is missing.
+    """
+    import av
+
+    width, height = (size // 2 * 2 for size in frames[0].size)
+    with replacing(path) as temporary, av.open(str(temporary), "w", format="mp4") as container:
+        stream = container.add_stream("h264", rate=Fraction(1000, FRAME_MILLISECONDS))
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.options = {"crf": "16"}  # hardly any loss, since samples are small
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_image(frame.convert("RGB").crop((0, 0, width, height)))))
+        container.mux(stream.encode())
 
 
 def _widened(image: Image.Image, width: int) -> Image.Image:

@@ -5,14 +5,19 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn.functional import pad
 
 if TYPE_CHECKING:  # its import takes half a second
     from matplotlib.figure import Figure
 
 REAL, FAKE, OUTPUT, OPTIMAL = "#444444", "#d95f02", "#1f78b4", "#33a02c"
 """Colours of real examples, of samples, of D's output and of the output that would be optimal."""
+
+MAX_NAMED = 10
+"""Classes that have a colour each, and a legend."""
 
 
 def figure(width: float, height: float) -> Figure:
@@ -55,6 +60,29 @@ def scatter(samples: Tensor) -> Image.Image:
     axes.plot(*samples.T.cpu().numpy(), ".", markersize=3, color=FAKE)
     axes.set_aspect("equal", "datalim")
     return drawn(sheet)
+
+
+def codes_on_a_plane(codes: Tensor, labels: Tensor) -> Image.Image:
+    """Codes (N, d) as points of the colours of their labels (N)."""
+    places = principal_plane(codes.cpu())
+    sheet = figure(5.0, 4.0)
+    axes = sheet.subplots()
+    found = labels.unique().tolist()
+    for label in found:
+        axes.plot(*places[labels.cpu() == label].T.numpy(), ".", markersize=2, alpha=0.6, label=str(label))
+    if len(found) <= MAX_NAMED:
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), markerscale=5, fontsize=8, frameon=False)
+    axes.set(xticks=[], yticks=[])
+    return drawn(sheet)
+
+
+def principal_plane(points: Tensor) -> Tensor:
+    """Points (N, d) on the plane (N, 2) in which they vary most; not turned if d is at most 2."""
+    centered = points.double() - points.double().mean(0)
+    if (size := centered.shape[1]) <= 2:
+        return pad(centered, (0, 2 - size))
+    _, directions = torch.linalg.eigh(centered.T @ centered)  # in ascending order of variance
+    return centered @ directions[:, -2:].flip(1)
 
 
 def densities(places: Tensor, real: Tensor, fake: Tensor, output: Tensor | None) -> Image.Image:

@@ -1,6 +1,7 @@
 """Logs what a model measures on held-out data, such as the accuracy of its classes."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
 import torch
@@ -8,13 +9,16 @@ from annotated_types import Gt
 from pytorch_lightning import Callback, Trainer
 from torch import Tensor
 
+from twoplayer import pictures, plots
+from twoplayer.callbacks.samples import FOLDER
 from twoplayer.data.base import Split, to_unit_range
 from twoplayer.data.neighbors import nearest
 from twoplayer.game.game import Game
-from twoplayer.loggers.base import log_scalars, summarize
+from twoplayer.loggers.base import log_picture, log_scalars, summarize
 from twoplayer.metrics.code_accuracy import matched_share
 
 CHUNK = 500
+PLANE = "codes_on_a_plane.png"
 
 
 class Measures(Callback):
@@ -22,9 +26,10 @@ class Measures(Callback):
 
     The names are those of `Model.measures`. If the model has an encoder and the data have classes,
     `code_neighbors_test` is the share of test images whose nearest training image, by the distance
-    of codes, is of the same class. If it finds categories without labels, `cluster_accuracy_test`
-    is the share of test images in the right one, after categories and classes have been matched one
-    to one. summary.json holds the last values in `measures`.
+    of codes, is of the same class, and `samples/codes_on_a_plane.png` shows test images by their
+    codes. If it finds categories without labels, `cluster_accuracy_test` is the share of test
+    images in the right one, after categories and classes have been matched one to one. summary.json
+    holds the last values in `measures`.
     """
 
     def __init__(self, *, every_images: Annotated[int, Gt(0)]) -> None:
@@ -36,7 +41,7 @@ class Measures(Callback):
 
     def on_train_end(self, trainer: Trainer, game: Game) -> None:  # type: ignore[override]
         found = {**self._measure(trainer, game, "validation"), **self._measure(trainer, game, "test")}
-        found |= {**self._neighbors(trainer, game), **self._clusters(trainer, game)}
+        found |= {**self._codes(trainer, game), **self._clusters(trainer, game)}
         if found:
             summarize(trainer, {"measures": found})
 
@@ -57,7 +62,7 @@ class Measures(Callback):
         log_scalars(trainer, means, game.clock.images_seen)
         return means
 
-    def _neighbors(self, trainer: Trainer, game: Game) -> dict[str, float]:
+    def _codes(self, trainer: Trainer, game: Game) -> dict[str, float]:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         if data.num_classes == 1 or game.encode(*data.held_out(0, 2, game.device)[:2]) is None:
             return {}
@@ -71,6 +76,10 @@ class Measures(Callback):
         right = data.splits.train.labels.to(game.device)[places] == data.splits.test.labels.to(game.device)
         found = {"code_neighbors_test": float(right.double().mean())}
         log_scalars(trainer, found, game.clock.images_seen)
+        if trainer.is_global_zero:
+            path = Path(trainer.default_root_dir) / FOLDER / PLANE
+            pictures.write(plots.codes_on_a_plane(test, data.splits.test.labels), path)
+            log_picture(trainer, path.stem, path, game.clock.images_seen)
         return found
 
     def _clusters(self, trainer: Trainer, game: Game) -> dict[str, float]:

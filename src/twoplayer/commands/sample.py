@@ -1,7 +1,8 @@
 """Writing samples of a run as pictures and tensors."""
 
+import importlib.util
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, MinLen
 from PIL import Image
@@ -37,7 +38,7 @@ def write_samples(
     single_files: bool,
     safetensors: bool,
     interpolate: bool,
-    walk: bool,
+    walk: bool | Literal["mp4"],
     plane: bool,
     latents: str | None,
     truncation: Annotated[float, Gt(0)] | None,
@@ -50,10 +51,10 @@ def write_samples(
     Optionally also writes single PNG files and one .safetensors file: images as uint8 (N, C, H, W),
     data of another shape as float32. Points in the plane become one picture. With `interpolate`,
     each row of the grid interpolates between two samples, and `num` is rounded up to whole rows.
-    `walk` writes a GIF of the grid on its way through several samples. `plane` shows all that a
-    generator of two latents draws. `latents` is a file with an array of that name, or only one.
-    `source` is a folder or a file of images that a model translates: rows of these and of what it
-    makes of them take turns, and `num` has no meaning.
+    `walk` writes a GIF, or an MP4, of the grid on its way through several samples. `plane` shows
+    all that a generator of two latents draws. `latents` is a file with an array of that name, or
+    only one. `source` is a folder or a file of images that a model translates: rows of these and of
+    what it makes of them take turns, and `num` has no meaning.
 
     Raises ConfigurationError if more than one way to draw is chosen, or if it does not fit the run.
     """
@@ -66,11 +67,14 @@ def write_samples(
     chosen = [] if labels is None else [labels] if isinstance(labels, int) else labels
     way = "".join(f"_{label}" for label in chosen) + "".join(f"_{WAYS[name]}" for name in ways if ways[name])
     folder = Path(output or home(run) / "generated")
+    if walk == "mp4" and importlib.util.find_spec("av") is None:
+        raise ConfigurationError("walk=mp4: needs the package av; install it with uv sync --extra video, or set walk=true for a GIF")
     if walk:
         moments = generator.walk(num, STATIONS, STEPS, seed, labels)
         make_folder("output", folder)
-        path = folder / f"seed{seed}_{num}{way}.gif"
-        pictures.loop([_picture(moment, columns) for moment in moments], path)
+        path = folder / f"seed{seed}_{num}{way}.{'mp4' if walk == 'mp4' else 'gif'}"
+        write = pictures.video if walk == "mp4" else pictures.loop
+        write([_picture(moment, columns) for moment in moments], path)
         print(path)
         return
     if interpolate:

@@ -7,12 +7,10 @@ distributed like the prior, whatever that is.
 from typing import Annotated
 
 from annotated_types import Gt
-from omegaconf import DictConfig
 from torch import Tensor
 
 from twoplayer.models import encoding, mlp
 from twoplayer.models.base import Batch, Example, Hide, Judge, Side
-from twoplayer.models.resolutions import refuse_image_size
 
 CODES = "model=aae's D judges codes"
 
@@ -30,10 +28,6 @@ class AAE(encoding.Encoding):
         super().__init__(generator, discriminator)
         self.weight = weight
 
-    @staticmethod
-    def refuse(config: DictConfig) -> None:
-        refuse_image_size(config)
-
     def real(self, batch: Batch, latents: Tensor) -> Example:
         """Latents of the prior."""
         return Example(latents, batch[1], None)
@@ -48,5 +42,10 @@ class AAE(encoding.Encoding):
 
     def generator_costs(self, batch: Batch, real: Side | None, fake: Side, judge: Judge, hide: Hide) -> dict[str, Tensor]:
         """The error of what the generator makes of the codes."""
-        images, labels = batch[:2]
-        return {"reconstruction": self.weight * (self.generator(fake.images, labels).float() - images).square().mean()}
+        return {"reconstruction": self.weight * reconstruction(self, fake, batch)}
+
+
+def reconstruction(model: encoding.Encoding, fake: Side, batch: Batch) -> Tensor:
+    """The mean squared error of what the generator makes of codes that D has judged."""
+    images, labels = batch[:2]
+    return (model.decode(fake.images, labels).float() - images).square().mean()

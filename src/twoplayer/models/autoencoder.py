@@ -4,12 +4,10 @@ Its codes are standardized, but otherwise distributed as they come out, so sampl
 latents show what a prior is for.
 """
 
-from omegaconf import DictConfig
 from torch import Tensor
 
 from twoplayer.models import encoding
 from twoplayer.models.base import Batch, Example
-from twoplayer.models.resolutions import refuse_image_size
 
 
 class Autoencoder(encoding.Encoding):
@@ -24,10 +22,6 @@ class Autoencoder(encoding.Encoding):
 
     def __init__(self, generator: encoding.Generator) -> None:
         super().__init__(generator, None)
-
-    @staticmethod
-    def refuse(config: DictConfig) -> None:
-        refuse_image_size(config)
 
     def fake(self, batch: Batch, latents: Tensor) -> Example:
         """The reconstructions of the batch; latents are not used."""

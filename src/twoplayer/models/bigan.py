@@ -15,7 +15,6 @@ from twoplayer.errors import ConfigurationError
 from twoplayer.models import dcgan, encoding
 from twoplayer.models.base import Batch, Example, Hide, Judge, Side
 from twoplayer.models.layers import Normalization, to_logits
-from twoplayer.models.resolutions import refuse_image_size
 from twoplayer.settings import family
 
 
@@ -61,7 +60,7 @@ class BiGAN(encoding.Encoding):
 
     @staticmethod
     def refuse(config: DictConfig) -> None:
-        refuse_image_size(config)
+        encoding.Encoding.refuse(config)
         if config.model.discriminator.num_outputs > 1:
             raise ConfigurationError(
                 f"loss={family(config.loss)}: model=bigan's encoder learns from one logit per pair; choose a loss of one logit per image, such as loss=non_saturating"

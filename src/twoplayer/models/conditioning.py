@@ -157,22 +157,23 @@ def refuse_conditioning(config: DictConfig) -> None:
 
     Raises ConfigurationError.
     """
-    generator, discriminator = config.model.generator, config.model.discriminator
+    generator, discriminator = config.model.generator, OmegaConf.select(config, "model.discriminator")
+    told = OmegaConf.select(config, "model.discriminator.conditioning", default="none")
     if generator.conditioning == "batch_norm" and generator.normalization != "batch":
         raise ConfigurationError(
             f"model.generator.conditioning=batch_norm: it needs model.generator.normalization=batch, not {generator.normalization}"
         )
-    if discriminator.conditioning == "projection" and OmegaConf.select(config, "model.discriminator.autoencoder"):
+    if told == "projection" and OmegaConf.select(config, "model.discriminator.autoencoder"):
         raise ConfigurationError(
             "model.discriminator.conditioning=projection: an autoencoder has no logit to project on; set model.discriminator.conditioning=concatenate"
         )
-    if discriminator.conditioning == "projection" and discriminator.num_outputs > 1:
+    if told == "projection" and discriminator.num_outputs > 1:
         raise ConfigurationError(
             f"model.discriminator.conditioning=projection: it changes one logit, but model.discriminator.num_outputs={discriminator.num_outputs}; "
             "set model.discriminator.conditioning=concatenate"
         )
-    if is_conditional(config, "discriminator") and not is_conditional(config, "generator"):
+    if told != "none" and not is_conditional(config, "generator"):
         raise ConfigurationError(
-            f"model.discriminator.conditioning={discriminator.conditioning}: D compares image and class, so G has to know the class; "
+            f"model.discriminator.conditioning={told}: D compares image and class, so G has to know the class; "
             "set model.generator.conditioning=concatenate"
         )

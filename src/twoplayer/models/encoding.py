@@ -8,11 +8,14 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import torch
+from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from twoplayer.models import dcgan
 from twoplayer.models.base import Batch, Model, Picture
+from twoplayer.models.conditioning import refuse_conditioning
 from twoplayer.models.layers import Normalization, psnr
+from twoplayer.models.resolutions import refuse_image_size
 
 STEPS = 8
 """Of an interpolation between two real images."""
@@ -60,6 +63,12 @@ class Generator(dcgan.Generator):
 
 class Encoding(Model):
     """The base class of families with an encoder."""
+
+    @staticmethod
+    def refuse(config: DictConfig) -> None:
+        """Refuse sizes of images and ways of telling the classes that the networks cannot take."""
+        refuse_image_size(config)
+        refuse_conditioning(config)
 
     @property
     def encoder(self) -> Encoder:

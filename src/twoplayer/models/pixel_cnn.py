@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from twoplayer.errors import ConfigurationError
-from twoplayer.models.autoregressive import Autoregressive, Size, uniform
+from twoplayer.models.autoregressive import Autoregressive, Dilations, Size, uniform
 from twoplayer.models.base import Batch, Example, Hide, Judge, Model, Side
 
 
@@ -24,10 +24,10 @@ class Generator(nn.Module):
     layout = None
     """It is no expression of plain layers."""
 
-    def __init__(self, *, width: Size, num_blocks: Size, levels: Annotated[int, Ge(2)], image_size: Size) -> None:
+    def __init__(self, *, width: Size, dilations: Dilations, levels: Annotated[int, Ge(2)], image_size: Size) -> None:
         super().__init__()
         self.image_size, self.levels, self.latent_size = image_size, levels, image_size**2
-        self.pixels = Autoregressive(inputs=1, categories=levels, width=width, num_blocks=num_blocks)
+        self.pixels = Autoregressive(inputs=1, categories=levels, width=width, dilations=dilations)
         self.output = self.pixels.head
 
     def forward(self, latents: Tensor, labels: Tensor) -> Tensor:

@@ -9,12 +9,10 @@ from typing import Annotated
 
 import torch
 from annotated_types import Ge
-from omegaconf import DictConfig
 from torch import Tensor
 
 from twoplayer.models import encoding
 from twoplayer.models.base import Batch, Example, Hide, Judge, Side
-from twoplayer.models.resolutions import refuse_image_size
 
 
 class VAE(encoding.Encoding):
@@ -30,10 +28,6 @@ class VAE(encoding.Encoding):
     def __init__(self, generator: encoding.Generator, *, beta: Annotated[float, Ge(0)]) -> None:
         super().__init__(generator, None)
         self.beta = beta
-
-    @staticmethod
-    def refuse(config: DictConfig) -> None:
-        refuse_image_size(config)
 
     def encode(self, images: Tensor, labels: Tensor) -> Tensor:
         """The means of the codes."""

@@ -11,8 +11,6 @@ from torch import Tensor
 
 from twoplayer.models import dcgan, encoding
 from twoplayer.models.base import Batch, Hide, Judge, Side
-from twoplayer.models.conditioning import refuse_conditioning
-from twoplayer.models.resolutions import refuse_image_size
 
 
 class VAEGAN(encoding.Encoding):
@@ -38,9 +36,8 @@ class VAEGAN(encoding.Encoding):
 
     @staticmethod
     def refuse(config: DictConfig) -> None:
-        refuse_image_size(config)
+        encoding.Encoding.refuse(config)
         dcgan.refuse_autoencoder(config)
-        refuse_conditioning(config)
 
     def encode(self, images: Tensor, labels: Tensor) -> Tensor:
         """The means of the codes."""
