@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from pytorch_lightning import Callback, Trainer
 
 from twoplayer.callbacks.means import Means
-from twoplayer.distributed import ranks
+from twoplayer.distributed import environment, ranks
 from twoplayer.errors import ConfigurationError, NumericsError
 from twoplayer.game.game import Game
 from twoplayer.loggers.base import RunLogger, log_scalars, summarize
@@ -62,10 +62,11 @@ class Referee(Callback):
 
     @staticmethod
     def refuse(config: DictConfig) -> None:
-        """Refuse to roll back a run of several ranks, which would have to start anew together."""
-        if config.referee.act == "rollback" and config.trainer.devices * config.trainer.num_nodes > 1:
+        """Refuse to roll back ranks that another program has started, since they end together."""
+        if config.referee.act == "rollback" and environment.by_others():
             raise ConfigurationError(
-                "referee.act=rollback: only a run on one rank can be rolled back; set referee.act=stop or trainer.devices=1"
+                f"referee.act=rollback: ranks that {environment.manager()} has started cannot be started again from here; "
+                "set referee.act=stop, or let trainer.devices start the ranks"
             )
 
     def advise(self, advise: Callable[[Advice], tuple[str, str] | None]) -> None:
