@@ -45,7 +45,7 @@ COMMANDS = sorted({command for path in (*PAGES, *HELP) for command in commands(p
 
 def settings(command: str) -> tuple[str, list[str]]:
     """The script of a command, and its settings but for those that a reader fills in."""
-    command = command.replace("data.root=<folder>", "data.root=photos")  # which has no default
+    command = re.sub(r"data\.(\w*root)=<[^>]*>", r"data.\1=photos/\1", command)  # which has no default
     script, *words = shlex.split(re.sub(r"\S*<[^>]*>\S*|--cfg \w+", "", command))
     return Path(script).stem, [word for word in words if not word.startswith("-")]
 

@@ -174,7 +174,8 @@ def _refuse_unmet_needs(config: DictConfig) -> None:
         needs["model.generator.conditioning"] = frozenset({"labels"})
     for missing in sorted(model.needs - given):
         raise ConfigurationError(
-            f"model={family(config.model)}: it needs {missing}, and data={family(config.data)} has none with these settings; set {DATA_WITH[missing]}"
+            f"model={family(config.model)}: it needs {missing}, and data={family(config.data)} has none with these settings; "
+            f"set {'data.paired=true' if 'sources' in given else DATA_WITH[missing]}"
         )
     for who, wanted in needs.items():
         for missing in sorted(wanted & model.lacks.keys()):

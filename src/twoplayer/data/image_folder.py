@@ -12,7 +12,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from annotated_types import Ge, Le, MinLen
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
 
 from twoplayer.data.base import Batches, ImageData, Split, Splits
 from twoplayer.data.cache import Cached, open_cache, place
@@ -38,6 +39,8 @@ class ImageFolder(ImageData):
     """
 
     fewest: ClassVar[int] = 3
+    root_setting: ClassVar[str] = "data.root"
+    """The name of the setting for messages."""
 
     def __init__(
         self,
@@ -52,15 +55,15 @@ class ImageFolder(ImageData):
         super().__init__(channels=channels, **settings)
         self.root, self.background, self.in_memory_mib, self.cache = Path(root), background, in_memory_mib, cache
 
-    @staticmethod
-    def refuse(config: DictConfig) -> None:
+    @classmethod
+    def refuse(cls, config: DictConfig) -> None:
         """Refuse a cache in the folder of the images, into which nothing is written."""
         ImageData.refuse(config)
-        root = Path(config.data.root).resolve()
+        root = Path(OmegaConf.select(config, cls.root_setting)).resolve()
         for name, folder in {"data.cache": place(config.data.cache), "run": Path(config.run), "sweep": Path(config.sweep)}.items():
             if folder.resolve().is_relative_to(root):
                 raise ConfigurationError(
-                    f"{name}={folder}: this is in data.root, into which nothing is written; set {name}=<another folder>"
+                    f"{name}={folder}: this is in {cls.root_setting}, into which nothing is written; set {name}=<another folder>"
                 )
 
     @property
@@ -71,7 +74,7 @@ class ImageFolder(ImageData):
     @functools.cached_property
     def listing(self) -> Listing:
         """The image files, those of `classes` alone if it is set. Raises DataError."""
-        listing = list_images(self.root, self.num_classes)
+        listing = list_images(self.root, self.num_classes, self.root_setting)
         if self.classes is None:
             return listing
         return listing._replace(files=[file for file in listing.files if file.label in self.classes])
@@ -89,7 +92,7 @@ class ImageFolder(ImageData):
         if len(files) < self.fewest:
             chosen = "" if self.classes is None else f" of the classes {self.classes}"
             raise DataError(
-                f"data.root={self.root}: {self.fewest} images are the least, one for each split, and there are {len(files)}{chosen}; add some"
+                f"{self.root_setting}={self.root}: {self.fewest} images are the least, one for each split, and there are {len(files)}{chosen}; add some"
             )
         cached = self.cached
         if left_out:
@@ -97,8 +100,11 @@ class ImageFolder(ImageData):
             log.warning("left out: %s that are not read, such as %s", _number(len(left_out), "file"), printable(example))
         if cached.num_duplicates:
             log.warning("duplicates: %s equal to another; src/check_data.py names them", _number(cached.num_duplicates, "image"))
-        images, labels = torch.from_numpy(cached.images), torch.tensor([file.label for file in files])
-        test, validation = held_out([file.place for file in files])
+        return self.divided(torch.from_numpy(cached.images), torch.tensor([file.label for file in files]))
+
+    def divided(self, images: Tensor, labels: Tensor) -> Splits:
+        """Images and labels in the order of the listing as splits."""
+        test, validation = held_out([file.place for file in self.listing.files])
         parts = slice(test + validation, None), slice(test, test + validation), slice(0, test)
         return Splits(*(Split(images[part], labels[part]) for part in parts))
 

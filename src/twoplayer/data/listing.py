@@ -65,8 +65,8 @@ def num_classes(root: str) -> int:
     return max(1, len(class_folders(Path(root))))
 
 
-def list_images(root: Path, num_classes: int) -> Listing:
-    """All images in `root` and below. With one class all have the label 0.
+def list_images(root: Path, num_classes: int, setting: str) -> Listing:
+    """All images in `root`, which `setting` names, and below. With one class all have the label 0.
 
     Raises DataError if there is no image, or if it is not clear which class an image belongs to.
     """
@@ -76,7 +76,7 @@ def list_images(root: Path, num_classes: int) -> Listing:
             if root.is_file()
             else "this folder does not exist; name the folder of your images"
         )
-        raise DataError(f"data.root={root}: {kind}")
+        raise DataError(f"{setting}={root}: {kind}")
     classes = class_folders(root) if num_classes > 1 else []
     labels = {name: label for label, name in enumerate(classes)}
     files, left_out = [], []
@@ -100,7 +100,7 @@ def list_images(root: Path, num_classes: int) -> Listing:
     if not files:
         others = f"; it holds {len(left_out):,} other files, such as {printable(left_out[0])}" if left_out else ""
         raise DataError(
-            f"data.root={root}: there are no images here ({', '.join(sorted(SUFFIXES))}){others}; name the folder of your images"
+            f"{setting}={root}: there are no images here ({', '.join(sorted(SUFFIXES))}){others}; name the folder of your images"
         )
     return Listing(root, classes, sorted(files, key=lambda file: (file.place, file.name)), sorted(left_out))
 

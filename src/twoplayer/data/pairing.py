@@ -64,8 +64,7 @@ class Paired(ImageData):
             raise ConfigurationError(
                 f"data.classifier={data.classifier}: it knows gray digits, and those of data.kind={data.kind} have colours; set data.classifier=null"
             )
-        if data.num_labels is not None:
-            raise ConfigurationError(f"data.num_labels={data.num_labels}: pairs have no images without labels; set data.num_labels=null")
+        refuse_num_labels(config)
 
     @property
     def splits(self) -> Splits:
@@ -91,7 +90,10 @@ class Paired(ImageData):
 
 
 class PairedBatches(Batches):
-    """Batches (targets, labels, sources, labels of sources); see `Pairs`."""
+    """Batches (targets, labels, sources, labels of sources).
+
+    If not `paired`, sources are drawn in an order of their own, and may be any number.
+    """
 
     def __init__(
         self,
@@ -112,6 +114,12 @@ class PairedBatches(Batches):
     def drawn(self, iteration: int) -> tuple[Tensor, ...]:
         """This rank's slice of the batch of `iteration`."""
         return super().drawn(iteration) + self.sources.drawn(iteration)
+
+
+def refuse_num_labels(config: DictConfig) -> None:
+    """Refuse partly known labels, for which a batch of pairs has no place."""
+    if (num := config.data.num_labels) is not None:
+        raise ConfigurationError(f"data.num_labels={num}: pairs have no images without labels; set data.num_labels=null")
 
 
 def outlines(images: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ def read_samples(path: Path, shape: tuple[int, ...], setting: str = "samples", l
     cannot be read, are of another shape, or hold numbers that are not finite or not in [-1, 1].
     """
     if path.is_dir():
-        samples = _decoded(path, sorted(file.name for file in list_images(path, 1).files), shape, setting)
+        samples = _decoded(path, sorted(file.name for file in list_images(path, 1, setting).files), shape, setting)
     elif path.suffix in (".npz", ".safetensors"):
         samples = _array(path, shape, setting)
     elif path.is_file():
