@@ -9,6 +9,7 @@ import random
 import shutil
 import signal
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,11 +17,12 @@ from typing import Any
 
 import pytest
 import torch
+from filelock import FileLock
 
 from helpers import commands
 from helpers.games import SEED, SMALL, WIDTHS, Record, play, state_sha256
-from twoplayer.errors import DataError, ResourceError, out_of_resources
-from twoplayer.storage import checkpoints
+from twoplayer.errors import ConfigurationError, DataError, ResourceError, out_of_resources
+from twoplayer.storage import checkpoints, lock
 from twoplayer.storage.checkpoints import DurableCheckpoints
 
 _server = multiprocessing.get_context("forkserver")
@@ -245,3 +247,14 @@ def test_a_disk_that_fills_up_costs_one_line_and_the_run_goes_on(tmp_path: Path,
     assert newest is not None
     assert newest[1]["run"]["images_seen"] == 96
     record("P14", "a disk that fills up during a run", 1, 1)
+
+
+def test_a_folder_that_another_process_looks_at_can_be_taken(tmp_path: Path) -> None:
+    looking = FileLock(tmp_path / lock.FILE, thread_local=False)
+    looking.acquire()
+    threading.Timer(0.05, looking.release).start()
+    lock.acquire(tmp_path)
+    lock.release(tmp_path)
+    (tmp_path / f"{lock.FILE}.owner").unlink(missing_ok=True)
+    with FileLock(tmp_path / lock.FILE), pytest.raises(ConfigurationError, match="another process is using this folder"):
+        lock.acquire(tmp_path)

@@ -1,6 +1,8 @@
 """The features and the score: what they are, and that they move when samples get worse."""
 
+import math
 from collections.abc import Callable
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from torch import Tensor
 
 from helpers.faults import FAULTS
 from helpers.games import CPU, composed
+from twoplayer.callbacks.scores import Scores
 from twoplayer.data.base import Split, to_unit_range
 from twoplayer.data.fashion_mnist import FashionMNIST
 from twoplayer.data.mnist import MNIST
@@ -168,3 +171,12 @@ def test_a_floor_below_zero_has_no_ratio() -> None:
     assert score.line() == "unbiased, on the test split 8.00   floor -0.500, untrained 70.0"
     (score,) = recorded.read({"scores": {"unbiased": {**entry, "floor": 4.0}}})
     assert score.line() == "unbiased, on the test split 8.00   2.0 x its floor of 4.00, untrained 70.0"
+
+
+def test_a_score_that_is_not_a_number_is_never_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = Scores(every_images=1)
+    scores.choose({"fd": FD(num_samples=2)}, {})
+    monkeypatch.setattr("twoplayer.callbacks.scores.log_scalars", lambda *arguments: None)
+    for moment, value in enumerate([math.nan, 5.0, math.nan, 4.0, 6.0]):
+        scores._log(Mock(), Mock(clock=Mock(images_seen=moment)), {"fd": value})
+    assert (scores.state_dict()["best"], scores.best_at) == ({"fd": 4.0}, 3)

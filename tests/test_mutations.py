@@ -58,7 +58,9 @@ FAULTS = {
         "data/base.py", {"self.trainer.world_size, game.clock.iteration)": "self.trainer.world_size, 0)"}, f"{RESUMES}[loss/minimax]"
     ),
     "lock file ignored": Fault(
-        "storage/lock.py", {"        lock.acquire()": "        pass"}, "test_interruptions.py::test_a_folder_takes_one_run_at_a_time"
+        "storage/lock.py",
+        {"        lock.acquire(poll_interval=0.01)": "        pass"},
+        "test_interruptions.py::test_a_folder_takes_one_run_at_a_time",
     ),
 }
 

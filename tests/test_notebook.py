@@ -61,6 +61,8 @@ def test_data_of_a_configuration_need_no_images(tmp_path: Path) -> None:
 def test_what_does_not_fit_is_told_and_nothing_is_lost(images: np.ndarray[Any, Any], tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="call fit first"):
         twoplayer.GAN().sample(1)
+    with pytest.raises(ConfigurationError, match=r"referee\.act=rollback: a GAN in Python is one run; set referee\.act=stop"):
+        twoplayer.GAN("referee.act=rollback").fit()
     with pytest.raises(ConfigurationError, match="labels without images"):
         twoplayer.GAN().fit(labels=np.zeros(3))
     gan = twoplayer.GAN(*TINY, tricks=[]).fit(images, num_images=16, folder=tmp_path / "run")

@@ -1,6 +1,7 @@
 """The referee: each rule on evidence, the evidence itself, and runs with injected failures."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ from twoplayer.referee.evidence import Evidence, Witness
 from twoplayer.runs import advice
 from twoplayer.runs.plan import plan_run
 from twoplayer.runs.rollback import play as play_back
-from twoplayer.storage import checkpoints
+from twoplayer.storage import checkpoints, lock
+from twoplayer.storage.run_folder import read_summary, write_summary
 
 RULES: dict[str, Rule] = {name: instantiate(node) for name, node in OmegaConf.load(CONF / "referee" / "default.yaml").rules.items()}
 HEALTHY: Evidence = {
@@ -285,6 +287,47 @@ def test_a_run_is_rolled_back_three_times_at_most_and_then_fails_as_it_would(tmp
     assert all("/00000128-" in summary["rolled_back"]["checkpoint"] for summary in summaries[:3])
     assert "rolled_back" not in summaries[3]
     assert summaries[3]["status"] == "failed"
+
+
+def test_a_later_part_of_a_chain_resumes_by_its_own_name(tmp_path: Path) -> None:
+    poison = ["+trick.poison._target_=helpers.injected.Poison", "+trick.poison.player=discriminator", "+trick.poison.images=160"]
+    with pytest.raises(NumericsError):
+        roll(tmp_path / "run", "budget.images=640", *poison)
+
+    def changes() -> list[list[str]]:
+        return [read_summary(tmp_path / f"run_rollback{number}")["rollback"]["changes"] for number in (1, 2, 3)]
+
+    before = changes()
+    for number in (2, 3):
+        shutil.rmtree(tmp_path / f"run_rollback{number}")
+    words = read_summary(tmp_path / "run")["rolled_back"]["overrides"]
+    cut = read_summary(tmp_path / "run_rollback1")
+    del cut["rolled_back"]
+    write_summary(tmp_path / "run_rollback1", cut)
+    folder = tmp_path / "run_rollback1"
+    config = composed(*words, f"run='{folder}'", "resume=auto")
+    with pytest.raises(NumericsError):
+        play_back(config, plan_run(config, folder, overrides=words))
+    assert changes() == before
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_resume_auto_without_a_folder_finds_a_chain_whose_last_part_is_unfinished(tmp_path: Path) -> None:
+    first = tmp_path / "outputs" / "day" / "run"
+    roll(first, *ALWAYS, "budget.images=480", "checkpoint.every_images=16")
+    words = [*SMALL, *WIDTHS["gan"], "model=gan", "referee.act=rollback", "referee.every_images=64", "referee.num_samples=32", *ALWAYS]
+    other = first.with_name("other")
+
+    def planned() -> Path:
+        config = composed(*words, "budget.images=480", "checkpoint.every_images=16", "resume=auto", f"run='{other}'")
+        found = plan_run(config).folder
+        lock.release(found)
+        return found
+
+    assert planned() == other
+    last = first.with_name("run_rollback1")
+    write_summary(last, read_summary(last) | {"status": "interrupted"})
+    assert planned() == first
 
 
 def test_a_change_that_the_weights_do_not_fit_starts_anew(tmp_path: Path) -> None:

@@ -145,6 +145,7 @@ def test_a_choice_that_fails_is_not_chosen(tmp_path: Path, trained: list[Job], m
         ({"arms": {"hinge": "loss=hinge"}}, "arms.hinge=loss=hinge"),
         ({"arms": {"other": ["loss=hing"]}}, "arms.other, with as_it_is: loss=hing: hing is not a choice of loss; did you mean hinge?"),
         ({"arms": {"other": ["budget.images=-1"]}}, "budget.images=-1: must be greater than 0"),
+        ({"arms": {"other": ["referee.act=rollback"]}}, "arms.other, with as_it_is: referee.act=rollback: runs that are compared get"),
         ({"tuning": {"own": {"x": {"a": []}}}}, "tuning.own.x: x is not a known arm"),
         ({"tuning": {"own": {"minimax": {"a": []}}}}, "this arm has 1 choices and hinge has 2"),
     ],

@@ -1,5 +1,6 @@
 """The diagnostics sheet of a run: everything that was logged about the game, on one page."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +29,8 @@ class Curve(NamedTuple):
     logarithmic: bool = False
 
 
+log = logging.getLogger(__name__)
+
 COSTS = ("loss/discriminator", "loss/generator")
 CURVES = (
     Curve("D's accuracy", ("accuracy/pairs", "accuracy/real", "accuracy/fake"), 0.5),
@@ -46,7 +49,10 @@ class Diagnostics(Callback):
         self._draw(trainer, game)
 
     def on_exception(self, trainer: Trainer, game: Game, exception: BaseException) -> None:  # type: ignore[override]
-        self._draw(trainer, game)
+        try:
+            self._draw(trainer, game)
+        except Exception as error:  # what ended the run is the error to be seen
+            log.warning("no %s: %s", SHEET, error)
 
     def _draw(self, trainer: Trainer, game: Game) -> None:
         folder = Path(trainer.default_root_dir)

@@ -61,7 +61,7 @@ class Samples(Callback):
             folder = Path(trainer.default_root_dir) / FOLDER
             data: Any = trainer.datamodule  # type: ignore[attr-defined]
             sizes = self._size(trainer, game)
-            path = self._tell(folder, data, *sizes)
+            path = self._tell(folder, game.clock.images_seen, data, *sizes)
             log_picture(trainer, "progress", path, game.clock.images_seen)
             for name, picture in game.pictures(data.held_out(0, NUM_HELD_OUT, game.device)).items():
                 pictures.write(pictures.grid(pictures.as_images(picture.images), picture.columns), folder / f"{name}.png")
@@ -100,9 +100,9 @@ class Samples(Callback):
             return samples
         return pictures.rows_in_turn(told, samples, columns)[:num]
 
-    def _tell(self, folder: Path, data: Any, num: int, columns: int) -> Path:
-        """Write progress.gif and progress.png from all grids. Returns the path of the PNG."""
-        paths, num_images = list(grids(folder).values()), len(data.splits.train.images)
+    def _tell(self, folder: Path, images_seen: int, data: Any, num: int, columns: int) -> Path:
+        """Write progress.gif and progress.png of the grids so far. Returns the path of the PNG."""
+        paths, num_images = list(grids(folder, images_seen).values()), len(data.splits.train.images)
         labels = [f"{int(path.stem):,} images\n{int(path.stem) / num_images:.2f} epochs" for path in paths]
         frames = [Image.open(path).convert("RGB") for path in paths]
         pictures.animate(

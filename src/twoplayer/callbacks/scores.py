@@ -1,6 +1,7 @@
 """Scores the generator before training, every so many images, and at the end."""
 
 import logging
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -112,7 +113,8 @@ class Scores(Callback):
     def _log(self, trainer: Trainer, game: Game, scores: Mapping[str, float]) -> None:
         for name, value in scores.items():
             better = self._better[name]
-            if name not in self._best or recorded.cost(value, better) < recorded.cost(self._best[name], better):
+            best = self._best.get(name, math.nan)
+            if math.isnan(best) or recorded.cost(value, better) < recorded.cost(best, better):
                 self._best[name] = value
                 if name == next(iter(self._better)):  # the leading number
                     self.best_at = game.clock.images_seen

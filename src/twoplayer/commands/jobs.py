@@ -76,9 +76,13 @@ def merged(*parts: Sequence[str]) -> tuple[str, ...]:
 def check_run(overrides: Sequence[str], where: str) -> None:
     """Raise ConfigurationError, which names `where`, if a run of these overrides cannot begin."""
     try:
-        compose_run(*overrides)
+        config = compose_run(*overrides)
     except Exception as error:
         raise ConfigurationError(f"{where}: {explain(error)}") from error
+    if config.referee and config.referee.act == "rollback":
+        raise ConfigurationError(
+            f"{where}: referee.act=rollback: runs that are compared get the same settings and budget to their end; set referee.act=stop or warn"
+        )
 
 
 class Pool:

@@ -78,6 +78,8 @@ class GAN:
             if target is not None:
                 words.append(override("run", target))
             config = compose_run(*words, *(["resume=auto"] if self.run else []))
+            if config.referee and config.referee.act == "rollback":
+                raise ConfigurationError("referee.act=rollback: a GAN in Python is one run; set referee.act=stop, or use src/train.py")
             plan = plan_run(config, target, overrides=words)
             self.run, self._generator = plan.folder, None
             self.summary = train(config, plan)

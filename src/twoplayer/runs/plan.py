@@ -108,7 +108,18 @@ def plan_run(config: DictConfig, folder: Path | None = None, *, overrides: Seque
     if first and not plan.finished:
         make_folder("run", plan.folder)
         lock.acquire(plan.folder)
+        if folder is None and plan.checkpoint is not None:  # another process may have gone on with it since
+            plan = _locked(config, plan)
     return plan._replace(overrides=overrides, in_sweep=in_sweep)
+
+
+def _locked(config: DictConfig, before: Plan) -> Plan:
+    """The plan of a run that resumes, made again now that its folder is locked."""
+    try:
+        return look(config, before.folder, named=True)
+    except BaseException:
+        lock.release(before.folder)
+        raise
 
 
 def look(config: DictConfig, folder: Path, named: bool) -> Plan:
@@ -277,8 +288,9 @@ def _newest_unfinished(folder: Path, config: dict[str, Any]) -> Path | None:
         except ConfigurationError as error:
             log.warning("%s; skipping this run", error)
             continue
-        if read_summary(path.parent).get("status") != "finished":
-            if lock.is_held(path.parent):  # another process is training it
+        last = _last_part(path.parent)
+        if read_summary(last).get("status") != "finished":
+            if lock.is_held(last):  # another process is training it
                 continue
             return path.parent
         finished.append(path.parent)
@@ -287,6 +299,13 @@ def _newest_unfinished(folder: Path, config: dict[str, Any]) -> Path | None:
             "%s is finished: starting a new run; to train the finished one longer, set run=%s and a larger budget", finished[0], finished[0]
         )
     return None
+
+
+def _last_part(folder: Path) -> Path:
+    """The last run of a chain that was rolled back; the run itself if it was not."""
+    while following := read_summary(folder).get("rolled_back"):
+        folder = Path(following["folder"])
+    return folder
 
 
 def _refuse_other_run(theirs: dict[str, Any], ours: dict[str, Any], what: str) -> None:

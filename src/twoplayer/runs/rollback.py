@@ -33,7 +33,10 @@ def play(config: DictConfig, plan: Plan) -> dict[str, Any]:
     """
     if not config.referee or config.referee.act != "rollback":
         return train(config, plan)
-    for number in range(1, MOST + 2):
+    told = read_summary(plan.folder).get("rollback") if plan.checkpoint else None
+    if told is not None:  # a later part of a chain is resumed by its own name
+        plan = plan._replace(facts={"rollback": told})
+    for number in range(told["number"] + 1 if told else 1, MOST + 2):
         failure = None
         following = read_summary(plan.folder).get("rolled_back") if plan.checkpoint else None
         if following is not None:  # by a process that was interrupted later

@@ -103,7 +103,7 @@ def _fit(config: DictConfig, plan: Plan) -> dict[str, Any]:
         path = None if plan.checkpoint is None else plan.checkpoint.path
         trainer.fit(game, datamodule=plan.data, ckpt_path=path, weights_only=True)
     except BaseException as error:
-        cause = launcher.lost_connection_error(error) or error
+        cause = (launcher.lost_connection_error(error) if num_ranks(config) > 1 else None) or error
         record.summarize(ending(cause))
         for logger in loggers:
             logger.finalize("failed")
@@ -199,8 +199,14 @@ def _advise(config: dict[str, Any], overrides: Sequence[str], what: Advice) -> t
 def _quiet() -> Iterator[None]:
     """Silence Lightning's advice, which is about loops and loggers that are not used here."""
     names = ("pytorch_lightning", "lightning_fabric", "pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.rank_zero")
-    for name in names:
-        logging.getLogger(name).setLevel(logging.WARNING)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric|torchmetrics")
-        yield
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric|torchmetrics")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

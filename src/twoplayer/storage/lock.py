@@ -9,6 +9,9 @@ from filelock import FileLock, Timeout
 from twoplayer.errors import ConfigurationError
 
 FILE = ".lock"
+PATIENCE_SECONDS = 0.3
+"""Longer than `is_held` of another process holds the lock."""
+
 _held: dict[Path, FileLock] = {}
 
 
@@ -22,11 +25,14 @@ def acquire(folder: Path, name: str = "run") -> None:
     folder = folder.resolve()
     if folder in _held:
         return
-    lock = FileLock(folder / FILE, timeout=0)
+    lock = FileLock(folder / FILE, timeout=PATIENCE_SECONDS)
     try:
-        lock.acquire()
+        lock.acquire(poll_interval=0.01)
     except Timeout:
-        owner = (folder / f"{FILE}.owner").read_text() if (folder / f"{FILE}.owner").exists() else "another process"
+        try:
+            owner = (folder / f"{FILE}.owner").read_text()
+        except FileNotFoundError:
+            owner = "another process"
         raise ConfigurationError(
             f"{name}={folder}: {owner} is using this folder; wait until it ends, or set {name}=<another folder>"
         ) from None

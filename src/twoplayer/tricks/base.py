@@ -184,7 +184,8 @@ class Trick(nn.Module):
 
         At most one chosen trick acts here.
         """
-        return real and judge(real), judge(fake)
+        fake_side = judge(fake)
+        return real and judge(real), fake_side
 
     def penalty(self, real: Side, fake: Side, judge: Judge) -> Tensor:
         """A scalar added to the discriminator's cost, and logged as `penalty/<trick>`."""
