@@ -173,14 +173,16 @@ def test_what_an_encoder_is_good_for_is_measured_and_shown(model: str, tmp_path:
     assert measures["code_neighbors_test"] == pytest.approx(right.item(), abs=0.02)
 
 
-def network(inputs: int = 2, categories: int = 5) -> Autoregressive:
+def network(size: int) -> Autoregressive:
     torch.manual_seed(0)
-    return Autoregressive(inputs=inputs, categories=categories, width=8, dilations=[1, 2, 3])
+    model = Autoregressive(inputs=2, categories=5, size=size, width=8, dilations=[1, 2, 3])
+    torch.nn.init.normal_(model.places)
+    return model
 
 
 def test_a_place_sees_the_earlier_ones_and_no_other() -> None:
     planes = torch.randn(1, 2, 6, 6, requires_grad=True)
-    logits = network()(planes)
+    logits = network(6)(planes)
     (slope,) = torch.autograd.grad(logits[0, :, 3, 2].sum(), planes)
     seen = slope[0].abs().sum(0).flatten() > 0
     assert not seen[3 * 6 + 2 :].any()
@@ -190,7 +192,7 @@ def test_a_place_sees_the_earlier_ones_and_no_other() -> None:
 
 def test_places_are_drawn_from_the_distribution_that_one_pass_gives() -> None:
     """Drawing computes each place alone, and one pass over the result gives the same."""
-    model, values = network(), torch.randn(5, 2)
+    model, values = network(5), torch.randn(5, 2)
     chances = torch.rand(7, 5, 5, generator=torch.Generator().manual_seed(1))
     drawn = model.draw(chances, values)
     passed = model(values[drawn].movedim(-1, 1)).softmax(1).cumsum(1)

@@ -192,13 +192,10 @@ def test_a_run_goes_on_without_wandb(tmp_path: Path) -> None:
 class Upload:
     """Stands in for an online W&B run."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
         self.artifacts: list[wandb.Artifact] = []
         self.codes: list[int] = []
-        self.files: list[str] = []
-
-    def save(self, path: str, base_path: str, policy: str) -> None:
-        self.files.append(str(Path(path).relative_to(base_path)))
+        self.dir = str(folder)
 
     def log_artifact(self, artifact: wandb.Artifact) -> None:
         self.artifacts.append(artifact)
@@ -212,12 +209,13 @@ def test_the_best_checkpoint_is_an_artifact_of_a_finished_online_run(
     mode: Literal["online", "offline"], status: str, stored: int, tmp_path: Path
 ) -> None:
     (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "files").mkdir()
     (tmp_path / "train.log").write_text("seen")
     for name in ("00000032-0123456789abcdef.ckpt", "best-00000016-0123456789abcdef.ckpt"):
         (tmp_path / "checkpoints" / name).write_text(name)
-    logger, upload = WeightsAndBiases(project="x", entity=None, mode=mode), Upload()
+    logger, upload = WeightsAndBiases(project="x", entity=None, mode=mode), Upload(tmp_path / "files")
     logger.run, logger._id, logger._folder = upload, "abc", tmp_path
     logger.finalize(status)
     assert upload.codes == [int(status != "success")]
-    assert upload.files == ["train.log"]
+    assert (tmp_path / "files" / "train.log").read_text() == "seen"
     assert [[*artifact.manifest.entries] for artifact in upload.artifacts] == [["best-00000016-0123456789abcdef.ckpt"]] * stored

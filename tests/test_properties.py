@@ -14,7 +14,8 @@ from twoplayer.callbacks.samples import log_spaced
 from twoplayer.data.base import Batches, Split
 from twoplayer.data.idx_format import parse_idx
 from twoplayer.errors import DataError
-from twoplayer.runs.plan import FREE, differences
+from twoplayer.overrides import FREE
+from twoplayer.runs.plan import differences
 from twoplayer.runs.saved import great_circles
 from twoplayer.settings import leaves
 

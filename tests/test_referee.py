@@ -17,6 +17,7 @@ from helpers.synthetic import Shapes
 from twoplayer.data.base import to_unit_range
 from twoplayer.errors import ConfigurationError, NumericsError
 from twoplayer.game.build import build_game
+from twoplayer.overrides import changed
 from twoplayer.paths import CONF
 from twoplayer.referee.base import Advice, Rule
 from twoplayer.referee.evidence import Evidence, Witness
@@ -104,7 +105,7 @@ def test_all_advice_can_be_composed() -> None:
     for what in {what for rule in RULES.values() for what in rule.advice}:
         given = advice.change(config, ["trick=[]", "loss=minimax"], what)
         assert given is not None
-        composed(*advice.changed(["trick=[]", "loss=minimax"], given))
+        composed(*changed(["trick=[]", "loss=minimax"], given))
 
 
 def test_advice_is_a_command_that_keeps_the_rest_and_is_left_out_if_it_is_followed_already() -> None:

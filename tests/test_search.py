@@ -15,9 +15,10 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from helpers.games import choices, composed
 from twoplayer.commands import search
-from twoplayer.commands.jobs import Job, merged
+from twoplayer.commands.jobs import Job
 from twoplayer.config.check import check_call
 from twoplayer.errors import ConfigurationError, origin
+from twoplayer.overrides import merged
 from twoplayer.settings import compose_config
 from twoplayer.signals import Interruption
 

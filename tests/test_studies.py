@@ -19,11 +19,12 @@ from helpers import commands
 from helpers.games import SMALL, choices, composed, play
 from twoplayer.commands import jobs, study
 from twoplayer.commands.compare import write_table
-from twoplayer.commands.jobs import Job, merged
+from twoplayer.commands.jobs import Job
 from twoplayer.commands.report import write_report
 from twoplayer.config.check import check_call
 from twoplayer.errors import ConfigurationError, origin
 from twoplayer.metrics.intervals import paired_differences
+from twoplayer.overrides import merged
 from twoplayer.settings import compose_config
 
 TINY = [word for word in SMALL if not word.startswith("trick=")]

@@ -16,8 +16,8 @@ from twoplayer.commands.messages import explain
 from twoplayer.config.compose import compose_run
 from twoplayer.errors import ConfigurationError, NumericsError, TwoplayerError
 from twoplayer.metrics import recorded
+from twoplayer.overrides import PLACE, merged, without
 from twoplayer.paths import CONF, override, shown
-from twoplayer.runs.advice import LEFT_OUT, setting_of
 from twoplayer.signals import Interruption, listening, received
 from twoplayer.storage.run_folder import read_summary
 
@@ -52,7 +52,7 @@ class JobError(TwoplayerError):
 
 
 def _defining(overrides: Iterable[str]) -> list[str]:
-    return sorted(word for word in overrides if setting_of(word) not in (*LEFT_OUT, "threads"))
+    return sorted(without(overrides, *PLACE, "threads"))
 
 
 def score_line(job: Job) -> str:
@@ -63,14 +63,6 @@ def score_line(job: Job) -> str:
         if score.validation is not None:
             return f"{score.name}_validation {recorded.digits(score.validation)}, {time}"
     return f"{summary.get('status', 'failed')}, {time}"
-
-
-def merged(*parts: Sequence[str]) -> tuple[str, ...]:
-    """Overrides in one list; one that sets the same as an earlier one replaces it."""
-    found: dict[str, str] = {}
-    for word in (word for part in parts for word in part):
-        found[setting_of(word)] = word
-    return tuple(found.values())
 
 
 def check_run(overrides: Sequence[str], where: str) -> None:

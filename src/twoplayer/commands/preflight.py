@@ -19,6 +19,7 @@ from twoplayer.commands.messages import print_error
 from twoplayer.distributed import environment
 from twoplayer.errors import ConfigurationError
 from twoplayer.hydra_private import BASIC_SWEEPER, jobs_of
+from twoplayer.overrides import sets, without
 from twoplayer.paths import CONF, make_folder, setting, shown
 
 if TYPE_CHECKING:  # importing it takes seconds: not for --help or a mistyped name
@@ -51,7 +52,7 @@ class Preflight(Callback):
         from twoplayer.runs.plan import plan_run
 
         overrides = list(config.hydra.overrides.task)
-        named = any(override.lstrip("+").startswith("run=") for override in overrides)
+        named = sets(overrides, "run")
         if environment.by_others() and not named:
             raise ConfigurationError("run is missing: processes started by torchrun or SLURM share one folder; set run=<folder>")
         plan = plan_run(config, Path(config.run) if named else None, overrides=overrides)
@@ -91,7 +92,7 @@ class Preflight(Callback):
             raise ConfigurationError(
                 f"resume={config.resume}: a checkpoint belongs to one run; resume a sweep with sweep=<its folder> resume=auto"
             )
-        if config.resume == "auto" and not any(override.startswith("sweep=") for override in config.hydra.overrides.task):
+        if config.resume == "auto" and not sets(config.hydra.overrides.task, "sweep"):
             raise ConfigurationError("resume=auto: set sweep=<its folder> to choose the sweep to resume")
         if environment.by_others():
             raise ConfigurationError(
@@ -108,8 +109,7 @@ class Preflight(Callback):
         """Log which job of a multirun starts."""
         if config.hydra.mode == RunMode.MULTIRUN:
             of = f" of {self._num_jobs}" if self._num_jobs else ""
-            chosen = [override for override in config.hydra.overrides.task if not override.startswith(("sweep=", "resume="))]
-            log.info("job %d%s: %s", config.hydra.job.num + 1, of, " ".join(chosen))
+            log.info("job %d%s: %s", config.hydra.job.num + 1, of, " ".join(without(config.hydra.overrides.task, "sweep", "resume")))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Show what the runs have scored, and log the command that compares them."""

@@ -15,12 +15,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException
 
-from twoplayer.commands.jobs import SECONDS_BETWEEN_LOOKS, Job, Pool, check_run, merged, score_line
+from twoplayer.commands.jobs import SECONDS_BETWEEN_LOOKS, Job, Pool, check_run, score_line
 from twoplayer.commands.messages import explain
 from twoplayer.errors import ConfigurationError
 from twoplayer.metrics import recorded
+from twoplayer.overrides import PLACE, merged, without
 from twoplayer.paths import CONF, make_folder, shown
-from twoplayer.runs.advice import LEFT_OUT, setting_of
 from twoplayer.signals import listening
 from twoplayer.storage import lock
 from twoplayer.storage.run_folder import read_rows, read_summary
@@ -239,7 +239,7 @@ def _show(study: "optuna.Study", shared: Sequence[str], folder: Path) -> None:
         print(f"  {trial.user_attrs[FOLDER]}  {score_line(job)}  {_told(trial.params)}")
     if found:
         best = merged(shared, [f"{name}={value}" for name, value in found[0].params.items()])
-        words = [word for word in best if setting_of(word) not in LEFT_OUT]
+        words = without(best, *PLACE)
         print(f"next\n  python {shown(CONF.parent / 'src' / 'train.py')} {' '.join(map(shlex.quote, words))}")
 
 

@@ -13,10 +13,11 @@ from omegaconf import OmegaConf
 
 from twoplayer.commands import leaderboard
 from twoplayer.commands.forest import forest_plot
-from twoplayer.commands.jobs import Job, check_run, merged, run_jobs, score_line
+from twoplayer.commands.jobs import Job, check_run, run_jobs, score_line
 from twoplayer.commands.tables import STUDY, boards, find
 from twoplayer.errors import ConfigurationError, unknown
 from twoplayer.metrics import recorded
+from twoplayer.overrides import merged
 from twoplayer.paths import CONF, make_folder, replacing, setting, shown
 from twoplayer.storage import lock
 from twoplayer.storage.run_folder import read_summary

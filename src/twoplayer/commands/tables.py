@@ -11,8 +11,8 @@ from omegaconf import OmegaConf
 from twoplayer.errors import ConfigurationError
 from twoplayer.metrics import recorded
 from twoplayer.metrics.intervals import Estimate, interquartile_mean, paired_differences, probability_of_improvement
+from twoplayer.overrides import FREE, is_free, setting_of, without
 from twoplayer.paths import CONF
-from twoplayer.runs.plan import FREE
 from twoplayer.settings import family, leaves, written
 from twoplayer.storage.run_folder import read_config, read_summary
 
@@ -93,11 +93,11 @@ def _asked(run: Path) -> list[str]:
 
 
 def _defining(asked: Sequence[str]) -> tuple[str, ...]:
-    return tuple(override for override in asked if not override.lstrip("+~").startswith((*FREE, "+search", "search", "seed=")))
+    return tuple(word for word in without(asked, "search", "seed") if not is_free(setting_of(word)))
 
 
 def _name(asked: Sequence[str]) -> str | None:
-    return next((override.partition("=")[2] for override in asked if override.startswith("name=")), None)
+    return next((word.partition("=")[2] for word in asked if setting_of(word) == "name"), None)
 
 
 def _place(run: Path, any_length: bool) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from twoplayer.config.schema import Experiment
 from twoplayer.errors import ConfigurationError, origin, unknown
 from twoplayer.hydra_private import unresolved_node
 from twoplayer.models.conditioning import is_conditional
+from twoplayer.overrides import setting_of
 from twoplayer.paths import CONF
 from twoplayer.settings import family, leaves, written
 
@@ -87,7 +88,7 @@ def _leave_out_replaced_tricks(config: DictConfig, overrides: Sequence[str]) -> 
     """Remove what a recipe sets of its tricks, if the command has chosen others."""
     for name in map(str, list(config.trick)):
         node = config.trick[name]
-        by_hand = any(override.lstrip("+~").startswith(f"trick.{name}") for override in overrides)
+        by_hand = any(f"{setting_of(word)}.".startswith(f"trick.{name}.") for word in overrides)
         if node and "_target_" not in node and not by_hand:
             with open_dict(config):
                 del config.trick[name]
@@ -237,7 +238,7 @@ def _refuse_rival_tricks(config: DictConfig) -> None:
 
 def _refuse_undone_tricks(config: DictConfig, overrides: Sequence[str]) -> None:
     """Refuse a trick whose numbers are overridden by the recipe, which is composed later."""
-    by_hand = {override.lstrip("+~").partition("=")[0] for override in overrides}
+    by_hand = set(map(setting_of, overrides))
     for name in map(str, config.trick):
         for key, value in _edits(name).items():
             actual = OmegaConf.select(config, key)

@@ -64,4 +64,4 @@ def _refuse_launch(hardware: DictConfig) -> None:
             "make them the same (srun --ntasks-per-node, torchrun --nproc-per-node)"
         )
     if environment.manager() is None and hardware.num_nodes > 1:
-        raise ConfigurationError(f"{settings}: on several nodes, start the processes with torchrun or srun; see docs/resume.md")
+        raise ConfigurationError(f"{settings}: on several nodes, start the processes with torchrun or srun; see docs/cluster.md")

@@ -3,6 +3,7 @@
 import logging
 import netrc
 import os
+import shutil
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -134,7 +135,7 @@ class WeightsAndBiases(RunLogger):
         finished = status in ("success", "finished")
         if self._folder is not None and (self._folder / LINES).is_file():
             lines = self._folder / LINES
-            self._tell(lambda run: run.save(str(lines), base_path=str(lines.parent), policy="now"))
+            self._tell(lambda run: shutil.copy(lines, run.dir))  # W&B uploads what lies there
         if finished and self.settings["mode"] == "online":
             self._tell(self._store_best)
         self._tell(lambda run: run.finish(exit_code=0 if finished else 1))

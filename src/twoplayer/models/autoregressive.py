@@ -62,21 +62,23 @@ class Block(nn.Module):
 
 
 class Autoregressive(nn.Module):
-    """Planes (N, inputs, H, W) to logits (N, categories, H, W), each given the earlier places.
+    """Planes (N, inputs, S, S) to logits (N, categories, S, S), each given the earlier places.
 
-    There is one residual block for each of the `dilations`.
+    There is one residual block for each of the `dilations`. What depends on the place alone, such
+    as that digits are in the middle, is learned as a bias of each place.
     """
 
-    def __init__(self, *, inputs: Size, categories: Size, width: Size, dilations: Dilations) -> None:
+    def __init__(self, *, inputs: Size, categories: Size, size: Size, width: Size, dilations: Dilations) -> None:
         super().__init__()
         self.inputs, self.categories = inputs, categories
         self.first = MaskedConv(inputs, width, 7, own=False)
+        self.places = nn.Parameter(torch.zeros(width, size, size))
         self.blocks = nn.ModuleList(Block(width, dilation) for dilation in dilations)
         self.head = nn.Sequential(nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, categories))
 
     def forward(self, planes: Tensor) -> Tensor:
         """Logits of every place in one pass."""
-        maps = self.first(planes)
+        maps = self.first(planes) + self.places
         for block in self.blocks:
             maps = block(maps)
         logits: Tensor = self.head(maps.movedim(1, -1))
@@ -96,7 +98,7 @@ class Autoregressive(nn.Module):
         hidden = [pad(empty, [cast(Block, block).margin] * 4) for block in self.blocks]
         for row in range(rows):
             for column in range(columns):
-                here = self.first.at(seen, row, column)
+                here = self.first.at(seen, row, column) + self.places[:, row, column]
                 for block, maps in zip(self.blocks, hidden, strict=True):
                     here = cast(Block, block).at(here, maps, row, column)
                 passed = self.head(here).float().softmax(1).cumsum(1)

@@ -27,7 +27,7 @@ class Generator(nn.Module):
     def __init__(self, *, width: Size, dilations: Dilations, levels: Annotated[int, Ge(2)], image_size: Size) -> None:
         super().__init__()
         self.image_size, self.levels, self.latent_size = image_size, levels, image_size**2
-        self.pixels = Autoregressive(inputs=1, categories=levels, width=width, dilations=dilations)
+        self.pixels = Autoregressive(inputs=1, categories=levels, size=image_size, width=width, dilations=dilations)
         self.output = self.pixels.head
 
     def forward(self, latents: Tensor, labels: Tensor) -> Tensor:

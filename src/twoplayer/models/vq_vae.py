@@ -57,7 +57,9 @@ class Generator(nn.Module):
             nn.BatchNorm2d(code_width, affine=False),  # codes of the size of the vectors
         )
         self.codebook = nn.Parameter(torch.randn(codebook_size, code_width))
-        self.prior = Autoregressive(inputs=codebook_size, categories=codebook_size, width=prior_width, dilations=[1] * prior_blocks)
+        self.prior = Autoregressive(
+            inputs=codebook_size, categories=codebook_size, size=self.size, width=prior_width, dilations=[1] * prior_blocks
+        )
         self.decoder = nn.Sequential(
             nn.Conv2d(code_width, 2 * width, 3, 1, 1),
             nn.BatchNorm2d(2 * width),

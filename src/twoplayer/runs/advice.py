@@ -6,26 +6,15 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from twoplayer.overrides import changed
 from twoplayer.paths import CONF, shown
 from twoplayer.referee.base import Advice
 from twoplayer.settings import family
-
-LEFT_OUT = ("run", "resume", "sweep", "name")
 
 
 def command(overrides: Sequence[str], change: str) -> str:
     """The command of a run with a change; `overrides` are those of the run's command."""
     return " ".join(["python", shown(CONF.parent / "src" / "train.py"), *map(shlex.quote, changed(overrides, change))])
-
-
-def changed(overrides: Sequence[str], *changes: str) -> list[str]:
-    """The overrides of a new run with some changes, which replace what sets the same."""
-    keys = (*LEFT_OUT, *(setting_of(change) for change in changes))
-    signs = {setting_of(word): word[: len(word) - len(word.lstrip("+"))] for word in overrides}
-    return [
-        *(word for word in overrides if setting_of(word) not in keys),
-        *(signs.get(setting_of(change), "") + change for change in changes),
-    ]
 
 
 def change(config: Any, overrides: Sequence[str], advice: Advice) -> str | None:
@@ -44,8 +33,3 @@ def change(config: Any, overrides: Sequence[str], advice: Advice) -> str | None:
     if now is None or str(now) == advice.value:
         return None
     return f"{advice.setting}={advice.value or f'{float(now) * (advice.times or 1):g}'}"
-
-
-def setting_of(override: str) -> str:
-    """The dotted name that an override sets."""
-    return override.lstrip("+~").partition("=")[0]

@@ -14,6 +14,7 @@ from twoplayer.config.hardware import num_ranks
 from twoplayer.distributed import environment
 from twoplayer.game.game import Game
 from twoplayer.metrics import recorded
+from twoplayer.overrides import without
 from twoplayer.paths import CONF, setting, shown
 from twoplayer.runs.plan import Plan
 from twoplayer.settings import tags
@@ -86,7 +87,7 @@ def _next(config: DictConfig, plan: Plan, summary: dict[str, Any]) -> list[str]:
     if (plan.folder / "wandb").is_dir():
         commands.append(f"wandb leet {shlex.quote(shown(plan.folder / 'wandb'))}")
     if environment.manager() is None:
-        kept = [word for word in plan.overrides if word.split("=")[0] not in ("run", "resume", "budget.images", "budget.seconds")]
+        kept = without(plan.overrides, "run", "resume", "budget.images", "budget.seconds")
         spent = {"images": summary["images_seen"], "seconds": summary["seconds"]}
         larger = [f"budget.{unit}={2 * max(size, round(spent[unit]))}" for unit, size in config.budget.items() if size is not None]
         words = [*map(shlex.quote, kept), run, "resume=auto", *larger]

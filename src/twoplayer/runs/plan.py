@@ -19,34 +19,13 @@ from twoplayer.errors import ConfigurationError
 from twoplayer.game.build import build_from
 from twoplayer.game.engine import resolve_engine, resolve_precision
 from twoplayer.game.game import Game
+from twoplayer.overrides import is_free
 from twoplayer.paths import make_folder
 from twoplayer.settings import family, leaves, plain
 from twoplayer.storage import checkpoints, lock
 from twoplayer.storage.run_folder import CONFIG, SUMMARY, read_config, read_summary
 
 log = logging.getLogger(__name__)
-
-FREE = (
-    "budget",
-    "checkpoint",
-    "name",
-    "run",
-    "sweep",
-    "resume",
-    "logger",
-    "callbacks.progress",
-    "referee.act",
-    "debug",
-    "data.root",
-    "data.file",
-    "data.cache",
-    "data.in_memory_mib",
-    "threads",
-)
-"""Settings that a resumed run may change.
-
-They decide how long a run trains, where it is stored and how it is shown, but not what is trained.
-"""
 
 SWEEP_FILE = "multirun.yaml"
 """The file that Hydra writes into the folder of a sweep."""
@@ -324,10 +303,10 @@ def _refuse_other_run(theirs: dict[str, Any], ours: dict[str, Any], what: str) -
 
 
 def differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
-    """One text for each setting that differs and is not in FREE."""
+    """One text for each setting that differs and that a resumed run may not change."""
     then, now = dict(leaves(theirs)), dict(leaves(ours))
     return [
         f"{key} is {now.get(key, 'absent')}, was {then.get(key, 'absent')}"
         for key in sorted(then.keys() | now.keys())
-        if then.get(key, ...) != now.get(key, ...) and not any(f"{key}.".startswith(f"{free}.") for free in FREE)
+        if then.get(key, ...) != now.get(key, ...) and not is_free(key)
     ]

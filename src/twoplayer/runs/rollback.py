@@ -12,8 +12,8 @@ from omegaconf import DictConfig
 
 from twoplayer.config.compose import compose_run
 from twoplayer.errors import ConfigurationError, NumericsError
+from twoplayer.overrides import changed, setting_of
 from twoplayer.paths import override, shown
-from twoplayer.runs.advice import changed, setting_of
 from twoplayer.runs.plan import Plan, plan_run
 from twoplayer.runs.train import train
 from twoplayer.storage import checkpoints, lock

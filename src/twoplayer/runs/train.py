@@ -32,10 +32,11 @@ from twoplayer.game.engine import configure_process
 from twoplayer.game.flops import flops_per_image
 from twoplayer.loggers.base import History, RunLogger
 from twoplayer.loggers.run_folder import RunFolder
+from twoplayer.overrides import is_free, sets, setting_of, without
 from twoplayer.paths import shown
 from twoplayer.referee.base import Advice
 from twoplayer.runs import advice, console
-from twoplayer.runs.plan import FREE, Plan, message
+from twoplayer.runs.plan import Plan, message
 from twoplayer.runs.threads import Trial, settle_threads
 from twoplayer.settings import plain, tags
 from twoplayer.signals import Interruption
@@ -166,15 +167,14 @@ def _callbacks(config: DictConfig, plan: Plan, history: History | None, trial: T
 
 def _sweep(config: DictConfig, plan: Plan) -> list[str]:
     """The tag of the runs of a sweep, of a study or of a search."""
-    named = any(advice.setting_of(word) == "sweep" for word in plan.overrides)
+    named = sets(plan.overrides, "sweep")
     return [(Path(config.sweep) if named else plan.folder.parent).name[-MOST_IN_TAG:]] if named or plan.in_sweep else []
 
 
 def _group(config: DictConfig, overrides: Sequence[str]) -> str:
     """What runs that differ by their seeds alone have in common: names, and the other settings."""
-    named = ("seed", "data", "model", "loss", "trick")
-    free = tuple(f"{name}." for name in FREE if name != "budget")
-    others = [word for word in overrides if (name := advice.setting_of(word)) not in named and not f"{name}.".startswith(free)]
+    chosen = without(overrides, "seed", "data", "model", "loss", "trick")
+    others = [word for word in chosen if (name := setting_of(word)).startswith("budget") or not is_free(name)]
     group = " ".join(["_".join(tags(config)), *sorted(others)])
     if len(group) <= MOST_IN_GROUP:
         return group
