@@ -12,9 +12,11 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from twoplayer.models import mlp
-from twoplayer.models.aae import CODES, reconstruction
+from twoplayer.models.aae import reconstruction
 from twoplayer.models.base import Batch, Example, Hide, Judge, Side
 from twoplayer.models.categories import Categories, Generator
+
+CODES = "model=categorical_aae's D judges codes"
 
 
 class CategoricalAAE(Categories):
