@@ -15,7 +15,7 @@ from PIL import Image
 from helpers.games import play
 from twoplayer.commands import leaderboard
 from twoplayer.commands.compare import write_table
-from twoplayer.commands.tables import find
+from twoplayer.commands.tables import Run, boards, find
 from twoplayer.errors import ConfigurationError
 from twoplayer.metrics.intervals import interquartile_mean, probability_of_improvement
 
@@ -233,3 +233,16 @@ def test_scores_of_other_protocols_are_refused(sweep: Path) -> None:
     file.write_text(file.read_text().replace("10000", "500"))
     with pytest.raises(ConfigurationError, match="the fd of loss=minimax is not comparable with that of loss=hinge: num_samples is 500"):
         write_table(runs=str(sweep), baseline=None, costs=False, into=None, name="runs")
+
+
+def test_a_table_of_one_row_is_named_by_what_other_tables_do_not_share() -> None:
+    words = [
+        ("data=ring", "trick=[]", "logger=none"),
+        ("data=ring", "trick=[packing]", "logger=none"),
+        ("data=grid", "trick=[]", "logger=none"),
+    ]
+    found = boards([Run(Path(str(number)), each, None, (each[0],), {}) for number, each in enumerate(words)])
+    assert [(title, [row.title for row in rows]) for title, rows in found] == [
+        ("data=ring", ["trick=[]", "trick=[packing]"]),
+        ("data=grid", ["data=grid trick=[]"]),
+    ]

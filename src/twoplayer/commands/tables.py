@@ -2,7 +2,7 @@
 
 import json
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -119,9 +119,9 @@ def boards(runs: Sequence[Run]) -> list[tuple[str, list[Row]]]:
     Raises ConfigurationError if scores in one table were computed by different protocols.
     """
     places = list(dict.fromkeys(run.place for run in runs))
-    shared = set.intersection(*map(set, places))
+    shared, everywhere = set.intersection(*map(set, places)), _common(runs)
     tables = [
-        (", ".join(part for part in place if part not in shared), name_rows([run for run in runs if run.place == place]))
+        (", ".join(part for part in place if part not in shared), name_rows([run for run in runs if run.place == place], everywhere))
         for place in places
     ]
     for _, rows in tables:
@@ -129,10 +129,17 @@ def boards(runs: Sequence[Run]) -> list[tuple[str, list[Row]]]:
     return tables
 
 
-def name_rows(runs: Sequence[Run]) -> list[Row]:
+def _common(runs: Sequence[Run]) -> set[str]:
+    """The overrides that all of several different runs have."""
+    different = {run.overrides for run in runs}
+    return set.intersection(*map(set, different)) if len(different) > 1 else set()
+
+
+def name_rows(runs: Sequence[Run], everywhere: Set[str] = frozenset()) -> list[Row]:
     """Runs by their overrides, each row named by those that are not common to all.
 
-    If the command of each run has a `name=`, and no two rows have the same one, that names the row.
+    `everywhere` are those that the rows of other tables have, too. If the command of each run has a
+    `name=`, and no two rows have the same one, that names the row.
     """
     groups: dict[tuple[str, ...], list[Run]] = {}
     for run in runs:
@@ -140,7 +147,7 @@ def name_rows(runs: Sequence[Run]) -> list[Row]:
     given = [own[0].name for own in groups.values()]
     if len({name for name in given if name is not None}) == len(groups) > 1:
         return [Row(str(own[0].name), own) for own in groups.values()]
-    common = set.intersection(*map(set, groups)) if len(groups) > 1 else set()
+    common = _common(runs) | everywhere
     return [
         Row(" ".join(override for override in overrides if override not in common) or "as it is", own) for overrides, own in groups.items()
     ]
