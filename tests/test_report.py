@@ -13,6 +13,7 @@ from PIL import Image
 from helpers.games import play
 from twoplayer.commands.report import write_report
 from twoplayer.errors import ConfigurationError
+from twoplayer.metrics import recorded
 
 
 @pytest.fixture
@@ -81,3 +82,14 @@ def test_what_cannot_be_reported_is_told(sweep: Path, tmp_path: Path) -> None:
         write_report(runs=str(tmp_path), baseline=None, title=None, output=None)
     with pytest.raises(ConfigurationError, match="baseline=x: there is no such row; available: loss=hinge, loss=minimax"):
         write_report(runs=str(sweep), baseline="x", title=None, output=None)
+
+
+def test_the_page_of_one_run_shows_what_only_its_model_has(tmp_path: Path) -> None:
+    play(tmp_path / "run", "trick=[ema]", "budget.images=32", model="autoencoder")
+    write_report(runs=str(tmp_path / "run"), baseline=None, title=None, output=None)
+    page = (tmp_path / "run" / "report.html").read_text()
+    measures = json.loads((tmp_path / "run" / "summary.json").read_text())["measures"]
+    assert f"<td>psnr_test</td><td>{recorded.digits(measures['psnr_test'])}</td>" in page
+    assert "psnr_validation" not in page
+    assert {"<h2>Reconstructions</h2>", "<h2>Interpolations</h2>", "<h2>Codes on a plane</h2>"} <= set(re.findall("<h2>.*?</h2>", page))
+    assert "over seeds" not in page

@@ -6,7 +6,7 @@ import io
 import logging
 import shlex
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -24,6 +24,7 @@ from twoplayer.commands.forest import forest_plot
 from twoplayer.commands.sample import STATIONS, STEPS
 from twoplayer.commands.tables import Row, Run, board, boards, find, named, score_names, study_of
 from twoplayer.errors import ConfigurationError, TwoplayerError
+from twoplayer.metrics import recorded
 from twoplayer.metrics.intervals import interquartile_mean
 from twoplayer.paths import CONF, make_folder, shown
 from twoplayer.runs.plan import SWEEP_FILE
@@ -81,6 +82,7 @@ def write_report(
             summary=_summary(found),
             single=single,
             boards=[_board(heading, rows, baseline, single) for heading, rows in tables],
+            measures=_measures(found[0].summary) if single else [],
             findings=list(_findings(tables)),
             wall=[] if single else _wall(tables),
             pictures=_own_pictures(found[0].folder) if single else [],
@@ -136,7 +138,7 @@ def _curves(rows: list[Row]) -> Figure | None:
         return None
     sheet = plots.figure(8.0, 4.0)
     axes = sheet.subplots()
-    drawn, positive = False, True
+    any_row, positive = False, True
     for row in rows:
         moments: dict[int, list[float]] = defaultdict(list)
         for run in row.runs:
@@ -145,19 +147,20 @@ def _curves(rows: list[Row]) -> Figure | None:
         points = [(images, interquartile_mean(found)) for images, found in sorted(moments.items()) if len(found) == len(row.runs)]
         if not points:
             continue
-        drawn, positive = True, positive and all(estimate.value > 0 for _, estimate in points)
+        any_row, positive = True, positive and all(estimate.value > 0 for _, estimate in points)
         images_seen = [images for images, _ in points]
         (line,) = axes.plot(images_seen, [estimate.value for _, estimate in points], marker=".", linewidth=1, label=row.title)
         bands = [estimate.interval or (estimate.value, estimate.value) for _, estimate in points]
         axes.fill_between(images_seen, [low for low, _ in bands], [high for _, high in bands], color=line.get_color(), alpha=0.15)
-    if not drawn:
+    if not any_row:
         return None
     if positive:
         axes.set_yscale("log")
     axes.set(xlabel="images seen", ylabel=f"{name} on the validation split")
     if len(rows) > 1:
         axes.legend(fontsize=7)
-    return Figure(_address(plots.drawn(sheet)), f"{name} during training; over seeds the interquartile mean and its 95 % interval.")
+    of_seeds = "; over seeds the interquartile mean and its 95 % interval" if any(len(row.runs) > 1 for row in rows) else ""
+    return Figure(_address(plots.drawn(sheet)), f"{name} during training{of_seeds}.")
 
 
 def _curve(run: Path, name: str) -> Iterator[tuple[int, float]]:
@@ -167,6 +170,12 @@ def _curve(run: Path, name: str) -> Iterator[tuple[int, float]]:
             for row in csv.DictReader(lines):
                 if row.get(name):
                     yield int(row["images_seen"]), float(row[name])
+
+
+def _measures(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What only some models have, such as the error of reconstructions, on the test split."""
+    found = summary.get("measures") or {}
+    return [(name, recorded.digits(value)) for name, value in found.items() if not name.endswith("_validation")]
 
 
 def _findings(tables: Sequence[tuple[str, list[Row]]]) -> Iterator[dict[str, str]]:
@@ -207,10 +216,13 @@ def _top(path: Path) -> Image.Image:
 
 def _own_pictures(run: Path) -> list[Figure]:
     """The pictures of a single run."""
-    last = max(grids(run / FOLDER).items(), default=(0, run / FOLDER / "none.png"))
+    drawn = grids(run / FOLDER)
+    last = max(drawn.items(), default=(0, run / FOLDER / "none.png"))
+    others = sorted({*(run / FOLDER).glob("*.png")} - {*drawn.values(), run / FOLDER / PROGRESS, run / FOLDER / REAL})
     chosen = {
         run / FOLDER / PROGRESS: "Progress",
         last[1]: f"Samples after {last[0]:,} images",
+        **{path: path.stem.replace("_", " ").capitalize() for path in others},
         run / FOLDER / "progress.gif": "Animation",
         run / SHEET: "Diagnostics",
     }
