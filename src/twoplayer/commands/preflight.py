@@ -4,7 +4,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
@@ -27,14 +27,15 @@ if TYPE_CHECKING:  # importing it takes seconds: not for --help or a mistyped na
 
 log = logging.getLogger(__name__)
 
-_plans: "list[Plan]" = []
-
 
 class Preflight(Callback):
     """Checks configuration and data before Hydra creates a folder.
 
     A multirun checks all jobs before the first one starts, if they are known in advance.
     """
+
+    plan: "ClassVar[Plan | None]" = None
+    """The plan of a single run, made before its folder. Hydra hands nothing on to the job."""
 
     def __init__(self) -> None:
         self._num_jobs: int | None = None
@@ -60,7 +61,7 @@ class Preflight(Callback):
             print(f"{plan.folder} has already reached its budget; set a larger budget to continue")
             sys.exit(0)
         config.run = str(plan.folder)
-        _plans.append(plan)
+        Preflight.plan = plan
 
     def on_multirun_start(self, config: DictConfig, config_name: str, **kwargs: Any) -> None:
         """Check all jobs of the basic sweeper.
@@ -125,8 +126,9 @@ class Preflight(Callback):
 
 def plan_of(config: DictConfig) -> "Plan":
     """The plan of the current job, made before its folder; a job of a multirun is planned here."""
-    if _plans:
-        return _plans.pop()
+    plan, Preflight.plan = Preflight.plan, None
+    if plan is not None:
+        return plan
     from twoplayer.runs.plan import plan_run
 
     _refuse([config])

@@ -3,31 +3,16 @@
 R1 at fakes. R3GAN (Huang et al., 2024, arXiv:2501.05441) needs both.
 """
 
-from typing import Annotated
-
-import torch
-from annotated_types import Ge, Gt
 from torch import Tensor
 
 from twoplayer.models.base import Judge, Side
-from twoplayer.tricks.base import Trick
-from twoplayer.tricks.slopes import squared_slope
+from twoplayer.tricks.r1 import R1
 
 
-class R2(Trick):
-    """`weight` / 2 times the mean squared slope of D at fakes.
-
-    It is computed lazily, in every `every_updates`-th update, as in StyleGAN2.
-    """
+class R2(R1):
+    """`weight` / 2 times the mean squared slope of D at fakes, computed lazily as R1 is."""
 
     slopes = frozenset({"fake"})
-    bounds_slope = True
-
-    def __init__(self, *, weight: Annotated[float, Gt(0)], every_updates: Annotated[int, Ge(1)]) -> None:
-        super().__init__()
-        self.every_updates = every_updates
-        self.register_buffer("weight", torch.tensor(weight))
-        self.weight: Tensor
 
     def penalty(self, real: Side, fake: Side, judge: Judge) -> Tensor:
-        return self.weight / 2 * squared_slope(fake.logits, fake.images).mean()
+        return super().penalty(fake, real, judge)
