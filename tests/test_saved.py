@@ -91,7 +91,12 @@ def test_a_failed_save_leaves_the_old_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "model", [pytest.param(name, marks=() if name in ("dcgan", "mlp") else pytest.mark.slow) for name in choices("model")]
+    "model",
+    [
+        pytest.param(name, marks=() if name in ("dcgan", "mlp") else pytest.mark.slow)
+        for name in choices("model")
+        if name not in ("pixel_cnn", "vq_vae", "pix2pix", "cycle_gan", "pixel_da")  # are refused, or need sources
+    ],
 )
 def test_an_exported_generator_gives_the_same_images(model: str, tmp_path: Path) -> None:
     play(tmp_path / "run", "budget.images=48", "trick=[ema]", model=model)
@@ -137,7 +142,7 @@ def blocks(folder: Path, language: str) -> list[str]:
 def follow(folder: Path, word: str) -> dict[str, Any]:
     """Run the piece of Python in an export's README that holds this word; returns its variables."""
     (code,) = (code for code in blocks(folder, "python") if word in code)
-    assert len(code.splitlines()) == 5
+    assert len(code.splitlines()) <= 6
     namespace: dict[str, Any] = {}
     with contextlib.chdir(folder):
         exec(code, namespace)

@@ -1,5 +1,7 @@
 """Images made from images: pairs of data, and the models that translate one into the other."""
 
+import contextlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +16,14 @@ from torch.nn.functional import cross_entropy
 import twoplayer
 from helpers import commands
 from helpers.games import CPU, composed, fit, play, same, small, weights
+from twoplayer.commands.export import write_export
 from twoplayer.data import pairing
 from twoplayer.data.base import to_unit_range
 from twoplayer.data.pairing import Paired
 from twoplayer.errors import ConfigurationError
 from twoplayer.game.build import build_game
 from twoplayer.runs.projection import project
+from twoplayer.runs.saved import sampling_generator
 
 COLORS = ["data.kind=mnist_m", "data.paired=false", "data.channels=3"]
 LATENTS = torch.randn(16, 16, generator=torch.Generator().manual_seed(1))
@@ -240,9 +244,31 @@ def test_a_folder_of_ones_own_is_translated(tmp_path: Path) -> None:
     refused = commands.run("sample.py", f"run={tmp_path / 'run'}", "source=nothing", folder=tmp_path)
     assert (refused.code, refused.errors.count("\n")) == (2, 1)
     assert "source=nothing: there is no such folder or file" in refused.errors
-    export = commands.run("export.py", f"run={tmp_path / 'run'}", folder=tmp_path)
-    assert (export.code, export.errors.count("\n")) == (2, 1)
-    assert "its generator translates images" in export.errors
+
+
+@pytest.mark.parametrize("model", ["pix2pix", "cycle_gan"])
+def test_a_translation_is_exported_and_its_readme_is_enough(model: str, tmp_path: Path) -> None:
+    play(tmp_path / "run", "budget.images=32", "trick=[ema]", model=model)
+    write_export(run=str(tmp_path / "run"), output=None, onnx=True)
+    saved, folder = twoplayer.load(tmp_path / "run"), tmp_path / "run" / "export"
+    text = (folder / "README.md").read_text()
+    assert "and source images (N, 1, 16, 16) in [-1, 1]" in text
+    modules = dict(sampling_generator(saved.game).named_children())
+    (layout,) = re.findall(r"in evaluation mode:\n\n```\n(.*)\n```", text)
+    (onnx,) = (code for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "onnxruntime" in code)
+    (ours,) = (code for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "twoplayer" in code)
+    found: dict[str, Any] = {}
+    with contextlib.chdir(folder):
+        exec(onnx, found)
+        images = found["images"]
+        exec(ours, found)
+    assert torch.equal(found["images"], saved(sources=torch.zeros(64, 1, 16, 16), seed=1))
+    latents = torch.from_numpy(found["latents"]) if "latents" in found else torch.zeros(64, saved.latent_size)
+    expected = saved.game.sample(latents, torch.zeros(64, 1, 16, 16))
+    assert np.abs(images - expected.numpy()).max() < 1e-4
+    with torch.no_grad():
+        plain = eval(layout, {"torch": torch, "z": latents, "y": torch.zeros(64, 1, 16, 16), **modules})
+    assert torch.allclose(plain, expected, atol=1e-5)
 
 
 def test_a_model_that_translates_nothing_takes_no_source(tmp_path: Path) -> None:

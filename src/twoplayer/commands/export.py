@@ -34,9 +34,9 @@ class Sampler(nn.Module):
         super().__init__()
         self.tricks, self.generator = saved.game.tricks, sampling_generator(saved.game)
 
-    def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
-        """Images (N, C, H, W) in [-1, 1] of normal latents (N, latent_size) and labels (N,)."""
-        images: Tensor = self.generator(self.tricks.latents(latents), labels)
+    def forward(self, latents: Tensor, told: Tensor) -> Tensor:
+        """Images in [-1, 1] of normal latents (N, latent_size), and labels or sources."""
+        images: Tensor = self.generator(self.tricks.latents(latents), told)
         return images
 
 
@@ -47,13 +47,9 @@ def write_export(*, run: str, output: str | None, onnx: bool) -> None:
     `describe` as metadata.
 
     Raises TwoplayerError if the ONNX graph gives other images, and ConfigurationError if the model
-    translates images.
+    draws images place by place.
     """
     saved = load(run)
-    if saved.game.model.translates:
-        raise ConfigurationError(
-            f"run={run}: its generator translates images, and only generators of latents are exported; use twoplayer.load in Python"
-        )
     if sampling_generator(saved.game).layout is None:
         raise ConfigurationError(
             f"run={run}: model={family(saved.config.model)} draws one place after the other, and only single passes are exported; use twoplayer.load in Python"
@@ -64,17 +60,31 @@ def write_export(*, run: str, output: str | None, onnx: bool) -> None:
     generator = sampling_generator(saved.game)
     OmegaConf.save(saved.config, folder / "config.yaml")
     save_file({name: tensor.contiguous() for name, tensor in generator.state_dict().items()}, folder / EXPORTED, facts)
-    differences = {EXPORTED: (load(folder)(16) - saved(16)).abs().max().item()}
+    differences = {EXPORTED: (_drawn(load(folder)) - _drawn(saved)).abs().max().item()}
     inputs: list[str] = []
     if onnx:
         differences[ONNX], inputs = _write_onnx(saved, facts, folder / ONNX)
-    (folder / TEXT).write_text(explanation(facts, str(generator), inputs, saved.num_classes))
+    (folder / TEXT).write_text(explanation(facts, str(generator), inputs, saved.num_classes, _source_shape(saved)))
     table = Table(box=None)
     for title in ("file", "bytes", "largest pixel difference"):
         table.add_column(title, justify="left" if title == "file" else "right")
     for name, difference in differences.items():
         table.add_row(str(folder / name), f"{(folder / name).stat().st_size:,}", f"{difference:.1e}")
     Console().print(table)
+
+
+def _source_shape(saved: SavedGenerator) -> tuple[int, ...] | None:
+    return saved.source_shape if saved.game.model.translates else None
+
+
+def _drawn(saved: SavedGenerator) -> Tensor:
+    """Sixteen images; those of a model that translates are made from random sources."""
+    shape = _source_shape(saved)
+    return saved(16) if shape is None else saved(sources=_sources(16, shape))
+
+
+def _sources(num: int, shape: tuple[int, ...]) -> Tensor:
+    return 2 * torch.rand(num, *shape, generator=torch.Generator().manual_seed(num)) - 1
 
 
 def describe(saved: SavedGenerator, run: str) -> dict[str, str]:
@@ -92,7 +102,7 @@ def describe(saved: SavedGenerator, run: str) -> dict[str, str]:
         "latent_distribution": ", ".join(["standard normal z", *steps]),
         "latents_of_onnx": f"standard normal{'; the graph maps them' if steps else ''}",
         "latents_of_safetensors": "as latent_distribution says" if steps else "standard normal",
-        "output_shape": f"(N, {', '.join(map(str, saved(2).shape[1:]))})",
+        "output_shape": f"(N, {', '.join(map(str, _drawn(saved).shape[1:]))})",
         "output_range": "[-1, 1]",
         "layout": str(generator.layout),
     }
@@ -119,40 +129,41 @@ def _write_onnx(saved: SavedGenerator, facts: dict[str, str], path: Path) -> tup
     """Write the ONNX graph; return its largest pixel difference and the names of its inputs.
 
     It is compared with the generator on other inputs, and another number of them, than it was
-    traced with. Labels are an input only if the images depend on them.
+    traced with. Latents, labels and sources are inputs only if the images depend on them.
     """
     import onnxruntime
 
-    game, sampler = saved.game, Sampler(saved).eval()
+    game, sampler, shape = saved.game, Sampler(saved).eval(), _source_shape(saved)
+    titles = ["latents", "labels" if shape is None else "sources"]
 
     def inputs(num: int) -> tuple[Tensor, Tensor]:
         generator = torch.Generator().manual_seed(num)
-        return torch.randn(num, game.model.latent_size, generator=generator), game.labels(num)
+        told = game.labels(num) if shape is None else _sources(num, shape)
+        return torch.randn(num, game.model.latent_size, generator=generator), told
 
     batch = torch.export.Dim("batch")
     with _silence():
         program = torch.onnx.export(
             sampler,
             inputs(2),
-            input_names=["latents", "labels"],
+            input_names=titles,
             output_names=["images"],
-            dynamic_shapes={"latents": {0: batch}, "labels": {0: batch}},
+            dynamic_shapes={"latents": {0: batch}, "told": {0: batch}},
             dynamo=True,
             verbose=False,
         )
         assert program is not None
         graph = program.model.graph
-        for unused in [value for value in graph.inputs if value.name == "labels" and not value.uses()]:
+        for unused in [value for value in graph.inputs if not value.uses()]:
             graph.inputs.remove(unused)
         program.model.metadata_props.update(facts)
         program.save(path, external_data=False)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     names = [value.name for value in session.get_inputs()]
-    latents, labels = inputs(16)
-    given = {"latents": latents.numpy(), "labels": labels.numpy()}
-    (images,) = session.run(None, {name: given[name] for name in names})
+    given = inputs(16)
+    (images,) = session.run(None, {name: part.numpy() for name, part in zip(titles, given, strict=True) if name in names})
     with torch.no_grad():
-        difference = float(np.abs(images - sampler(latents, labels).numpy()).max())
+        difference = float(np.abs(images - sampler(*given).numpy()).max())
     if not difference <= TOLERANCE:
         raise TwoplayerError(
             f"{path} does not reproduce the images of the generator (a pixel differs by {difference:.1e}); export with onnx=false"
@@ -176,16 +187,35 @@ def _silence() -> Iterator[None]:
         logging.disable(before)
 
 
-def explanation(facts: dict[str, str], layers: str, inputs: list[str], num_classes: int | None) -> str:
+def explanation(
+    facts: dict[str, str], layers: str, inputs: list[str], num_classes: int | None, source_shape: tuple[int, ...] | None = None
+) -> str:
     """The README.md of an export; `inputs` are those of the ONNX graph, empty if there is none.
 
-    `num_classes` is None if the generator knows no classes.
+    `num_classes` is None if the generator knows no classes, `source_shape` if it translates no
+    images.
     """
-    labels = f', "labels": np.arange(64) % {num_classes}' if "labels" in inputs else ""
-    told = f" and labels from 0 to {num_classes - 1}" if num_classes else ""
-    one_hot = f" and one-hot classes `y` (N, {num_classes}) in float32" if num_classes else ""
-    chosen = ", labels=[0]" if num_classes else ""
     size, mapped = facts["latent_size"], "mapped to" in facts["latent_distribution"]
+    made = {
+        "latents": f"np.random.default_rng(0).standard_normal((64, {size}), dtype=np.float32)",
+        "labels": f"np.arange(64) % {num_classes}",
+        "sources": f"np.zeros((64, {', '.join(map(str, source_shape or ()))}), dtype=np.float32)",
+    }
+    fed = ", ".join(f'"{name}": {name}' for name in inputs)
+    told = f" and labels from 0 to {num_classes - 1}" if num_classes else ""
+    other = f" and one-hot classes `y` (N, {num_classes}) in float32" if num_classes else ""
+    if source_shape is not None:
+        shape = f"(N, {', '.join(map(str, source_shape))})"
+        told, other = f" and source images {shape} in [-1, 1]", f" and source images `y` {shape}"
+    chosen = ", labels=[0]" if num_classes else ""
+    arguments = f"64, seed=1{chosen}" if source_shape is None else "sources=sources, seed=1"
+    sources = (
+        "" if source_shape is None else f"sources = torch.zeros(64, {', '.join(map(str, source_shape))})  # images of yours, in [-1, 1]\n"
+    )
+    latents_are = (
+        f"Latents are standard normal{', and the graph maps them to those that the generator was trained with' if mapped else ''}."
+    )
+    new_line = "\n"
     with_onnx = f"""
 ## ONNX
 
@@ -193,11 +223,11 @@ def explanation(facts: dict[str, str], layers: str, inputs: list[str], num_class
 import numpy as np
 import onnxruntime
 session = onnxruntime.InferenceSession("{ONNX}")
-latents = np.random.default_rng(0).standard_normal((64, {size}), dtype=np.float32)
-(images,) = session.run(None, {{"latents": latents{labels}}})
+{new_line.join(f"{name} = {made[name]}" for name in inputs)}
+(images,) = session.run(None, {{{fed}}})
 ```
 
-The input is standard normal{", and the graph maps it to the latents that the generator was trained with" if mapped else ""}.
+{latents_are if "latents" in inputs else "This generator uses no latents."}
 """
     return f"""# {facts["run"]}
 
@@ -213,10 +243,10 @@ The metadata of the files contains the same facts.
 ## twoplayer
 
 ```python
-import twoplayer
+{"import torch" + new_line if sources else ""}import twoplayer
 from twoplayer.pictures import grid, to_uint8
 generator = twoplayer.load(".")  # this folder
-images = generator(64, seed=1{chosen})
+{sources}images = generator({arguments})
 grid(to_uint8(images), columns=8).save("samples.png")
 ```
 
@@ -228,7 +258,7 @@ grid(to_uint8(images), columns=8).save("samples.png")
 {layers}
 ```
 
-The images of latents `z` (N, {size}) with the distribution above{one_hot}, in evaluation mode:
+The images of latents `z` (N, {size}) with the distribution above{other}, in evaluation mode:
 
 ```
 {facts["layout"]}
