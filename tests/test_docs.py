@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.utils import get_object
 from omegaconf import OmegaConf
 
 from helpers.games import PROJECT, choices, composed
@@ -184,3 +185,18 @@ def test_lines_of_prose_are_short(path: Path) -> None:
     text = re.sub(r"^```.*?^```", "", path.read_text(), flags=re.DOTALL | re.MULTILINE)
     long = [line for line in text.splitlines() if len(line) > 100 and not line.startswith("|") and "](" not in line]
     assert not long
+
+
+def test_the_referee_s_suggestions_are_those_of_its_rules() -> None:
+    rows = re.findall(r"^\| `(\w+)` \|.*\|.*\| (.*) \|$", (PROJECT / "docs" / "failures.md").read_text(), re.MULTILINE)
+    told: dict[str, str] = {}
+    for rule, cell in rows:
+        told.setdefault(rule, [*told.values()][-1] if cell == "the same" else cell)
+    for rule, node in OmegaConf.load(CONF / "referee" / "default.yaml").rules.items():
+        named = [
+            advice.trick or (advice.setting if advice.value is None else f"{advice.setting}={advice.value}")
+            for advice in get_object(node._target_).advice
+        ]
+        if rule == "exploding_gradient":
+            named = named[2:]  # its learning rates are both in one phrase
+        assert re.findall(r"`(.*?)`", told[str(rule)]) == named, rule
