@@ -67,7 +67,7 @@ def test_a_checkpoint_that_is_removed_while_a_folder_is_listed_is_left_out(tmp_p
         return iter(found)
 
     monkeypatch.setattr(Path, "glob", glob)
-    assert [generation.path for generation in checkpoints.generations(tmp_path)] == [kept]
+    assert [saved.path for saved in checkpoints.saved_files(tmp_path)] == [kept]
 
 
 @pytest.mark.process
@@ -87,12 +87,12 @@ def test_a_kill_during_a_save_leaves_nothing_unreadable(kills: int, tmp_path: Pa
         os.kill(process.pid, signal.SIGKILL)
         process.join()
         during += any((tmp_path / "checkpoints").glob(".*.part"))
-        for generation in checkpoints.generations(tmp_path):
+        for saved in checkpoints.saved_files(tmp_path):
             try:
-                checkpoints.read(generation.path)
+                checkpoints.read(saved.path)
             except DataError:
                 unreadable += 1
-        newest = checkpoints.generations(tmp_path)[0].images_seen
+        newest = checkpoints.saved_files(tmp_path)[0].images_seen
         checkpoints.tidy(tmp_path, newest)
         assert not any((tmp_path / "checkpoints").glob(".*"))
     assert during > kills / 10  # kills do fall into saves
@@ -188,7 +188,7 @@ def test_damage_without_a_digest_in_the_name_is_seen_too(tmp_path: Path) -> None
 def test_a_run_goes_on_from_the_generation_before(tmp_path: Path) -> None:
     play(tmp_path / "whole", "budget.images=96", "trick=[ema]")
     play(tmp_path / "run", "budget.images=64", "checkpoint.every_images=32", "trick=[ema]")
-    newest = checkpoints.generations(tmp_path / "run")[0].path
+    newest = checkpoints.saved_files(tmp_path / "run")[0].path
     newest.write_bytes(newest.read_bytes()[:-1])
     summary = play(tmp_path / "run", "budget.images=96", "checkpoint.every_images=32", "trick=[ema]", "resume=auto")
     assert summary["segments"][-1] == {"resumed_from": 32, "trained": 64}

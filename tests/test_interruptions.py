@@ -38,7 +38,7 @@ def begin(folder: Path, *settings: str) -> commands.Running:
 
 def saved_moment(folder: Path) -> int:
     """Images seen of the newest checkpoint; 0 where there is none."""
-    return next((generation.images_seen for generation in checkpoints.generations(folder / "run")), 0)
+    return next((saved.images_seen for saved in checkpoints.saved_files(folder / "run")), 0)
 
 
 def wait_until(running: commands.Running, condition: Callable[[], bool]) -> None:

@@ -23,7 +23,7 @@ from twoplayer.referee.base import Advice, Rule
 from twoplayer.referee.evidence import Evidence, Witness
 from twoplayer.runs import advice
 from twoplayer.runs.plan import plan_run
-from twoplayer.runs.rollback import play as play_back
+from twoplayer.runs.rollback import train_with_rollback
 from twoplayer.storage import checkpoints, lock
 from twoplayer.storage.run_folder import read_summary, write_summary
 
@@ -238,7 +238,7 @@ def roll(folder: Path, *overrides: str) -> dict[str, Any]:
     """A run that is rolled back, in this process."""
     words = [*SMALL, *WIDTHS["gan"], "model=gan", "referee.act=rollback", "referee.every_images=64", "referee.num_samples=32", *overrides]
     config = composed(*words, f"run='{folder}'")
-    return play_back(config, plan_run(config, folder, overrides=words))
+    return train_with_rollback(config, plan_run(config, folder, overrides=words))
 
 
 ALWAYS = [
@@ -308,7 +308,7 @@ def test_a_later_part_of_a_chain_resumes_by_its_own_name(tmp_path: Path) -> None
     folder = tmp_path / "run_rollback1"
     config = composed(*words, f"run='{folder}'", "resume=auto")
     with pytest.raises(NumericsError):
-        play_back(config, plan_run(config, folder, overrides=words))
+        train_with_rollback(config, plan_run(config, folder, overrides=words))
     assert changes() == before
     assert len(list(tmp_path.iterdir())) == 4
 

@@ -43,7 +43,7 @@ def content(folder: Path) -> dict[str, Any]:
 
 
 def newest(folder: Path) -> Path:
-    return checkpoints.generations(folder)[0].path
+    return checkpoints.saved_files(folder)[0].path
 
 
 @pytest.mark.parametrize("tricks", ["[]", "[ema]"])

@@ -40,8 +40,8 @@ def attempt(action: Any) -> bool:
 def test_a_hostile_checkpoint_runs_nothing(place: str, run: Path, tmp_path: Path, record: Record) -> None:
     canary = tmp_path / "canary"
     path, checkpoint = checkpoints.newest(run) or pytest.fail("nothing saved")
-    for generation in checkpoints.generations(run):
-        generation.path.unlink()
+    for saved in checkpoints.saved_files(run):
+        saved.path.unlink()
     path = path.with_name("00000032.ckpt")
     if place == "whole file":
         torch.save(Hostile(canary), path)

@@ -40,12 +40,12 @@ def job(config: DictConfig) -> float | None:
     """
     from twoplayer.commands import leaderboard
     from twoplayer.metrics.recorded import objective
-    from twoplayer.runs.rollback import play
+    from twoplayer.runs.rollback import train_with_rollback
     from twoplayer.signals import Interruption, received
 
     _name_lines()
     try:
-        score = objective(play(config, preflight.plan_of(config)))  # only rank 0 has a summary
+        score = objective(train_with_rollback(config, preflight.plan_of(config)))  # only rank 0 has a summary
     except Exception as error:
         code = print_error(error, config.debug)
         if HydraConfig.get().mode == RunMode.MULTIRUN and not (isinstance(error, Interruption) or received()):

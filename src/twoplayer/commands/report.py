@@ -232,7 +232,7 @@ def _own_pictures(run: Path) -> list[Figure]:
 
 def _walk(run: Path) -> list[Figure]:
     """Samples of the run on their way through the latents; none without a checkpoint of images."""
-    if not checkpoints.generations(run):
+    if not checkpoints.saved_files(run):
         return []
     try:
         moments = load(run).walk(WALKERS, STATIONS, STEPS)

@@ -144,7 +144,7 @@ class WeightsAndBiases(RunLogger):
     def _store_best(self, run: Any) -> None:
         import wandb
 
-        best = next((each for each in checkpoints.generations(self._folder) if each.best), None) if self._folder else None
+        best = next((each for each in checkpoints.saved_files(self._folder) if each.best), None) if self._folder else None
         if best is not None:
             artifact = wandb.Artifact(f"best-{self._id}", type="model", metadata={"images_seen": best.images_seen})
             artifact.add_file(str(best.path))

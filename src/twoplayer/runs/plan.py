@@ -209,7 +209,7 @@ def _resume_from(config: DictConfig, path: Path, folder: Path | None, data: Data
     assert folder is not None
     if home is not None and folder.resolve() == home:
         seen = images_seen(checkpoint)
-        newer = any(generation.images_seen > seen for generation in checkpoints.generations(home)) and checkpoints.newest(home)
+        newer = any(saved.images_seen > seen for saved in checkpoints.saved_files(home)) and checkpoints.newest(home)
         if newer and images_seen(newer.content) > seen:
             raise ConfigurationError(
                 f"resume={path}: {newer.path.name} in the same folder is newer and would be lost; set run=<new folder> to keep both, or resume=auto to resume from the newer one"

@@ -25,7 +25,7 @@ MOST = 3
 """How often a run is rolled back at most."""
 
 
-def play(config: DictConfig, plan: Plan) -> dict[str, Any]:
+def train_with_rollback(config: DictConfig, plan: Plan) -> dict[str, Any]:
     """Train a run as `train` does, and roll it back while the referee finds a failure in it.
 
     Returns the summary of the last run. Raises what `train` raises, but a NumericsError only if
@@ -117,8 +117,8 @@ def _places(config: DictConfig, run: Path, before_images: int, total: int) -> li
     The first is the best checkpoint if it is from before the failure, else the newest that is, else
     that which the run itself began with.
     """
-    before = [generation for generation in checkpoints.generations(run) if generation.images_seen < before_images]
-    chosen = next((generation for generation in before if generation.best), before[0] if before else None)
+    before = [saved for saved in checkpoints.saved_files(run) if saved.images_seen < before_images]
+    chosen = next((saved for saved in before if saved.best), before[0] if before else None)
     path, seen = (config.init_from, 0) if chosen is None else (str(chosen.path), chosen.images_seen)
     first = (path, config.budget.images - seen)
     return [first] if path is None else [first, (None, total)]

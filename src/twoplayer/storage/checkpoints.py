@@ -30,7 +30,7 @@ _NAME = re.compile(r"(?P<best>best-)?(?P<images_seen>\d{8,})-(?P<digest>[0-9a-f]
 _BROKEN, _TEMPORARY = ".broken", ".part"
 
 
-class Generation(NamedTuple):
+class SavedFile(NamedTuple):
     """A checkpoint file of a run, by its name."""
 
     images_seen: int
@@ -138,18 +138,18 @@ def read(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
-def generations(run: Path) -> list[Generation]:
+def saved_files(run: Path) -> list[SavedFile]:
     """List the checkpoints in a run folder by their names, newest first.
 
     One that the run removes meanwhile is left out.
     """
-    listed: list[tuple[Generation, int]] = []
+    listed: list[tuple[SavedFile, int]] = []
     for path in (run / FOLDER).glob("*.ckpt"):
         name = _NAME.fullmatch(path.name)
         with suppress(FileNotFoundError):
             if name:
-                listed.append((Generation(int(name["images_seen"]), bool(name["best"]), path), path.stat().st_mtime_ns))
-    return [generation for generation, _ in sorted(listed, key=lambda item: (item[0].images_seen, not item[0].best, item[1]), reverse=True)]
+                listed.append((SavedFile(int(name["images_seen"]), bool(name["best"]), path), path.stat().st_mtime_ns))
+    return [saved for saved, _ in sorted(listed, key=lambda item: (item[0].images_seen, not item[0].best, item[1]), reverse=True)]
 
 
 def newest(run: Path) -> Found | None:
@@ -158,10 +158,10 @@ def newest(run: Path) -> Found | None:
     Corrupt ones are skipped with a warning. Raises DataError if all are corrupt: only the user can
     decide to start over.
     """
-    candidates = generations(run)
-    for generation in candidates:
+    candidates = saved_files(run)
+    for saved in candidates:
         try:
-            return Found(generation.path, read(generation.path))
+            return Found(saved.path, read(saved.path))
         except DataError as error:
             log.warning("%s; trying an older checkpoint", error)
     if candidates:
@@ -186,9 +186,9 @@ def tidy(run: Path, resumed_from: int) -> None:
     """
     for path in (run / FOLDER).glob(f".*{_TEMPORARY}"):
         path.unlink()
-    for generation in generations(run):
-        if generation.images_seen > resumed_from:
-            generation.path.rename(generation.path.with_name(generation.path.name + _BROKEN))
+    for saved in saved_files(run):
+        if saved.images_seen > resumed_from:
+            saved.path.rename(saved.path.with_name(saved.path.name + _BROKEN))
 
 
 def keep(run: Path, best: Path | None, num: int = 2) -> None:
@@ -201,15 +201,15 @@ def keep(run: Path, best: Path | None, num: int = 2) -> None:
         except OSError:  # the file system has no hard links
             shutil.copy2(best, temporary)
         os.replace(temporary, second_name)
-        for generation in generations(run):
-            if generation.best and generation.path != second_name:
-                generation.path.unlink()
-    regular = [generation for generation in generations(run) if not generation.best]
-    last_of_moment = {generation.images_seen: generation.path for generation in reversed(regular)}
+        for saved in saved_files(run):
+            if saved.best and saved.path != second_name:
+                saved.path.unlink()
+    regular = [saved for saved in saved_files(run) if not saved.best]
+    last_of_moment = {saved.images_seen: saved.path for saved in reversed(regular)}
     kept = [last_of_moment[moment] for moment in sorted(last_of_moment, reverse=True)[:num]]
-    for generation in regular:
-        if generation.path not in kept:
-            generation.path.unlink()
+    for saved in regular:
+        if saved.path not in kept:
+            saved.path.unlink()
     _flush_folder(run / FOLDER)
 
 
