@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from omegaconf import OmegaConf
 from PIL import Image
 
+import twoplayer
 from helpers.games import play
 from twoplayer.commands import leaderboard
 from twoplayer.commands.compare import write_table
@@ -246,3 +248,26 @@ def test_a_table_of_one_row_is_named_by_what_other_tables_do_not_share() -> None
         ("data=ring", ["trick=[]", "trick=[packing]"]),
         ("data=grid", ["data=grid trick=[]"]),
     ]
+
+
+def test_rows_of_one_name_in_two_tables_have_pictures_of_their_own(sweep: Path, tmp_path: Path) -> None:
+    file = sweep / "minimax" / "config.yaml"
+    OmegaConf.save(OmegaConf.merge(OmegaConf.load(file), {"data": {"classes": [3]}}), file)
+    (sweep / "minimax" / ".hydra" / "overrides.yaml").write_text("- loss=hinge\n")
+    page = tmp_path / "results.md"
+    page.write_text("<!-- runs -->\n<!-- /runs -->\n")
+    write_table(runs=[str(sweep / "hinge"), str(sweep / "minimax")], baseline=None, costs=False, into=str(page), name="runs")
+    shown = re.findall('src="(.*?)"', page.read_text())
+    assert len(shown) == len(set(shown)) == 2
+    assert all((tmp_path / path).is_file() for path in shown)
+
+
+def test_a_picture_of_points_is_shown_as_a_whole(tmp_path: Path) -> None:
+    points = ("data=ring", "metric=none", "~callbacks.diagnostics", "model.generator.widths=[8]", "model.discriminator.widths=[8]")
+    twoplayer.GAN(*points, model="mlp", tricks=[]).fit(num_images=512, folder=tmp_path / "run")
+    page = tmp_path / "results.md"
+    page.write_text("<!-- runs -->\n<!-- /runs -->\n")
+    write_table(runs=str(tmp_path / "run"), baseline=None, costs=False, into=str(page), name="runs")
+    (path,) = (tmp_path / "runs").glob("*.png")
+    with Image.open(path) as picture, Image.open(tmp_path / "run" / "samples" / "00000512.png") as whole:
+        assert picture.size == (whole.width // 2, whole.height // 2)

@@ -12,6 +12,7 @@ from PIL import Image
 from twoplayer.commands.forest import CAPTION, forest_plot
 from twoplayer.commands.tables import Row, board, boards, find, named, study_of
 from twoplayer.errors import ConfigurationError
+from twoplayer.storage.run_folder import read_config
 
 
 def write_table(
@@ -43,13 +44,14 @@ def write_table(
     for heading, rows in boards(found):
         titles = [row.title for row in rows]
         available += titles
-        pictures = draw(rows, Path(into).parent / name) if into else [None] * len(rows)
+        number_of_table = str(len(tables) or "")
+        pictures = draw(rows, Path(into).parent / name, number_of_table) if into else [None] * len(rows)
         shown = [os.path.relpath(picture, Path(into).parent) if into and picture else None for picture in pictures]
         reference = rows[number] if (number := named(titles, baseline)) is not None else None
         known = known or reference is not None
         above = [f"**{heading}**", ""] if heading else []
         if into and any(len(row.runs) > 1 for row in rows):
-            above += _intervals(rows, reference, Path(into), Path(into).parent / name / f"intervals{len(tables) or ''}.png")
+            above += _intervals(rows, reference, Path(into), Path(into).parent / name / f"intervals{number_of_table}.png")
         tables.append("\n".join([*above, board(rows, reference, costs, shown).markdown()]))
     if baseline is not None and not known:
         raise ConfigurationError(f"baseline={baseline}: there is no such row; available: {', '.join(available)}")
@@ -68,8 +70,11 @@ def _intervals(rows: Sequence[Row], reference: Row | None, page: Path, path: Pat
     return [f"![{CAPTION}]({os.path.relpath(path, page.parent)})", ""]
 
 
-def draw(rows: Sequence[Row], folder: Path) -> list[Path | None]:
-    """Save two lines of the last grid of each row's first run as PNG; None without a grid."""
+def draw(rows: Sequence[Row], folder: Path, end: str) -> list[Path | None]:
+    """Save the last samples of each row's first run as PNG, in files whose names have this end.
+
+    Of a grid they are two lines. None without samples.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     files: list[Path | None] = []
     for row in rows:
@@ -78,9 +83,10 @@ def draw(rows: Sequence[Row], folder: Path) -> list[Path | None]:
             files.append(None)
             continue
         with Image.open(grids[-1]) as grid:
-            height = min(grid.width // 4, grid.height)
+            is_grid = "image_size" in (read_config(row.runs[0].folder).get("data") or {})
+            height = min(grid.width // 4, grid.height) if is_grid else grid.height
             strip = grid.crop((0, 0, grid.width, height)).resize((grid.width // 2, height // 2), Image.Resampling.LANCZOS)
-        file = folder / f"{re.sub(r'[^a-z0-9]+', '_', row.title.lower()).strip('_')}.png"
+        file = folder / f"{re.sub(r'[^a-z0-9]+', '_', row.title.lower()).strip('_')}{end}.png"
         strip.save(file, optimize=True)
         files.append(file)
     return files
