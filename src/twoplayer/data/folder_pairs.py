@@ -13,7 +13,7 @@ from torch import Tensor
 from twoplayer.data.base import Batches, Split, Splits
 from twoplayer.data.image_folder import ImageFolder
 from twoplayer.data.listing import printable
-from twoplayer.data.pairing import PairedBatches, refuse_num_labels
+from twoplayer.data.pairing import PairedBatches, gives_sources, refuse_num_labels
 from twoplayer.errors import ConfigurationError, DataError
 
 log = logging.getLogger(__name__)
@@ -41,8 +41,7 @@ class FolderPairs(ImageFolder):
     @classmethod
     def gives(cls, config: DictConfig) -> frozenset[str]:
         """See `Data`."""
-        given = super().gives(config) | {"sources"}
-        return given | {"pairs"} if config.data.paired else given
+        return super().gives(config) | gives_sources(config)
 
     @classmethod
     def refuse(cls, config: DictConfig) -> None:

@@ -48,8 +48,7 @@ class Paired(ImageData):
     @classmethod
     def gives(cls, config: DictConfig) -> frozenset[str]:
         """See `Data`."""
-        given = super().gives(config) | {"sources"}
-        return given | {"pairs"} if config.data.paired else given
+        return super().gives(config) | gives_sources(config)
 
     @staticmethod
     def refuse(config: DictConfig) -> None:
@@ -114,6 +113,11 @@ class PairedBatches(Batches):
     def drawn(self, iteration: int) -> tuple[Tensor, ...]:
         """This rank's slice of the batch of `iteration`."""
         return super().drawn(iteration) + self.sources.drawn(iteration)
+
+
+def gives_sources(config: DictConfig) -> frozenset[str]:
+    """What data with sources give beside the rest."""
+    return frozenset({"sources", "pairs"} if config.data.paired else {"sources"})
 
 
 def refuse_num_labels(config: DictConfig) -> None:

@@ -15,22 +15,10 @@ from twoplayer.models.base import Batch, Example, Hide, Judge, Side
 CODES = "model=aae's D judges codes"
 
 
-class AAE(encoding.Encoding):
-    """An autoencoder whose codes fool a fully connected discriminator.
+class JudgesCodes(encoding.Encoding):
+    """The base class of families whose discriminator judges the codes of images."""
 
-    `weight` is that of the mean squared error of a pixel.
-    """
-
-    lacks = {"images": CODES, "labels": CODES, "single examples": CODES, "latents": CODES}
     judges_images = False
-
-    def __init__(self, generator: encoding.Generator, discriminator: mlp.Discriminator, *, weight: Annotated[float, Gt(0)]) -> None:
-        super().__init__(generator, discriminator)
-        self.weight = weight
-
-    def real(self, batch: Batch, latents: Tensor) -> Example:
-        """Latents of the prior."""
-        return Example(latents, batch[1], None)
 
     def fake(self, batch: Batch, latents: Tensor) -> Example:
         """The codes of the batch."""
@@ -40,12 +28,28 @@ class AAE(encoding.Encoding):
         """The codes of images."""
         return Example(self.encode(images, labels), labels, None)
 
+    def reconstruction(self, fake: Side, batch: Batch) -> Tensor:
+        """The mean squared error of what the generator makes of codes that D has judged."""
+        images, labels = batch[:2]
+        return (self.decode(fake.images, labels).float() - images).square().mean()
+
+
+class AAE(JudgesCodes):
+    """An autoencoder whose codes fool a fully connected discriminator.
+
+    `weight` is that of the mean squared error of a pixel.
+    """
+
+    lacks = {"images": CODES, "labels": CODES, "single examples": CODES, "latents": CODES}
+
+    def __init__(self, generator: encoding.Generator, discriminator: mlp.Discriminator, *, weight: Annotated[float, Gt(0)]) -> None:
+        super().__init__(generator, discriminator)
+        self.weight = weight
+
+    def real(self, batch: Batch, latents: Tensor) -> Example:
+        """Latents of the prior."""
+        return Example(latents, batch[1], None)
+
     def generator_costs(self, batch: Batch, real: Side | None, fake: Side, judge: Judge, hide: Hide) -> dict[str, Tensor]:
         """The error of what the generator makes of the codes."""
-        return {"reconstruction": self.weight * reconstruction(self, fake, batch)}
-
-
-def reconstruction(model: encoding.Encoding, fake: Side, batch: Batch) -> Tensor:
-    """The mean squared error of what the generator makes of codes that D has judged."""
-    images, labels = batch[:2]
-    return (model.decode(fake.images, labels).float() - images).square().mean()
+        return {"reconstruction": self.weight * self.reconstruction(fake, batch)}

@@ -12,14 +12,14 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from twoplayer.models import mlp
-from twoplayer.models.aae import reconstruction
+from twoplayer.models.aae import JudgesCodes
 from twoplayer.models.base import Batch, Example, Hide, Judge, Side
 from twoplayer.models.categories import Categories, Generator
 
 CODES = "model=categorical_aae's D judges codes"
 
 
-class CategoricalAAE(Categories):
+class CategoricalAAE(JudgesCodes, Categories):
     """An autoencoder whose codes fool a fully connected discriminator.
 
     `weight` is that of the mean squared error of a pixel, and `label_weight` that of the
@@ -28,7 +28,6 @@ class CategoricalAAE(Categories):
     """
 
     lacks = {"images": CODES, "labels": CODES, "single examples": CODES, "latents": CODES, "a prior": CODES}
-    judges_images = False
 
     def __init__(
         self,
@@ -46,17 +45,9 @@ class CategoricalAAE(Categories):
         """Codes of the prior."""
         return Example(self.prior(latents), batch[1], None)
 
-    def fake(self, batch: Batch, latents: Tensor) -> Example:
-        """The codes of the batch."""
-        return self.example(*batch[:2])
-
-    def example(self, images: Tensor, labels: Tensor) -> Example:
-        """The codes of images."""
-        return Example(self.encode(images, labels), labels, None)
-
     def generator_costs(self, batch: Batch, real: Side | None, fake: Side, judge: Judge, hide: Hide) -> dict[str, Tensor]:
         """The error of what the generator makes of the codes, and that of known classes."""
-        costs = {"reconstruction": self.weight * reconstruction(self, fake, batch)}
+        costs = {"reconstruction": self.weight * self.reconstruction(fake, batch)}
         if self.num_labels is not None:
             *_, images, labels = batch
             costs["labelled"] = self.label_weight * cross_entropy(self.found(images)[0], labels)

@@ -33,7 +33,7 @@ def train_with_rollback(config: DictConfig, plan: Plan) -> dict[str, Any]:
     """
     if not config.referee or config.referee.act != "rollback":
         return train(config, plan)
-    told = read_summary(plan.folder).get("rollback") if plan.checkpoint else None
+    told = read_summary(plan.folder).get("rollback")
     if told is not None:  # a later part of a chain is resumed by its own name
         plan = plan._replace(facts={"rollback": told})
     for number in range(told["number"] + 1 if told else 1, MOST + 2):
