@@ -253,7 +253,8 @@ def test_a_table_of_one_row_is_named_by_what_other_tables_do_not_share() -> None
 def test_rows_of_one_name_in_two_tables_have_pictures_of_their_own(sweep: Path, tmp_path: Path) -> None:
     file = sweep / "minimax" / "config.yaml"
     OmegaConf.save(OmegaConf.merge(OmegaConf.load(file), {"data": {"classes": [3]}}), file)
-    (sweep / "minimax" / ".hydra" / "overrides.yaml").write_text("- loss=hinge\n")
+    for name in ("hinge", "minimax"):
+        (sweep / name / ".hydra" / "overrides.yaml").write_text("- loss=hinge\n")
     page = tmp_path / "results.md"
     page.write_text("<!-- runs -->\n<!-- /runs -->\n")
     write_table(runs=[str(sweep / "hinge"), str(sweep / "minimax")], baseline=None, costs=False, into=str(page), name="runs")

@@ -67,7 +67,9 @@ def test_a_source_is_found_by_its_name_in_every_split(folders: tuple[Path, Path]
 
 
 def test_unmatched_collections_may_be_of_any_sizes(tmp_path: Path) -> None:
-    data = opened((write(tmp_path / "targets", NAMES, 0), write(tmp_path / "sources", NAMES[:10], 100)), paired=False)
+    data = opened((write(tmp_path / "targets", NAMES[:10], 0), write(tmp_path / "sources", NAMES, 100)), paired=False)
+    assert data._sources is None
+    assert len(data.splits.train.images) < len(data.source_folder.splits.train.images)
     seen = {int(level) for step in range(40) for level in ((data.batches(0, CPU).batch(step)[2] + 1) * 127.5).round()[:, 0, 0, 0]}
     assert data._sources is not None
     assert seen == set(data._sources.train.images[:, 0, 0, 0].tolist()), "every source of the training split, no other"
