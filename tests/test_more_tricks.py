@@ -38,6 +38,7 @@ from twoplayer.tricks.mixed_batches import MixedBatches
 from twoplayer.tricks.old_opponents import OldOpponents
 from twoplayer.tricks.packing import Packing
 from twoplayer.tricks.pulling_away import PullingAway
+from twoplayer.tricks.r1 import R1
 from twoplayer.tricks.r2 import R2
 from twoplayer.tricks.relaxed_wasserstein import RelaxedWasserstein
 from twoplayer.tricks.replay import Replay
@@ -538,3 +539,14 @@ def test_two_tricks_that_set_the_same_thing_are_refused() -> None:
         composed("loss=wasserstein", "trick=[wgan_gp,spectral_norm]")
     with pytest.raises(ConfigurationError, match=r"trick=\[two_learning_rates,sgd_discriminator\]: .* leave one of them out"):
         composed("trick=[two_learning_rates,sgd_discriminator]")
+
+
+def test_r2_is_r1_at_fakes() -> None:
+    def side(slope: float) -> Side:
+        images = torch.randn(3, 1, 2, 2, requires_grad=True)
+        return Side(images, torch.zeros(3), None, None, slope * images.flatten(1).sum(1), torch.zeros(3, 1))
+
+    real, fake = side(2.0), side(5.0)
+    for trick, slope in ((R1(weight=1.0, every_updates=1), 2.0), (R2(weight=1.0, every_updates=1), 5.0)):
+        penalty = trick.penalty(real, fake, lambda example: pytest.fail("it judges nothing"))
+        assert penalty.item() == pytest.approx(slope**2 * 4 / 2)
