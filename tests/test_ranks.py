@@ -245,43 +245,68 @@ def _parent(stat: Path) -> int:
 SHARED = ["model=gan", *SMALL, *WIDTHS["gan"], "trainer.devices=2", "budget.images=64", pairs.DUMP]
 
 
+def started_by(launcher: str, folder: Path, *settings: str) -> list[commands.Running]:
+    """Two ranks of one run, as torchrun or srun starts them."""
+    port = str(pairs.free_port())
+    environments = [
+        {
+            "RANK": str(rank),
+            "LOCAL_RANK": str(rank),
+            "WORLD_SIZE": "2",
+            "LOCAL_WORLD_SIZE": "2",
+            "GROUP_RANK": "0",
+            "TORCHELASTIC_RUN_ID": "x",
+        }
+        if launcher == "torchrun"
+        else {
+            "SLURM_PROCID": str(rank),
+            "SLURM_LOCALID": str(rank),
+            "SLURM_NODEID": "0",
+            "SLURM_NTASKS": "2",
+            "SLURM_NTASKS_PER_NODE": "2",
+            "SLURM_JOB_ID": "7",
+            "SLURM_JOB_NAME": "gan",
+        }
+        for rank in range(2)
+    ]
+    return [
+        commands.start(
+            "train.py", *SHARED, *settings, "run=run", "resume=auto", folder=folder, label=str(rank),
+            MASTER_ADDR="127.0.0.1", MASTER_PORT=port, **environment,
+        )
+        for rank, environment in enumerate(environments)
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("launcher", ["torchrun", "slurm"])
 def test_torchrun_or_slurm_may_start_the_ranks(launcher: str, tmp_path: Path) -> None:
-    port = str(pairs.free_port())
     for images, resumed_from in ((64, 0), (96, 64)):
-        environments = [
-            {
-                "RANK": str(rank),
-                "LOCAL_RANK": str(rank),
-                "WORLD_SIZE": "2",
-                "LOCAL_WORLD_SIZE": "2",
-                "GROUP_RANK": "0",
-                "TORCHELASTIC_RUN_ID": "x",
-            }
-            if launcher == "torchrun"
-            else {
-                "SLURM_PROCID": str(rank),
-                "SLURM_LOCALID": str(rank),
-                "SLURM_NODEID": "0",
-                "SLURM_NTASKS": "2",
-                "SLURM_NTASKS_PER_NODE": "2",
-                "SLURM_JOB_ID": "7",
-                "SLURM_JOB_NAME": "gan",
-            }
-            for rank in range(2)
-        ]
-        ranks = [
-            commands.start(
-                "train.py", *SHARED, f"budget.images={images}", "run=run", "resume=auto", folder=tmp_path, label=str(rank),
-                MASTER_ADDR="127.0.0.1", MASTER_PORT=port, **environment,
-            )
-            for rank, environment in enumerate(environments)
-        ]  # fmt: skip
-        ends = [rank.finish(60) for rank in ranks]
+        ends = [rank.finish(60) for rank in started_by(launcher, tmp_path, f"budget.images={images}")]
         assert [end.code for end in ends] == [0, 0], [end.errors for end in ends]
         summary = json.loads((tmp_path / "run" / "summary.json").read_text())
         assert (summary["world_size"], summary["images_seen"], summary["resumed_from"]) == (2, images, resumed_from)
     assert pairs.differences(pairs.dumps(tmp_path / "run")) == []
+
+
+def test_all_ranks_return_the_code_of_the_signal_though_srun_ends_them(tmp_path: Path) -> None:
+    """Once the first rank has ended, `srun --kill-on-bad-exit` sends SIGTERM to the others."""
+    slow = "+callbacks.slow={_target_:helpers.interruption_callbacks.Slow,seconds:1.5}"
+    ranks = started_by("slurm", tmp_path, "budget.images=100000", slow)
+    until = time.monotonic() + 60
+    while not list(tmp_path.glob("run/samples/00000000.png")):
+        assert all(rank.process.is_alive() for rank in ranks)
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    time.sleep(0.5)
+    for number in (signal.SIGUSR1, signal.SIGTERM):
+        for rank in ranks:
+            rank.send(number)
+        time.sleep(1.2)
+    while ranks[0].process.is_alive():
+        ranks[0].send(signal.SIGTERM)
+        time.sleep(0.01)
+    assert [rank.finish(60).code for rank in ranks] == [128 + signal.SIGUSR1] * 2
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "interrupted"
 
 
 def test_ranks_started_by_torchrun_need_a_shared_folder(tmp_path: Path) -> None:

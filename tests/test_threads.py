@@ -52,6 +52,21 @@ def test_a_trial_takes_a_second_and_leaves_hopeless_numbers_out() -> None:
     assert asked[1] * 0.05 == pytest.approx(threads.TRIAL_SECONDS - 0.4, abs=0.11)
 
 
+@pytest.mark.parametrize(
+    ("variables", "processes", "expected"),
+    [({}, 1, 8), ({}, 2, 4), ({}, 16, 1), ({"SLURM_NTASKS": "2", "SLURM_CPUS_PER_TASK": "3"}, 2, 3), ({"OMP_NUM_THREADS": "8"}, 2, 8)],
+)
+def test_ranks_of_a_machine_share_its_cpus(
+    variables: dict[str, str], processes: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("OMP_NUM_THREADS", "SLURM_NTASKS", "SLURM_CPUS_PER_TASK", "SLURM_JOB_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("twoplayer.runs.threads.torch.get_num_threads", lambda: 8)
+    assert threads.share(processes) == expected
+
+
 @pytest.mark.process
 def test_the_number_that_was_chosen_is_recorded_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = torch.get_num_threads()

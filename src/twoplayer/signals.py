@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 
+from twoplayer.distributed import environment
 from twoplayer.errors import TwoplayerError
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP") if hasattr(signal, name))
@@ -37,10 +38,14 @@ def received() -> int:
 def listening(at_once: Callable[[], None]) -> Iterator[None]:
     """Record the first signal inside the context; a later one ends the process after `at_once()`.
 
-    Signals that the process was started to ignore (`nohup`) stay ignored.
+    Signals that the process was started to ignore (`nohup`) stay ignored. torchrun and srun send
+    SIGTERM to all ranks when the first one has ended. A rank that is already stopping ignores it,
+    so that it can save, and each rank returns the code of the first signal.
     """
 
     def note(number: int, frame: FrameType | None) -> None:
+        if _received and _ends_with_others(number):
+            return
         _received.append((number, time.monotonic()))
         if time.monotonic() - _received[0][1] > ONE_REQUEST:
             at_once()
@@ -55,4 +60,8 @@ def listening(at_once: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if _received and _ends_with_others(number) else handler)
+
+
+def _ends_with_others(number: int) -> bool:
+    return number == signal.SIGTERM and environment.by_others()

@@ -35,6 +35,11 @@ def by_others() -> bool:
     return world_size() > 1
 
 
+def cpus_per_process() -> int | None:
+    """The CPUs that SLURM gives to each of its processes, if it was asked for a number."""
+    return int(os.environ["SLURM_CPUS_PER_TASK"]) if manager() == "SLURM" and "SLURM_CPUS_PER_TASK" in os.environ else None
+
+
 PARENT = "TWOPLAYER_PARENT"
 """The variable with the id of the process that started this rank."""
 

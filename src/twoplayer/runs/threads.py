@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 
 from twoplayer import randomness
 from twoplayer.config.hardware import num_ranks
+from twoplayer.distributed import environment
 from twoplayer.game.build import build_game
 from twoplayer.runs.plan import Plan
 
@@ -43,18 +44,21 @@ class Trial(NamedTuple):
 def settle_threads(config: DictConfig, plan: Plan, device: torch.device) -> Trial | None:
     """Set the number of threads of this process.
 
-    It is the configured number, else that of the resumed run. Otherwise a run of one process on the
-    CPU measures which number is fastest; only then is a Trial returned.
+    It is the configured number, else that of the resumed run. Otherwise the ranks of a machine
+    share its CPUs, and a run of one process on the CPU measures which number is fastest; only then
+    is a Trial returned.
     """
     wanted = plan.threads if config.threads == "auto" else config.threads
     if wanted is not None:
         if plan.threads not in (None, wanted):
             log.warning("the number of threads changes from %s to %s: results will differ in the last digits", plan.threads, wanted)
-        os.environ["OMP_NUM_THREADS"] = str(wanted)  # for the other ranks on this machine
-        torch.set_num_threads(wanted)
+        _set(wanted)
         return None
-    most = torch.get_num_threads()
-    if device.type != "cpu" or most == 1 or num_ranks(config) > 1:
+    most = share(config.trainer.devices)
+    if num_ranks(config) > 1 or most == 1:
+        _set(most)
+        return None
+    if device.type != "cpu":
         return None
     log.info("measuring the speed of 1 to %s threads ...", most)
     with randomness.aside(device):
@@ -72,6 +76,18 @@ def settle_threads(config: DictConfig, plan: Plan, device: torch.device) -> Tria
         trial = choose(candidates(most), iterate)
     torch.set_num_threads(trial.threads)
     return trial._replace(updates=sum(game.clock.updates.values()) / game.clock.iteration)
+
+
+def _set(threads: int) -> None:
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # for the other ranks on this machine
+    torch.set_num_threads(threads)
+
+
+def share(processes: int) -> int:
+    """Threads for each process of this machine: what the environment gives, or an equal part."""
+    if "OMP_NUM_THREADS" in os.environ:
+        return torch.get_num_threads()
+    return environment.cpus_per_process() or max(1, torch.get_num_threads() // processes)
 
 
 def candidates(most: int) -> list[int]:
