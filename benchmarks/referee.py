@@ -33,11 +33,11 @@ from twoplayer.runs.train import train
 
 HOME = Path("outputs/referee")
 PAGE = CONF.parent / "docs" / "failures.md"
-SHORT = ["budget.images=60000", "metric=[]", "logger=none", "threads=1", "seed=0"]
+SHORT = ["model=dcgan_paper", "budget.images=60000", "metric=[]", "logger=none", "threads=1", "seed=0"]
 
 
 class Failure(NamedTuple):
-    """What is done to the default recipe, and the rules that have to see it."""
+    """What is done to a DCGAN with the default tricks, and the rules that have to see it."""
 
     overrides: tuple[str, ...]
     rules: tuple[str, ...]

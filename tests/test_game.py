@@ -37,6 +37,7 @@ from twoplayer.errors import ConfigurationError, NumericsError
 from twoplayer.game.build import build_game
 from twoplayer.game.game import Game
 from twoplayer.losses.wasserstein import Wasserstein
+from twoplayer.models import dcgan
 from twoplayer.models.base import Model
 from twoplayer.models.encoding import Encoding
 from twoplayer.models.gan import GAN
@@ -383,8 +384,8 @@ def test_numbers_are_the_tensors_that_their_owners_read(tmp_path: Path) -> None:
     assert same(before, weights(game.model.generator))
 
 
-def test_dcgan_keeps_its_guidelines() -> None:
-    config = composed("model=dcgan", *SMALL, *WIDTHS["dcgan"], "data.image_size=28")
+def test_dcgan_keeps_the_guidelines_of_its_paper() -> None:
+    config = composed("model=dcgan_paper", *SMALL, *WIDTHS["dcgan_paper"], "data.image_size=28")
     game = build_game(config, CPU)
     kinds = [type(module).__name__ for module in game.model.modules()]
     assert not any("Pool" in kind for kind in kinds)
@@ -395,6 +396,31 @@ def test_dcgan_keeps_its_guidelines() -> None:
     images = game.sample(game.latents(3, "test"), torch.zeros(3))
     assert images.shape == (3, 1, 28, 28)
     assert images.abs().max() <= 1
+
+
+@pytest.mark.parametrize("autoencoder", [False, True])
+def test_hidden_layers_of_dcgan_stand_before_and_after_the_convolutions(autoencoder: bool) -> None:
+    hidden = [
+        "model.generator.hidden_widths=[5,6]",
+        "model.discriminator.hidden_widths=[7,3]",
+        f"model.discriminator.autoencoder={autoencoder}",
+    ]
+    game = build_game(composed("model=dcgan", *SMALL, *WIDTHS["dcgan"], *hidden, *(["loss=energy"] if autoencoder else [])), CPU)
+    generator, discriminator = cast(dcgan.Generator, game.model.generator), cast(dcgan.Discriminator, game.model.discriminator)
+    widths = {name: [(layer.in_features, layer.out_features) for layer in part.modules() if isinstance(layer, torch.nn.Linear)]
+              for name, part in (("generator", generator.hidden), ("discriminator", discriminator.hidden))}  # fmt: skip
+    assert widths["generator"] == [(generator.latent_size, 5), (5, 6)]
+    assert generator.projection.in_features == 6
+    assert [outputs for _, outputs in widths["discriminator"]] == [7, 3]
+    images = torch.rand(4, 1, 16, 16)
+    side = discriminator(images, torch.zeros(4))
+    if autoencoder:
+        assert [layer.out_features for layer in cast(Decoder, discriminator.output).images.modules() if isinstance(layer, torch.nn.Linear)][
+            :2
+        ] == [3, 7]
+    else:
+        assert side[1].shape == (4, 3)
+        assert torch.allclose(side[0], discriminator.output(side[1])[:, 0])
 
 
 def test_the_step_asks_no_setting() -> None:

@@ -174,7 +174,8 @@ def _of_any_model(loss: str) -> bool:
 LOSSES = [loss for loss in choices("loss") if _of_any_model(loss)]
 """The losses of any GAN. The others need a model of a certain kind."""
 MINIMAL = f"hydra.searchpath=[file://{Path(__file__).parent / 'conf'}]"  # where model=minimal is
-MODELS = [*choices("model"), "minimal"]
+MODELS = [*(name for name in choices("model") if name != "dcgan_paper"), "minimal"]
+"""Each class of models once: `dcgan_paper` is `dcgan` without hidden layers."""
 
 
 class _Widths(dict[str, list[str]]):

@@ -34,7 +34,7 @@ class Generator(encoding.Generator):
         num = self.categories
         codes = f"torch.nn.functional.one_hot(z[:, :{num}].argmax(1), {num}).to(z.dtype)"
         prior = f"torch.cat([{codes}, {self.style_scale:g} * z[:, {num}:]], 1)"
-        return super().layout.replace("projection(z)", f"projection({prior})")
+        return super().layout.replace("(z)", f"({prior})")
 
     def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
         """Images in [-1, 1]."""

@@ -30,7 +30,7 @@ class Generator(dcgan.Generator):
 
     def both(self, latents: Tensor) -> tuple[Tensor, Tensor]:
         """Images like targets, and images like sources, of the same latents."""
-        maps = self.convolutions(self.projection(latents).unflatten(1, (self.start, self.start, -1)).permute(0, 3, 1, 2))
+        maps = self.convolutions(self.first_maps(latents))
         return to_images(self.output(maps), self.output_activation), to_images(self.sources(maps), self.output_activation)
 
 

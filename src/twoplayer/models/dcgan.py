@@ -2,7 +2,8 @@
 
 - strided and transposed convolutions instead of pooling
 - batch normalization, except at G's output and D's input
-- no hidden fully connected layers: G starts with a projection, D ends with a linear layer
+- no hidden fully connected layers: G starts with a projection, D ends with a linear layer, unless
+  `hidden_widths` puts some before G's projection and D's last layer
 - ReLU and a final tanh in G
 - LeakyReLU in D
 """
@@ -31,6 +32,7 @@ from twoplayer.models.layers import (
     Normalization,
     OutputActivation,
     activation,
+    fully_connected,
     images_of,
     normalization,
     to_images,
@@ -47,7 +49,8 @@ Upsampling = Literal["transposed", "pixel_shuffle", "nearest"]
 class Generator(nn.Module):
     """Latents (N, latent_size) to images (N, channels, image_size, image_size).
 
-    It starts at 4 x 4 (7 x 7 for images of 28). Each stage doubles the resolution and halves the
+    Fully connected layers of `hidden_widths` come first. Then it starts at 4 x 4 (7 x 7 for images
+    of 28). Each stage doubles the resolution and halves the
     channels, down to `width` channels at full resolution.
     """
 
@@ -55,6 +58,7 @@ class Generator(nn.Module):
         self,
         *,
         latent_size: Size,
+        hidden_widths: list[Size],
         width: Size,
         channels: Size,
         image_size: int,
@@ -73,7 +77,9 @@ class Generator(nn.Module):
         self.condition = None if conditioning == "none" else GeneratorCondition(conditioning, num_classes, latent_size)
         inputs = self.condition.size if self.condition else latent_size
         per_class = num_classes if conditioning == "batch_norm" else None
-        self.projection = nn.Linear(inputs, maps * self.start**2, bias=normalization == "none")
+        sizes = [inputs, *hidden_widths]
+        self.hidden = fully_connected(sizes, "leaky_relu", "none")
+        self.projection = nn.Linear(sizes[-1], maps * self.start**2, bias=normalization == "none")
         layers = _normalized(maps, normalization, activation, per_class)
         for _ in range(num_stages):
             layers += [
@@ -87,22 +93,30 @@ class Generator(nn.Module):
     @property
     def layout(self) -> str:
         """See `Model`."""
-        maps = f"projection({self.condition.layout if self.condition else 'z'}).unflatten(1, ({self.start}, {self.start}, -1)).permute(0, 3, 1, 2)"
+        values = self.condition.layout if self.condition else "z"
+        values = f"hidden({values})" if self.hidden else values
+        maps = f"projection({values}).unflatten(1, ({self.start}, {self.start}, -1)).permute(0, 3, 1, 2)"
         return images_of(f"output({sequence_layout(self.convolutions, 'convolutions', maps)})", self.output_activation)
 
     def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
         """Images in [-1, 1]."""
         values, *classes = self.condition(latents, labels) if self.condition else (latents,)
-        # Channels come last in memory, the order in which convolutions are fastest.
-        maps = self.projection(values).unflatten(1, (self.start, self.start, -1)).permute(0, 3, 1, 2)
-        return to_images(self.output(self.convolutions(maps, *classes)), self.output_activation)
+        return to_images(self.output(self.convolutions(self.first_maps(values), *classes)), self.output_activation)
+
+    def first_maps(self, values: Tensor) -> Tensor:
+        """What the convolutions get (N, C, start, start), of latents or of latents and class.
+
+        Channels come last in memory, the order in which convolutions are fastest.
+        """
+        maps: Tensor = self.projection(self.hidden(values))
+        return maps.unflatten(1, (self.start, self.start, -1)).permute(0, 3, 1, 2)
 
 
 class Discriminator(nn.Module):
     """Images to logits.
 
     Each stage halves the resolution, down to 4 x 4, and doubles the channels, starting with
-    `width`.
+    `width`. Fully connected layers of `hidden_widths` come last.
 
     An autoencoder continues to a code of `code_size` numbers and back through a generator's layers;
     its logit is the negative energy.
@@ -112,6 +126,7 @@ class Discriminator(nn.Module):
         self,
         *,
         width: Size,
+        hidden_widths: list[Size],
         channels: Size,
         packs: Size,
         image_size: int,
@@ -126,12 +141,15 @@ class Discriminator(nn.Module):
         super().__init__()
         self.num_outputs = num_outputs
         inputs = packs * channels + (conditioning == "concatenate")
-        self.convolutions, num_features = halving(inputs, width, image_size, normalization, downsampling)
+        self.convolutions, num_maps = halving(inputs, width, image_size, normalization, downsampling)
+        self.hidden = fully_connected([num_maps, *hidden_widths], "leaky_relu", "none")
+        num_features = [num_maps, *hidden_widths][-1]
         self.output: nn.Module = nn.Linear(num_features, num_outputs)
         self.condition = DiscriminatorCondition(conditioning, num_classes, image_size, num_features)
         if autoencoder:
             decoder = Generator(
                 latent_size=code_size,
+                hidden_widths=hidden_widths[::-1],
                 width=max(width // 2, 1),
                 channels=packs * channels,
                 image_size=image_size,
@@ -145,14 +163,19 @@ class Discriminator(nn.Module):
             self.output = Decoder(nn.Linear(num_features, code_size), decoder)
 
     def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits, and features: the last feature maps, flattened.
+        """Logits, and features: the last feature maps, flattened, or the last hidden layer.
 
         An autoencoder's features are its code.
         """
-        features = self.convolutions(self.condition.images(images, labels))
+        features = self.features(self.condition.images(images, labels))
         if isinstance(self.output, Decoder):
             return self.output(images, features)
         return self.condition.logits(to_logits(self.output(features)), features, labels), features
+
+    def features(self, inputs: Tensor) -> Tensor:
+        """What the last layer gets (N, F), of images or of images and class."""
+        features: Tensor = self.hidden(self.convolutions(inputs))
+        return features
 
 
 class DCGAN(Model):

@@ -1,6 +1,7 @@
 """The layers that models choose by name, and what several models compute."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -39,6 +40,18 @@ def activation(name: Activation, in_place: bool = False) -> nn.Module:
     Use it only if nothing else needs the input, as a residual sum would.
     """
     return _activations[name](in_place)
+
+
+def fully_connected(sizes: Sequence[int], activation_name: Activation, normalization_name: VectorNormalization) -> nn.Sequential:
+    """Vectors (N, sizes[0]) to vectors (N, sizes[-1]); none of the layers is a last one."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(sizes):
+        layers += [
+            nn.Linear(inputs, outputs),
+            vector_normalization(normalization_name, outputs),
+            activation(activation_name, in_place=True),
+        ]
+    return nn.Sequential(*layers)
 
 
 def to_images(outputs: Tensor, name: OutputActivation) -> Tensor:

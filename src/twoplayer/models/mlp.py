@@ -1,7 +1,6 @@
 """Fully connected players for data of any shape (N, ...): points, vectors, images."""
 
 import math
-from itertools import pairwise
 from typing import Annotated, Literal
 
 from annotated_types import Ge, MinLen
@@ -12,11 +11,10 @@ from twoplayer.models.layers import (
     Activation,
     OutputActivation,
     VectorNormalization,
-    activation,
+    fully_connected,
     images_of,
     to_images,
     to_logits,
-    vector_normalization,
 )
 
 Size = Annotated[int, Ge(1)]
@@ -41,7 +39,7 @@ class Generator(nn.Module):
     ) -> None:
         super().__init__()
         self.latent_size, self.shape, self.output_activation = latent_size, tuple(shape), output_activation
-        self.hidden = _hidden([latent_size, *widths], activation, normalization)
+        self.hidden = fully_connected([latent_size, *widths], activation, normalization)
         self.output = nn.Linear([latent_size, *widths][-1], math.prod(shape))
 
     @property
@@ -74,7 +72,7 @@ class Discriminator(nn.Module):
         super().__init__()
         self.num_outputs = num_outputs
         sizes = [packs * math.prod(shape), *widths]
-        self.hidden = _hidden(sizes, activation, normalization)
+        self.hidden = fully_connected(sizes, activation, normalization)
         self.output = nn.Linear(sizes[-1], num_outputs)
 
     def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -88,14 +86,3 @@ class MLP(Model):
 
     def __init__(self, generator: Generator, discriminator: Discriminator) -> None:
         super().__init__(generator, discriminator)
-
-
-def _hidden(sizes: list[int], activation_name: Activation, normalization_name: VectorNormalization) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for inputs, outputs in pairwise(sizes):
-        layers += [
-            nn.Linear(inputs, outputs),
-            vector_normalization(normalization_name, outputs),
-            activation(activation_name, in_place=True),
-        ]
-    return nn.Sequential(*layers)

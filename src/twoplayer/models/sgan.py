@@ -27,7 +27,7 @@ class Discriminator(dcgan.Discriminator):
 
     def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of "real" (N), and features."""
-        features = self.convolutions(images)
+        features = self.features(images)
         return self.output(features).float().logsumexp(1), features
 
 
