@@ -145,7 +145,8 @@ def first_broken(rule: Rule, looks: Sequence[Evidence]) -> int | None:
 
 def judge(folders: Sequence[str]) -> None:
     """Choose thresholds, and write the table."""
-    healthy = {path.parent.name: history(path.parent) for folder in folders for path in sorted(Path(folder).glob("*/metrics.csv"))}
+    runs = [path.parent for folder in folders for path in sorted(Path(folder).glob("*/metrics.csv"))]
+    healthy = {f"{run.parent.name}/{run.name}": history(run) for run in runs}
     healthy = {name: looks for name, looks in healthy.items() if looks}
     failing = {
         name: history(HOME / name.replace(" ", "_")) for name in FAILURES if (HOME / name.replace(" ", "_") / "metrics.csv").is_file()

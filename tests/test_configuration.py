@@ -190,8 +190,8 @@ def test_a_wrong_setting_is_told_in_one_line(override: str, message: str) -> Non
         ("+trick.schedule.to.optimizer.generator.beta1=1", "trick.schedule.to.optimizer.generator.beta1=1: must be less than 1"),
         ("trick.schedule.to=3", "trick.schedule.to=3: must be a valid dictionary"),
         (
-            "trick.schedule.begin_images=240000",
-            "must be less than trick.schedule.end_images=240000, which is budget.images by default",
+            "trick.schedule.begin_images=120000",
+            "must be less than trick.schedule.end_images=120000, which is budget.images by default",
         ),
     ],
 )
