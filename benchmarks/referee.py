@@ -48,9 +48,9 @@ FAILURES = {
     "G is frozen": Failure(
         ("optimizer/player@optimizer.generator=sgd", "optimizer.generator.lr=1e-12"), ("discriminator_overpowers", "low_diversity")
     ),
-    "D learns a hundred times as fast": Failure(("optimizer.discriminator.lr=0.2",), ("mode_collapse", "low_diversity")),
+    "D learns a hundred times as fast": Failure(("optimizer.discriminator.lr=0.2",), ("mode_collapse",)),
     "D learns a hundredth as fast": Failure(("optimizer.discriminator.lr=2e-5",), ("discriminator_clueless",)),
-    "nine of ten classes are dropped": Failure(("impostor=one_class",), ("mode_collapse",)),
+    "nine of ten classes are dropped": Failure(("impostor=one_class",), ("mode_collapse", "vanishing_gradient")),
     "training images as samples": Failure(("impostor=copies",), ("memorization",)),
     "G ignores its latents": Failure(("+trick.deaf._target_=helpers.injected.Deaf",), ("constant_output",)),
     "G is told classes and ignores its latents": Failure(
@@ -69,7 +69,7 @@ FAILURES = {
     "500 training images": Failure(("data.num_images=500", "trick=[ema]"), ("discriminator_overfits",)),
     "minimax after pretraining D": Failure(
         ("loss=minimax", "trick=[pretrain_discriminator]", "trick.pretrain_discriminator.images=12000", "optimizer.generator.lr=2e-4"),
-        ("vanishing_gradient", "discriminator_overpowers"),
+        ("discriminator_overpowers",),
     ),
     "a critic without bound": Failure(("loss=wasserstein", "trick=[ema]"), ("exploding_gradient",)),
 }
