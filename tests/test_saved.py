@@ -214,7 +214,7 @@ def test_both_exported_files_say_what_they_are(tricks: str, tmp_path: Path) -> N
         "latents_of_safetensors": "as latent_distribution says" if mapped else "standard normal",
         "output_shape": "(N, 1, 16, 16)",
         "output_range": "[-1, 1]",
-        "layout": "output(convolutions(projection(z).unflatten(1, (4, 4, -1)).permute(0, 3, 1, 2))).tanh()",
+        "layout": "output(convolutions(projection(hidden(z)).unflatten(1, (4, 4, -1)).permute(0, 3, 1, 2))).tanh()",
     }
     write_export(run=str(folder), output=str(tmp_path / "again"), onnx=False)
     with safe_open(tmp_path / "again" / "generator.safetensors", "pt") as file:
