@@ -22,7 +22,7 @@ def test_a_multiplication_with_its_addition_is_two_operations() -> None:
 
 
 def test_a_convolution_counts_at_every_pixel() -> None:
-    """D of two convolutions and two linear layers, whose sizes are in the listing of its modules."""
+    """D of two convolutions and two linear layers, as the listing of its modules says."""
     game = build_game(small("model.discriminator.width=4", "model.discriminator.hidden_widths=[7]"), CPU)
     expected = 2 * (4 * 4 * 1 * 4 * 8 * 8 + 4 * 4 * 4 * 8 * 4 * 4 + 8 * 4 * 4 * 7 + 7 * 1)
     assert flops_per_image(game, BATCH)["discriminator"] == expected
