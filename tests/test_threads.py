@@ -1,18 +1,22 @@
 """The number of threads: chosen by timing trial iterations, recorded, and kept on resume."""
 
 import logging
+import os
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import torch
 
-from helpers.games import play, state_sha256
+from helpers.games import SMALL, play, state_sha256
 from twoplayer.callbacks.pace import Pace
 from twoplayer.runs import threads
+from twoplayer.runs.plan import Plan
 from twoplayer.runs.threads import candidates, choose
+from twoplayer.settings import compose_config
 from twoplayer.storage import checkpoints
 
 
@@ -65,6 +69,21 @@ def test_ranks_of_a_machine_share_its_cpus(
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("twoplayer.runs.threads.torch.get_num_threads", lambda: 8)
     assert threads.share(processes) == expected
+
+
+@pytest.mark.parametrize("settings", [[], ["trainer.devices=2", "data.batch_size=32"]])
+def test_a_process_of_slurm_takes_no_more_than_its_cpus(settings: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "8")
+    monkeypatch.delenv("OMP_NUM_THREADS")  # what is set below ends with the test
+    monkeypatch.setenv("SLURM_NTASKS", str(len(settings) or 1))
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "1")
+    monkeypatch.setattr("twoplayer.runs.threads.torch.get_num_threads", lambda: 8)
+    taken: list[int] = []
+    monkeypatch.setattr("twoplayer.runs.threads.torch.set_num_threads", taken.append)
+    plan = cast(Plan, SimpleNamespace(threads=None))
+    assert threads.settle_threads(compose_config("train", *SMALL, *settings), plan, torch.device("cpu")) is None
+    assert taken == [1]
+    assert os.environ["OMP_NUM_THREADS"] == "1"
 
 
 @pytest.mark.process

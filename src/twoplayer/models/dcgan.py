@@ -49,9 +49,9 @@ Upsampling = Literal["transposed", "pixel_shuffle", "nearest"]
 class Generator(nn.Module):
     """Latents (N, latent_size) to images (N, channels, image_size, image_size).
 
-    Fully connected layers of `hidden_widths` come first. Then it starts at 4 x 4 (7 x 7 for images
-    of 28). Each stage doubles the resolution and halves the
-    channels, down to `width` channels at full resolution.
+    Fully connected layers of `hidden_widths` come first. The maps start at 4 x 4 (7 x 7 for images
+    of 28). Each stage doubles the resolution and halves the channels, down to `width` channels at
+    full resolution.
     """
 
     def __init__(
