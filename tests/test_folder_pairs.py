@@ -1,6 +1,7 @@
-"""Pairs of one's own: a folder of sources, and one of what is to be made of them."""
+"""Pairs of one's own: in two folders, or side by side in each file of one."""
 
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,12 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from safetensors.torch import load_file
 
 from helpers.games import CPU, composed, state_sha256
+from twoplayer.commands.check_data import check_data
 from twoplayer.commands.sample import write_samples
+from twoplayer.data.decoding import Fault, Picture, Target, decode
 from twoplayer.data.folder_pairs import FolderPairs
 from twoplayer.errors import ConfigurationError, DataError
 from twoplayer.paths import CONF
@@ -79,6 +83,88 @@ def test_unmatched_collections_may_be_of_any_sizes(tmp_path: Path) -> None:
     assert torch.equal(torch.cat(ranks), data.batches(0, CPU).batch(7)[2])
 
 
+@pytest.fixture
+def side_by_side(tmp_path: Path) -> Path:
+    """Files whose left halves are 100 gray levels lighter than their right ones."""
+    root = tmp_path / "both"
+    for name in NAMES:
+        path = root / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        right = np.full((16, 20), 5 * NAMES.index(name), dtype=np.uint8)
+        Image.fromarray(np.concatenate([right + 100, right], 1)).save(path)
+    return root
+
+
+def test_both_may_be_in_one_file(side_by_side: Path) -> None:
+    data = opened((side_by_side, side_by_side), source_root=None, source_half="left")
+    for name in ("train", "validation", "test"):
+        targets, sources = getattr(data.splits, name).images.int(), data.source_images(name).int()
+        assert torch.equal(targets + 100, sources)
+        assert (targets == targets[:, :, :1, :1]).all(), "nothing of the other half"
+    other = opened((side_by_side, side_by_side), source_root=None, source_half="right")
+    assert torch.equal(other.splits.train.images.int() - 100, other.source_images("train").int())
+    assert other.sha256 != data.sha256
+    apart = opened((side_by_side, side_by_side), source_root=None, source_half="left", paired=False)
+    targets, _, sources, _ = apart.batches(0, CPU).batch(0)
+    assert not torch.allclose(sources - targets, torch.full_like(targets, 100 / 127.5))
+
+
+def test_a_half_is_that_of_the_upright_image(tmp_path: Path) -> None:
+    lying = Image.fromarray(np.concatenate([np.zeros((9, 9), np.uint8), np.full((9, 9), 200, np.uint8)]))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown turned by 90 degrees clockwise, so that its lower half is on the left
+    lying.save(tmp_path / "turned.png", exif=exif)
+    found = decode(tmp_path / "turned.png", Target(1, 9, 255, "left"))
+    assert isinstance(found, Picture)
+    assert (found.pixels == 200).all()
+    assert (found.width, found.height) == (9, 9)
+    Image.new("L", (7, 4)).save(tmp_path / "odd.png")
+    assert decode(tmp_path / "odd.png", Target(1, 4, 255, "left")) == Fault("is 7 x 4, an odd width, which has no two halves")
+
+
+def checked(data: FolderPairs, tmp_path: Path) -> str:
+    check_data(data=data, num=12, columns=3, output=str(tmp_path / "report"))
+    return (tmp_path / "report" / "findings.txt").read_text()
+
+
+def test_check_data_looks_at_both_folders(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    findings = checked(opened(folders), tmp_path)
+    assert re.search(r"source: .*sources: 24 image files\n(.*\n)*target: .*targets: 24 image files", findings)
+    assert "faults" not in findings
+    with Image.open(tmp_path / "report" / "contact_sheet.png") as image:
+        sheet = np.asarray(image.convert("L")).astype(int)
+    edge = sheet.shape[1] // 3
+    rows = [sheet[round((row + 0.5) * sheet.shape[0] / 4), edge // 2] for row in range(4)]
+    assert [rows[0] - rows[1], rows[2] - rows[3]] == [100, 100], "a row of sources above each row of their targets"
+    (folders[1] / "a" / "00.bmp").unlink()
+    (folders[0] / "a" / "01.png").unlink()
+    (folders[0] / "b" / "03.png").write_bytes(b"nothing")
+    write(folders[1], NAMES[5:6], 0, ".png")
+    with pytest.raises(DataError, match="3 faults"):
+        checked(opened(folders), tmp_path)
+    findings = (tmp_path / "report" / "findings.txt").read_text()
+    for line in (
+        "target: a/00.png has no source of the same name",
+        "source: a/01.bmp has no target of the same name",
+        "target: b/03.png is not an image of a known format",
+        "are both the source of one target",
+    ):
+        assert line in findings
+    assert "has no source" not in checked(opened((folders[1], folders[1]), paired=False, source_root=str(folders[1])), tmp_path)
+    with pytest.raises(ConfigurationError, match=r"output=.*: this is in data\.source_root"):
+        check_data(data=opened(folders), num=1, columns=1, output=str(folders[1] / "here"))
+
+
+def test_check_data_names_a_file_of_two_halves_once(side_by_side: Path, tmp_path: Path) -> None:
+    (side_by_side / "a" / "00.png").write_bytes(b"nothing")
+    Image.new("RGB", (17, 9)).save(side_by_side / "a" / "01.png")
+    with pytest.raises(DataError, match="2 faults"):
+        checked(opened((side_by_side, side_by_side), source_root=None, source_half="left"), tmp_path)
+    findings = (tmp_path / "report" / "findings.txt").read_text()
+    assert "  a/01.png is 17 x 9, an odd width, which has no two halves" in findings
+    assert "source: sizes: 20 x 16 (22)" in findings
+
+
 def test_what_identifies_the_data_depends_on_sources_and_pairing(folders: tuple[Path, Path]) -> None:
     before = opened(folders).sha256
     assert opened(folders).sha256 == before
@@ -134,6 +220,9 @@ SIZES = ["data.image_size=16", "data.channels=1", "data.batch_size=4"]
             r"data\.num_labels=10: pairs have no images without labels",
         ),
         (["data.source_root=sources", "data.cache=sources/here"], r"data\.cache=.*: this is in data\.source_root, into which nothing"),
+        ([], r"data\.source_root=null: the sources are missing; name their folder, or set data\.source_half=left or right"),
+        (["data.source_root=sources", "data.source_half=left"], r"data\.source_half=left and data\.source_root=sources: .* choose one"),
+        (["data.source_half=top"], r"data\.source_half"),
         (["data.source_root=sources", "data.paired=false", "model=pix2pix"], r"model=pix2pix: it needs pairs.*; set data\.paired=true"),
     ],
 )
@@ -142,7 +231,7 @@ def test_settings_that_do_not_fit_are_refused(overrides: list[str], message: str
         composed("data=folder_pairs", "data.root=targets", *SIZES, *overrides)
 
 
-def test_pix2pix_learns_from_folders_resumes_and_translates_others(folders: tuple[Path, Path], tmp_path: Path) -> None:
+def test_pix2pix_learns_from_folders_resumes_and_translates_others(folders: tuple[Path, Path], side_by_side: Path, tmp_path: Path) -> None:
     words = [
         "data=folder_pairs",
         f"data.root={folders[0]}",
@@ -165,7 +254,15 @@ def test_pix2pix_learns_from_folders_resumes_and_translates_others(folders: tupl
             train(config, plan_run(config, tmp_path / name))
     assert state_sha256(tmp_path / "whole") == state_sha256(tmp_path / "parts")
     assert (tmp_path / "whole" / "samples" / "real.png").exists()
-    settings = {"num": 4, "seed": 0, "columns": 2, "single_files": False, "safetensors": False, "interpolate": False, "walk": False}
-    more = {"plane": False, "latents": None, "truncation": None, "labels": None}
-    write_samples(run=str(tmp_path / "whole"), output=str(tmp_path / "out"), source=str(folders[1]), **settings, **more)  # type: ignore[arg-type]
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["seed0_24_translated.png"]
+    settings = {"num": 4, "seed": 0, "columns": 2, "single_files": False, "safetensors": True, "interpolate": False, "walk": False}
+    more = {"plane": False, "latents": None, "truncation": None, "labels": None, "run": str(tmp_path / "whole")}
+
+    def translated(name: str, source: Path, half: str | None) -> torch.Tensor:
+        write_samples(output=str(tmp_path / name), source=str(source), source_half=half, **settings, **more)  # type: ignore[arg-type]
+        files = sorted(path.name for path in (tmp_path / name).iterdir())
+        assert files == ["seed0_24_translated.png", "seed0_24_translated.safetensors"]
+        return load_file(tmp_path / name / files[1])["images"]
+
+    of_folder = translated("out", folders[1], None)
+    assert torch.equal(translated("left", side_by_side, "left"), of_folder)
+    assert not torch.equal(translated("right", side_by_side, "right"), of_folder)

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from twoplayer import pictures
 from twoplayer.data.base import Data, Split
 from twoplayer.data.decoding import Fault, Picture, Target
+from twoplayer.data.folder_pairs import FolderPairs, Matching
 from twoplayer.data.image_folder import ImageFolder
 from twoplayer.data.listing import Listing, printable
 from twoplayer.errors import ConfigurationError, DataError
@@ -37,9 +38,18 @@ def check_data(*, data: Data, num: Annotated[int, Gt(0)], columns: Annotated[int
     Raises DataError if training would stop at these data, or if a file cannot be used.
     """
     folder = Path(output)
-    if isinstance(data, ImageFolder) and folder.resolve().is_relative_to(data.root.resolve()):
-        raise ConfigurationError(f"output={output}: this is in data.root, into which nothing is written; set output=<another folder>")
-    summary, findings, sheet = of_folder(data, num) if isinstance(data, ImageFolder) else of_splits(data, num, columns)
+    for read in _folders(data):
+        if folder.resolve().is_relative_to(read.root.resolve()):
+            raise ConfigurationError(
+                f"output={output}: this is in {read.root_setting}, into which nothing is written; set output=<another folder>"
+            )
+    if isinstance(data, FolderPairs):
+        summary, findings, sheet = of_pairs(data, num, columns)
+    elif isinstance(data, ImageFolder):
+        summary, findings, shown = of_folder(data, [file.name for file in data.listing.files[:num]])
+        sheet = _stacked(shown.values())
+    else:
+        summary, findings, sheet = of_splits(data, num, columns)
     make_folder("output", folder)
     print("\n".join([*summary, *report(findings, MOST_PRINTED)]))
     (folder / "findings.txt").write_text("\n".join([*summary, *report(findings, None)]) + "\n")
@@ -56,6 +66,13 @@ def check_data(*, data: Data, num: Annotated[int, Gt(0)], columns: Annotated[int
 Findings = Mapping[str, Sequence[str]]
 
 
+def _folders(data: Data) -> Sequence[ImageFolder]:
+    """The folders that are read, which may be one folder twice."""
+    if isinstance(data, FolderPairs):
+        return data, data.source_folder
+    return (data,) if isinstance(data, ImageFolder) else ()
+
+
 def report(findings: Findings, most: int | None) -> Iterable[str]:
     """The lines of all findings, of each kind at most so many."""
     for kind, lines in findings.items():
@@ -66,8 +83,8 @@ def report(findings: Findings, most: int | None) -> Iterable[str]:
                 yield f"  and {len(lines) - most:,} more"
 
 
-def of_folder(data: ImageFolder, num: int) -> tuple[list[str], Findings, Tensor]:
-    """Read each file once: the summary, the findings, and the first images."""
+def of_folder(data: ImageFolder, sheet: Collection[str]) -> tuple[list[str], dict[str, list[str]], dict[str, Tensor]]:
+    """Read each file once: the summary, the findings, and the images named in `sheet`, uint8."""
     listing = data.listing
     findings: dict[str, list[str]] = {kind: [] for kind in FINDINGS}
     for name in listing.left_out:
@@ -78,7 +95,8 @@ def of_folder(data: ImageFolder, num: int) -> tuple[list[str], Findings, Tensor]
     modes: Counter[str] = Counter()
     sizes: Counter[tuple[int, int]] = Counter()
     first: dict[bytes, tuple[str, int]] = {}
-    sheet: list[Tensor] = []
+    wanted = {*sheet}
+    shown: dict[str, Tensor] = {}
     for file, picture in data.examine():
         name = printable(file.name)
         if isinstance(picture, Fault):
@@ -91,15 +109,51 @@ def of_folder(data: ImageFolder, num: int) -> tuple[list[str], Findings, Tensor]
         other, label = first.setdefault(picture.digest, (name, file.label))
         if other != name:
             findings[DUPLICATES].append(f"{name} equals {other}" + ("" if label == file.label else ", which has another class"))
-        if len(sheet) < num:
-            sheet.append(torch.from_numpy(picture.pixels))
+        if file.name in wanted:
+            shown[file.name] = torch.from_numpy(picture.pixels)
     if len(listing.files) < data.fewest:
         findings[FAULTS].append(
             f"{printable(listing.root)} has {len(listing.files)} images; {data.fewest} are the least, one for each split"
         )
     for lines in findings.values():
         lines.sort()
-    return _summary(listing, modes, sizes), findings, torch.stack(sheet) if sheet else torch.empty(0)
+    return _summary(listing, modes, sizes), findings, shown
+
+
+def of_pairs(data: FolderPairs, num: int, columns: int) -> tuple[list[str], Findings, Tensor]:
+    """The same of targets and sources, and which of them have no partner.
+
+    The sheet has a row of targets below each row of their sources; without pairs, of any sources.
+    """
+    folder, none = data.source_folder, Matching(range(len(data.source_folder.listing.files)), (), (), ())
+    places, lonely, unused, doubled = data.matching if data.paired else none
+    alone = {*lonely}
+    targets = [file.name for file in data.listing.files if file.name not in alone]
+    pairs = dict(zip(targets[: num // 2], (folder.listing.files[place].name for place in places), strict=False))
+    source_summary, of_sources, source_images = of_folder(folder, pairs.values())
+    target_summary, of_targets, target_images = of_folder(data, pairs.keys())
+    findings: dict[str, list[str]] = {}
+    for kind in FINDINGS:
+        if data.source_half is not None and kind in (FAULTS, LEFT_OUT, CONVERTED):
+            findings[kind] = of_targets[kind]  # both halves have these from their file
+        else:
+            findings[kind] = [f"source: {line}" for line in of_sources[kind]] + [f"target: {line}" for line in of_targets[kind]]
+    findings[FAULTS] += [f"target: {printable(name)} has no source of the same name" for name in lonely]
+    findings[FAULTS] += [
+        f"source: {printable(first)} and {printable(second)} are both the source of one target" for first, second in doubled
+    ]
+    findings[LEFT_OUT] += [f"source: {printable(name)} has no target of the same name" for name in unused]
+    shown = [(source, target) for target, source in pairs.items() if source in source_images and target in target_images]
+    sheet = pictures.rows_in_turn(
+        _stacked(source_images[source] for source, _ in shown), _stacked(target_images[target] for _, target in shown), columns
+    )
+    summary = [f"{side}: {line}" for side, lines in (("source", source_summary), ("target", target_summary)) for line in lines]
+    return summary, findings, sheet
+
+
+def _stacked(images: Iterable[Tensor]) -> Tensor:
+    found = list(images)
+    return torch.stack(found) if found else torch.empty(0)
 
 
 def _summary(listing: Listing, modes: Counter[str], sizes: Counter[tuple[int, int]]) -> list[str]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from twoplayer import pictures, plots
 from twoplayer.data.array_file import open_arrays
+from twoplayer.data.decoding import Half
 from twoplayer.data.samples import read_samples
 from twoplayer.errors import ConfigurationError, DataError
 from twoplayer.paths import make_folder
@@ -43,6 +44,7 @@ def write_samples(
     latents: str | None,
     truncation: Annotated[float, Gt(0)] | None,
     source: str | None,
+    source_half: Half | None,
     labels: Annotated[int, Ge(0)] | Annotated[list[Annotated[int, Ge(0)]], MinLen(1)] | None,
 ) -> None:
     """Write samples of a run as one grid and print the paths of all files.
@@ -53,8 +55,9 @@ def write_samples(
     each row of the grid interpolates between two samples, and `num` is rounded up to whole rows.
     `walk` writes a GIF, or an MP4, of the grid on its way through several samples. `plane` shows
     all that a generator of two latents draws. `latents` is a file with an array of that name, or
-    only one. `source` is a folder or a file of images that a model translates: rows of these and of
-    what it makes of them take turns, and `num` has no meaning.
+    only one. `source` is a folder or a file of images that a model translates, or that hold what it
+    translates in their `source_half`: rows of sources and of what the model makes of them take
+    turns, and `num` has no meaning.
 
     Raises ConfigurationError if more than one way to draw is chosen, or if it does not fit the run.
     """
@@ -82,7 +85,7 @@ def write_samples(
     elif plane:
         drawn = generator.plane(columns, labels if isinstance(labels, int) else None)
     elif source is not None:
-        sources = read_samples(Path(source), generator.source_shape, "source", least=1)
+        sources = read_samples(Path(source), generator.source_shape, "source", least=1, half=source_half)
         drawn = generator(seed=seed, sources=sources)
     elif latents is not None:
         drawn = generator(latents=_read(Path(latents)), labels=labels)

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -27,6 +27,8 @@ MAX_PIXELS = 80_000_000
 
 MAX_BYTES = 512 * 2**20
 
+Half = Literal["left", "right"]
+
 SIXTEEN_BITS = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
 
 
@@ -37,6 +39,8 @@ class Target(NamedTuple):
     image_size: int
     background: int
     """The gray level behind transparent pixels, from 0 (black) to 255 (white)."""
+    half: Half | None = None
+    """The half of each file that is read, where a file holds two images side by side."""
 
 
 class Picture(NamedTuple):
@@ -48,6 +52,7 @@ class Picture(NamedTuple):
     """Pillow's name of the mode in the file, such as RGB or L; `I;16` for all with 16 bits."""
     width: int
     height: int
+    """The size of the image in the file; if a half of it is read, that of the half."""
 
     @property
     def digest(self) -> bytes:
@@ -71,7 +76,7 @@ def quiet() -> Iterator[None]:
 
 
 def decode(path: Path, target: Target) -> Picture | Fault:
-    """Read a file: upright, opaque, its centre cropped to a square and resized.
+    """Read a file or a half of it: upright, opaque, its centre cropped to a square and resized.
 
     Of an animation the first frame is read.
     """
@@ -99,7 +104,11 @@ def _picture(content: bytes, target: Target) -> Picture:
             if mode in ("I", "F"):
                 raise _UnusableError(f"has pixels of 32 bits (mode {mode}), whose range is not known; convert it to 8 or 16 bits")
             plain = _opaque(_eight_bits(image, mode), target)
-            pixels = np.asarray(_square(ImageOps.exif_transpose(plain), target.image_size))
+            upright = ImageOps.exif_transpose(plain)
+            if target.half is not None:
+                upright = _half(upright, target.half)
+                width, height = upright.size
+            pixels = np.asarray(_square(upright, target.image_size))
     except (_UnusableError, MemoryError):
         raise
     except UnidentifiedImageError as error:
@@ -172,6 +181,13 @@ def _opaque(image: Image.Image, target: Target) -> Image.Image:
     converted = image.convert(mode)
     converted.getexif().update(exif)
     return converted
+
+
+def _half(image: Image.Image, half: Half) -> Image.Image:
+    if image.width % 2:
+        raise _UnusableError(f"is {image.width} x {image.height}, an odd width, which has no two halves")
+    left = 0 if half == "left" else image.width // 2
+    return image.crop((left, 0, left + image.width // 2, image.height))
 
 
 def _square(image: Image.Image, size: int) -> Image.Image:

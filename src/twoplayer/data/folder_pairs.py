@@ -1,9 +1,11 @@
-"""Pairs of images of one's own: a folder of sources, and one of what is to be made of them."""
+"""Pairs of images of one's own: in two folders, or side by side in each file of one."""
 
+import functools
 import hashlib
 import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import torch
 from annotated_types import MinLen
@@ -11,6 +13,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from twoplayer.data.base import Batches, Split, Splits
+from twoplayer.data.decoding import Half, Target
 from twoplayer.data.image_folder import ImageFolder
 from twoplayer.data.listing import printable
 from twoplayer.data.pairing import PairedBatches, gives_sources, refuse_num_labels
@@ -19,23 +22,47 @@ from twoplayer.errors import ConfigurationError, DataError
 log = logging.getLogger(__name__)
 
 
-class Sources(ImageFolder):
-    """The folder of sources."""
+class Folder(ImageFolder):
+    """One side of the pairs: a folder, or one half of each image in it."""
 
     root_setting: ClassVar[str] = "data.source_root"
+
+    def __init__(self, *, half: Half | None, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.half = half
+
+    @property
+    def target(self) -> Target:
+        """See `ImageFolder`."""
+        return super().target._replace(half=self.half)
+
+
+class Matching(NamedTuple):
+    """Which source belongs to which target, by their names without suffixes."""
+
+    places: Sequence[int]
+    """Of the source of each target in the order of the targets, those of `lonely` left out."""
+    lonely: Sequence[str]
+    """The targets without a source, sorted."""
+    unused: Sequence[str]
+    """The sources without a target, sorted."""
+    doubled: Sequence[tuple[str, str]]
+    """Sources of the same name and of different suffixes."""
 
 
 class FolderPairs(ImageFolder):
     """The images in `root` as targets, and those in `source_root` as their sources.
 
     If `paired`, a source has the name of its target, without the suffix. Otherwise the folders are
-    two collections of any sizes. All images are held in memory.
+    two collections of any sizes. With `source_half`, each image in `root` holds both, side by side.
+    All images are held in memory.
     """
 
-    def __init__(self, *, source_root: Annotated[str, MinLen(1)], paired: bool, **settings: Any) -> None:
+    def __init__(self, *, source_root: Annotated[str, MinLen(1)] | None, source_half: Half | None, paired: bool, **settings: Any) -> None:
+        _refuse_places(source_root, source_half)
         super().__init__(**settings)
-        self.paired = paired
-        self.source_folder = Sources(**settings | {"root": source_root})
+        self.paired, self.source_half = paired, source_half
+        self.source_folder = Folder(half=source_half, **settings if source_root is None else settings | {"root": source_root})
         self._sources: Splits | None = None
 
     @classmethod
@@ -45,14 +72,24 @@ class FolderPairs(ImageFolder):
 
     @classmethod
     def refuse(cls, config: DictConfig) -> None:
-        """Refuse a single folder for both, and what is refused for a folder of images."""
+        """Refuse anything but one place for sources, and what is refused for a folder of images."""
         super().refuse(config)
-        Sources.refuse(config)
         refuse_num_labels(config)
-        if Path(config.data.root).resolve() == Path(config.data.source_root).resolve():
+        data = config.data
+        _refuse_places(data.source_root, data.source_half)
+        if data.source_root is None:
+            return
+        Folder.refuse(config)
+        if Path(data.root).resolve() == Path(data.source_root).resolve():
             raise ConfigurationError(
-                f"data.source_root={config.data.source_root}: these are the targets, too; name the folder of the sources"
+                f"data.source_root={data.source_root}: these are the targets, too; name the folder of the sources, or set "
+                "data.source_half=left or right and no data.source_root if each image holds a pair side by side"
             )
+
+    @property
+    def target(self) -> Target:
+        """See `ImageFolder`."""
+        return super().target._replace(half=None if self.source_half is None else _OTHER[self.source_half])
 
     def load(self) -> Splits:
         """Decode the files of both folders, or read them from the cache."""
@@ -63,7 +100,7 @@ class FolderPairs(ImageFolder):
                 f"data.in_memory_mib={self.in_memory_mib}: pairs are held in memory; set data.in_memory_mib={-(-size // 2**20)} or more, "
                 "or a smaller data.image_size"
             )
-        self._sources = self._matched() if self.paired else self.source_folder.load()
+        self._sources = self._matched() if self.paired or self.source_half else self.source_folder.load()
         return targets
 
     def source_images(self, split: Literal["train", "validation", "test"]) -> Tensor:
@@ -88,26 +125,56 @@ class FolderPairs(ImageFolder):
         sources = Split(self.source_images("train"), train.labels) if self.paired else self._sources.train
         return PairedBatches(train, sources, self.batch_size, seed, device, rank, world_size, first, paired=self.paired)
 
+    @functools.cached_property
+    def matching(self) -> Matching:
+        """Which source belongs to which target."""
+        names = [file.name for file in self.source_folder.listing.files]
+        if self.source_half is not None:
+            return Matching(range(len(names)), (), (), ())
+        places: dict[PurePosixPath, int] = {}
+        doubled = []
+        for place, name in enumerate(names):
+            first = places.setdefault(PurePosixPath(name).with_suffix(""), place)
+            if first != place:
+                doubled.append((names[first], name))
+        targets = {file.name: PurePosixPath(file.name).with_suffix("") for file in self.listing.files}
+        known = {*targets.values()}
+        return Matching(
+            [places[stem] for stem in targets.values() if stem in places],
+            sorted(name for name, stem in targets.items() if stem not in places),
+            sorted(names[place] for stem, place in places.items() if stem not in known),
+            doubled,
+        )
+
     def _matched(self) -> Splits:
         """The source of each target, in the splits of the targets. Raises DataError."""
-        places: dict[PurePosixPath, int] = {}
-        names = [file.name for file in self.source_folder.listing.files]
-        for place, name in enumerate(names):
-            stem = PurePosixPath(name).with_suffix("")
-            if stem in places:
-                raise DataError(
-                    f"{self.source_folder.root_setting}={self.source_folder.root}: {printable(names[places[stem]])} and {printable(name)} "
-                    "are both the source of one target; remove one"
-                )
-            places[stem] = place
-        stems = [PurePosixPath(file.name).with_suffix("") for file in self.listing.files]
-        lonely = [file.name for file, stem in zip(self.listing.files, stems, strict=True) if stem not in places]
+        places, lonely, unused, doubled = self.matching
+        where = f"{self.source_folder.root_setting}={self.source_folder.root}"
+        if doubled:
+            first, second = map(printable, doubled[0])
+            raise DataError(f"{where}: {first} and {second} are both the source of one target; remove one")
         if lonely:
             raise DataError(
-                f"{self.source_folder.root_setting}={self.source_folder.root}: {len(lonely):,} of {len(stems):,} targets have no source of the same name, "
-                f"such as {printable(min(lonely))}; add them, or set data.paired=false for collections that nobody has matched"
+                f"{where}: {len(lonely):,} of {len(self.listing.files):,} targets have no source of the same name, "
+                f"such as {printable(lonely[0])}; add them, or set data.paired=false for collections that nobody has matched"
             )
-        if unused := len(places) - len(set(stems)):
-            log.warning("left out: %d sources without a target of the same name", unused)
-        images = torch.from_numpy(self.source_folder.cached.images)[[places[stem] for stem in stems]]
-        return self.divided(images, torch.zeros(len(stems), dtype=torch.int64))
+        if unused:
+            log.warning("left out: %d sources without a target of the same name", len(unused))
+        images = torch.from_numpy(self.source_folder.cached.images)[places]
+        return self.divided(images, torch.zeros(len(images), dtype=torch.int64))
+
+
+_OTHER: Mapping[Half, Half] = {"left": "right", "right": "left"}
+
+
+def _refuse_places(source_root: str | None, source_half: Half | None) -> None:
+    """Refuse no place for the sources, and two."""
+    if source_root is None and source_half is None:
+        raise ConfigurationError(
+            "data.source_root=null: the sources are missing; name their folder, or set data.source_half=left or right if each image "
+            "in data.root holds a pair side by side"
+        )
+    if source_root is not None and source_half is not None:
+        raise ConfigurationError(
+            f"data.source_half={source_half} and data.source_root={source_root}: sources are in one place; choose one of them"
+        )

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from twoplayer.data.array_file import open_arrays
 from twoplayer.data.base import fit, to_unit_range
-from twoplayer.data.decoding import Fault, Target, decode, quiet
+from twoplayer.data.decoding import Fault, Half, Target, decode, quiet
 from twoplayer.data.layouts import to_images
 from twoplayer.data.listing import list_images
 from twoplayer.errors import ConfigurationError, DataError
@@ -16,18 +16,19 @@ from twoplayer.errors import ConfigurationError, DataError
 NAMES = ("images", "samples", "data")
 
 
-def read_samples(path: Path, shape: tuple[int, ...], setting: str = "samples", least: int = 2) -> Tensor:
+def read_samples(path: Path, shape: tuple[int, ...], setting: str = "samples", least: int = 2, half: Half | None = None) -> Tensor:
     """Samples (N, *shape) in [-1, 1] from the place that `setting` names.
 
-    Images of another size are resized. Raises DataError if there are fewer than `least`, if they
-    cannot be read, are of another shape, or hold numbers that are not finite or not in [-1, 1].
+    Images of another size are resized. `half` is the half of each image file that is read. Raises
+    DataError if there are fewer than `least`, if they cannot be read, are of another shape, or hold
+    numbers that are not finite or not in [-1, 1].
     """
     if path.is_dir():
-        samples = _decoded(path, sorted(file.name for file in list_images(path, 1, setting).files), shape, setting)
+        samples = _decoded(path, sorted(file.name for file in list_images(path, 1, setting).files), shape, setting, half)
     elif path.suffix in (".npz", ".safetensors"):
         samples = _array(path, shape, setting)
     elif path.is_file():
-        samples = _decoded(path.parent, [path.name], shape, setting)
+        samples = _decoded(path.parent, [path.name], shape, setting, half)
     else:
         raise ConfigurationError(
             f"{setting}={path}: there is no such folder or file; name a folder of images, or a .npz or .safetensors file"
@@ -37,10 +38,10 @@ def read_samples(path: Path, shape: tuple[int, ...], setting: str = "samples", l
     return samples
 
 
-def _decoded(folder: Path, names: Sequence[str], shape: tuple[int, ...], setting: str) -> Tensor:
+def _decoded(folder: Path, names: Sequence[str], shape: tuple[int, ...], setting: str, half: Half | None) -> Tensor:
     if len(shape) != 3 or shape[0] not in (1, 3):
         raise ConfigurationError(f"{setting}={folder}: an example of these data is {list(shape)}, and a folder holds images; name a file")
-    target = Target(shape[0], shape[1], 255)
+    target = Target(shape[0], shape[1], 255, half)
     images = []
     with quiet():
         for name in names:
