@@ -23,7 +23,7 @@ PROMISES = {
     "P10": "The same seed gives the same run on the same machine.",
     "P11": "Opening a file runs no code.",
     "P12": "A run leaves no secret of the environment.",
-    "P13": "Two ranks hold bit-identical shared state, and play the same game as one.",
+    "P13": "Two ranks hold bit-identical shared state, and play the same game as one, apart from statistics of a batch.",
     "P14": "Running out of disk or memory costs one line with sizes and the setting to change, and exit code 5.",
     "mutation": "Each of these faults, put into a copy of the source, fails the test for it.",
 }

@@ -113,6 +113,7 @@ def test_a_run_of_infogan_shows_a_code_in_each_row(tmp_path: Path) -> None:
             [*INFORMATION[1:], "trick=[information,replay]"],
             "trick=[information,replay]: the codes of fakes that are shown again are not known",
         ),
+        ([*INFORMATION[1:], "trick=[uniform_latents,information]"], "its uniform codes are made of Gaussian latents"),
     ],
 )
 def test_what_cannot_work_is_refused(settings: list[str], message: str) -> None:

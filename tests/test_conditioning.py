@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -133,10 +134,26 @@ def test_samples_are_of_the_classes_that_were_asked_for(generator: list[str], tm
         "latents": None,
         "truncation": None,
         "source": None,
+        "source_half": None,
     }
     write_samples(**facts, interpolate=False, labels=[3, 2])
     write_samples(**facts, interpolate=True, labels=1)
     assert {path.name for path in (tmp_path / "generated").iterdir()} == {"seed3_8_3_2.png", "seed3_8_1_interpolated.png"}
+
+
+def test_scored_samples_have_the_shares_of_the_training_images(tmp_path: Path) -> None:
+    play(tmp_path, *WAYS[0], "budget.images=32", model="dcgan")
+    game = twoplayer.load(tmp_path).game
+    assert game.scored_labels(1000).bincount().tolist() == pytest.approx([250] * 4, abs=3), "equal ones, as long as no data are known"
+    data: Any = SimpleNamespace(splits=SimpleNamespace(train=SimpleNamespace(labels=torch.tensor([0] * 70 + [1] * 5 + [3] * 25))))
+    game.take_told(data)
+    for num, first in ((500, 0), (500, 9500), (10_000, 0)):
+        drawn = game.scored_labels(num, first)
+        assert drawn.bincount(minlength=4).tolist() == pytest.approx([0.7 * num, 0.05 * num, 0, 0.25 * num], abs=4)
+        assert torch.equal(drawn[100:], game.scored_labels(num - 100, first + 100)), "one sequence"
+    told, classes = game.told(64, 500, scored=True), game.classes_of(torch.zeros(64, game.model.latent_size), 500)
+    assert torch.equal(told, classes)
+    assert game.told(6).tolist() == [0, 1, 2, 3, 0, 1], "grids have the classes in turn"
 
 
 def test_labels_for_a_model_that_knows_none_are_refused(tmp_path: Path) -> None:

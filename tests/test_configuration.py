@@ -201,6 +201,12 @@ def test_a_schedule_of_what_cannot_be_changed_is_refused(override: str, message:
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize("moved", ["instance_noise.sigma", "top_k.share", "ada.probability"])
+def test_a_schedule_leaves_what_a_trick_moves_itself(moved: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"trick\.schedule\.to\.trick\.{re.escape(moved)} is not a setting"):
+        composed("trick=[ema,instance_noise,top_k,ada,schedule]", f"+trick.schedule.to.trick.{moved}=1")
+
+
 def test_what_cannot_work_together_is_refused_with_the_remedy() -> None:
     with pytest.raises(ConfigurationError, match="label_smoothing: Wasserstein has no labels"):
         composed("loss=wasserstein", "trick=[label_smoothing]")

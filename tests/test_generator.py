@@ -128,7 +128,7 @@ def test_a_projection_finds_the_class_too(conditional: Path) -> None:
 
 def samples(run: Path, output: Path, **changes: Any) -> None:
     settings = {"num": 4, "seed": 0, "columns": 2, "single_files": False, "safetensors": False, "interpolate": False, "walk": False}
-    more = {"plane": False, "latents": None, "truncation": None, "source": None, "labels": None}
+    more = {"plane": False, "latents": None, "truncation": None, "source": None, "source_half": None, "labels": None}
     write_samples(run=str(run), output=str(output), **(settings | more | changes))
 
 

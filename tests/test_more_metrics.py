@@ -49,6 +49,7 @@ def test_the_kernel_distance_is_that_of_the_definition() -> None:
     ]
     across = sum(kernel(x, y) for x in one.double() for y in other.double()) / 40**2
     assert kernel_distance(one, other, 40) == pytest.approx(sum(within) - 2 * across, rel=1e-6)
+    assert math.isfinite(kernel_distance(one, other, 39)), "a subset of the one remaining row would have no estimate"
     values = [kernel_distance(normal(400, seed=seed), normal(400, seed=seed + 100), 100) for seed in range(30)]
     assert abs(np.mean(values)) < 3 * np.std(values) / math.sqrt(30)  # unbiased: 0 for equal distributions
     with pytest.raises(ConfigurationError, match=r"metric\.kid\.subset_size=20000: must not be greater"):

@@ -374,7 +374,7 @@ def test_dropout_does_not_end_with_training() -> None:
     assert float((generator.eval()[0](torch.randn(2, 4)) == 0).float().mean()) == pytest.approx(0.3, abs=0.03)
 
 
-def test_minibatch_discrimination_sums_closeness_to_the_others() -> None:
+def test_minibatch_discrimination_sums_closeness_to_63_others() -> None:
     layer, values = Closeness(6, num=2, size=3), torch.randn(4, 6)
     out = layer(values)
     rows = layer.tensor(values).view(4, 2, 3)
@@ -383,8 +383,10 @@ def test_minibatch_discrimination_sums_closeness_to_the_others() -> None:
             expected = sum(
                 math.exp(-float((rows[image, kernel] - rows[other, kernel]).abs().sum())) for other in range(4) if other != image
             )
-            assert float(out[image, 6 + kernel]) == pytest.approx(expected, rel=1e-4)
+            assert float(out[image, 6 + kernel]) == pytest.approx(63 / 3 * expected, rel=1e-4)
     assert torch.equal(out[:, :6], values)
+    assert torch.allclose(layer(values.repeat_interleave(2, 0))[::2, 6:] * 7 / 63, 2 * out[:, 6:] * 3 / 63 + 1), "sums"
+    assert layer(values[:1])[:, 6:].tolist() == [[0.0, 0.0]]
 
 
 def test_minibatch_stddev_is_the_mean_spread() -> None:

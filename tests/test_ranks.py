@@ -32,6 +32,7 @@ RUNS = {
     "two": ("gan", "model.discriminator.dropout=0.0", "trick=[ema,r1]", *SGD),
     # Losses that compare the images of a batch with each other.
     **{loss: ("gan", "model.discriminator.dropout=0.0", f"loss={loss}", *SGD) for loss in COMPARING},
+    "feature_matching": ("gan", "model.discriminator.dropout=0.0", "trick=[feature_matching]", *SGD),
     "undisturbed": ("gan", "trick=[ema]", "budget.images=3200", "checkpoint.every_images=64"),
 }
 
@@ -61,7 +62,7 @@ def test_ranks_diverge_without_the_all_reduce(runs: Path) -> None:
     assert pairs.differences(pairs.dumps(runs / "apart"))
 
 
-@pytest.mark.parametrize("name", ["two", *COMPARING])
+@pytest.mark.parametrize("name", ["two", "feature_matching", *COMPARING])
 def test_two_ranks_train_like_one(name: str, runs: Path, tmp_path: Path, record: Record) -> None:
     play(tmp_path / "one", *RUNS[name][1:], "budget.images=160", pairs.DUMP)
     (one,), two = pairs.dumps(tmp_path / "one"), pairs.dumps(runs / name)

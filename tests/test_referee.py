@@ -95,9 +95,10 @@ def test_a_rule_waits_and_does_not_judge_what_it_cannot_read(name: str) -> None:
         assert not rule.broken(looks(*[{key: value for key, value in look.items() if key != missing} for look in [HEALTHY, *[bad] * 5]]))
     without = {"images_seen": 1.0}  # such as while D is trained ahead
     assert rule.broken([without, *looks(*[HEALTHY] * 3, *[bad] * rule.looks)])
-    rare = [look if index % 3 == 0 else {} for index, look in enumerate([bad] * 30)]
+    rare = [look if index % 3 == 0 else {} for index, look in enumerate([bad] * 31)]
     if name not in ("vanishing_gradient", "exploding_gradient"):  # which compare with earlier looks
         assert rule.broken(looks(*rare)), "looks without its evidence do not interrupt it"
+        assert not rule.broken(looks(*rare, {})), "it finds nothing at a look that it cannot judge"
 
 
 def test_all_advice_can_be_composed() -> None:

@@ -215,7 +215,7 @@ def test_a_run_measures_and_shows_its_translations(model: str, measures: set[str
     assert (samples / "translations.png").exists()
     data = data_of(model=model)
     game = twoplayer.load(tmp_path / "run").game
-    game.take_sources(data)
+    game.take_told(data)
     assert torch.equal(game.told(3, 190), to_unit_range(data.source_images("test")[[190, 191, 0]]))
     assert torch.equal(game.classes_of(LATENTS[:3], 190), data.splits.test.labels[[190, 191, 0]])
 

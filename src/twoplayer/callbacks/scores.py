@@ -102,7 +102,7 @@ class Scores(Callback):
 
     def _score(self, game: Game, *references: Reference) -> dict[Reference, dict[str, float]]:
         def sample(num: int, chunk: int) -> Tensor:
-            return game.sample(game.latents(num, "metric", chunk), game.told(num, chunk * CHUNK))
+            return game.sample(game.latents(num, "metric", chunk), game.told(num, chunk * CHUNK, scored=True))
 
         def classes(num: int, chunk: int) -> Tensor:
             return game.classes_of(game.latents(num, "metric", chunk), chunk * CHUNK)

@@ -68,17 +68,18 @@ def evaluate(
     make_folder("output", folder)
     _write(rows, scoring, folder, run or samples, data, len(sets[0]))
     _tell(rows, scoring, run or samples or "", len(sets[0]), len(sets))
-    for path in _draw(sets[0], generator, data, folder):
+    for path in _draw(sets[0], labels, generator, data, folder):
         print(shown(path))
 
 
 def _sets(generator: SavedGenerator | None, samples: str | None, data: Data, num: int, seeds: int) -> tuple[list[Tensor], Tensor | None]:
     """Sets of samples in [-1, 1], and the labels of each set, if the generator was told any."""
     if generator is not None:
-        generator.game.take_sources(data)
+        generator.game.take_told(data)
         latents = torch.zeros(num, 0)
         labels = generator.game.classes_of(latents) if generator.game.meaning == "labels" else None
-        return [generator(num, seed) for seed in range(1000, 1000 + seeds)], labels
+        told = labels if generator.game.model.conditional else None
+        return [generator(num, seed, told) for seed in range(1000, 1000 + seeds)], labels
     assert samples is not None
     return [
         to_unit_range(data.splits.validation.images)
@@ -148,7 +149,7 @@ def _tell(rows: Sequence[dict[str, Any]], scoring: Scoring, source: str, num: in
         print(f"scores of {num:,} samples do not compare with scores of 10,000, nor with their floor")
 
 
-def _draw(samples: Tensor, generator: SavedGenerator | None, data: Data, folder: Path) -> list[Path]:
+def _draw(samples: Tensor, labels: Tensor | None, generator: SavedGenerator | None, data: Data, folder: Path) -> list[Path]:
     """Samples beside their nearest real images, the extremes for D, and the classes."""
     paths = []
 
@@ -165,7 +166,7 @@ def _draw(samples: Tensor, generator: SavedGenerator | None, data: Data, folder:
             for label, row in zip(("samples", "nearest\ntraining"), rows, strict=False)
         ]
         save(pictures.filmstrip(strips, ("nearest\ntest", pictures.grid(pictures.as_images(rows[2]), SHOWN))), "nearest")
-        outputs = None if generator is None else _outputs(generator, samples)
+        outputs = None if generator is None else _outputs(generator, samples, labels)
         if outputs is not None:
             order = outputs.argsort(descending=True)
             strips = [
@@ -187,12 +188,12 @@ def _answers(extract: Any, images: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _outputs(generator: SavedGenerator, samples: Tensor) -> Tensor | None:
+def _outputs(generator: SavedGenerator, samples: Tensor, labels: Tensor | None) -> Tensor | None:
     """D's logits of samples; None if D gives vectors, or judges packs or no images."""
     game = generator.game
     if not game.model.judges_images or game.loss.of_vectors or game.tricks.images_per_logit > 1:
         return None
-    labels = game.labels(len(samples))
+    labels = game.labels(len(samples)) if labels is None else labels
     logits = [
         game.model.judge(game.model.example(images, told))[0]
         for images, told in zip(samples.split(CHUNK), labels.split(CHUNK), strict=True)

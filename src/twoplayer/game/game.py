@@ -25,6 +25,8 @@ from twoplayer.metrics.base import Meaning
 from twoplayer.models.base import Batch, Example, Model, Picture, Side, evaluating
 from twoplayer.tricks.base import Draw, Player, Tricks
 
+GOLDEN_RATIO = (1 + 5**0.5) / 2
+
 OptimizerFactory = Callable[[Sequence[nn.Parameter]], torch.optim.Optimizer]
 
 
@@ -65,6 +67,7 @@ class Game(LightningModule):
             player: optimizers[player](parameters) for player, parameters in self.player_parameters.items() if parameters
         }
         self._sources: tuple[Tensor, Tensor] | None = None
+        self._shares = torch.arange(1, len(classes) + 1, dtype=torch.float64) / len(classes)  # cumulative
         self.register_buffer("finite", torch.tensor(True))
         self.finite: Tensor
         self.scalars: dict[str, Tensor] = {}
@@ -199,18 +202,34 @@ class Game(LightningModule):
         """Labels (num) of samples: each class of the data in turn."""
         return torch.tensor(self.classes, device=self.device)[torch.arange(num, device=self.device) % len(self.classes)]
 
-    def take_sources(self, data: Data) -> None:
-        """Take from the test split what samples of a model that translates are made from."""
+    def take_told(self, data: Data) -> None:
+        """Take from the data what G is told of samples that are scored.
+
+        These are the shares of classes in the training split, and the sources of the test split.
+        """
+        labels = data.splits.train.labels
+        self._shares = torch.stack([(labels == number).sum() for number in self.classes]).double().cumsum(0)
+        self._shares /= self._shares[-1].clone()
         sources = data.source_images("test") if self.model.translates else None
         self._sources = None if sources is None else (sources, data.splits.test.labels)
 
-    def told(self, num: int, first: int = 0) -> Tensor:
+    def scored_labels(self, num: int, first: int = 0) -> Tensor:
+        """Labels (num) of samples that are scored, from the place `first` of one sequence on.
+
+        They have the shares of the training split, nearly so in every part of the sequence, since
+        the multiples of the golden ratio fill [0, 1) evenly (Kuipers and Niederreiter, 1974).
+        """
+        places = (torch.arange(first, first + num, dtype=torch.float64) + 0.5) * GOLDEN_RATIO % 1
+        return torch.tensor(self.classes)[torch.bucketize(places, self._shares, right=True)].to(self.device)
+
+    def told(self, num: int, first: int = 0, scored: bool = False) -> Tensor:
         """What the generator is told of `num` samples: their labels, or their sources (N, ...).
 
-        Sources are those of the test split in turn, from the place `first` on.
+        Labels are the classes in turn, or `scored_labels`. Sources are those of the test split in
+        turn. Those of scores begin at the place `first`.
         """
         if not self.model.translates:
-            return self.labels(num)
+            return self.scored_labels(num, first) if scored else self.labels(num)
         if self._sources is None:
             raise ConfigurationError("this model translates images and draws none from nothing; name the images with source=<folder>")
         return to_unit_range(self._sources[0][self._places(num, first)].to(self.device))
@@ -227,11 +246,11 @@ class Game(LightningModule):
         return "labels" if told else "codes" if coded else None
 
     def classes_of(self, latents: Tensor, first: int = 0) -> Tensor:
-        """The classes (N) that samples from these latents, and from `told`, are meant to have."""
+        """The classes (N) that scored samples from these latents, and from `told`, shall have."""
         if self.model.translates and self._sources is not None:
             return self._sources[1][self._places(len(latents), first)].to(latents.device)
         if self.model.conditional:
-            return self.labels(len(latents))
+            return self.scored_labels(len(latents), first)
         code = self.model.code(latents)
         return self.tricks.code(latents) if code is None else code
 
@@ -327,7 +346,7 @@ class Game(LightningModule):
         return list(self.player_optimizers.values())
 
     def on_fit_start(self) -> None:
-        self.take_sources(self.trainer.datamodule)  # type: ignore[attr-defined]
+        self.take_told(self.trainer.datamodule)  # type: ignore[attr-defined]
 
     def on_train_start(self) -> None:
         self.engine.settle(list(self.player_optimizers.values()), self.device)

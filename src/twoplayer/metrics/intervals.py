@@ -44,9 +44,9 @@ def paired_differences(differences: Sequence[Sequence[float]]) -> list[Estimate 
     """The mean of each group of paired differences, with its interval; None for an empty group.
 
     The intervals are those of Student's t, which is honest for three seeds where the bootstrap is
-    not. They hold together: all of them contain their true value in 95 % of cases, by the method of
-    Holm (1979), and an interval contains 0 where that method does not reject. The interval of a
-    single difference is None.
+    not. An interval contains 0 where the method of Holm (1979) does not reject: if all differences
+    are 0, all intervals contain 0 in 95 % of cases. That all of them contain their true values,
+    whatever these are, is less certain. The interval of a single difference is None.
     """
     tests: list[tuple[float, int]] = []
     for number, group in enumerate(differences):

@@ -45,10 +45,14 @@ class KID(FeatureMetric):
 
 
 def kernel_distance(one: Tensor, other: Tensor, subset_size: int) -> float:
-    """The kernel distance of features (N, d) and (M, d), the mean over disjoint random subsets."""
+    """The kernel distance of features (N, d) and (M, d), the mean over disjoint random subsets.
+
+    Rows that do not fill a subset are left out.
+    """
+    size = min(subset_size, len(one), len(other))
     sides = []
     for place, features in (("one", one), ("other", other)):
         order = torch.randperm(len(features), generator=randomness.generator("cpu", 0, "kid", place))
-        sides.append(features[order].double().split(min(subset_size, len(one), len(other))))
-    pairs = [pair for pair in zip(*sides, strict=False) if len(pair[0]) == len(pair[1])]
+        sides.append(features[order].double().split(size))
+    pairs = [pair for pair in zip(*sides, strict=False) if len(pair[0]) == len(pair[1]) == size]
     return sum(float(poly_mmd(*pair)) for pair in pairs) / len(pairs)

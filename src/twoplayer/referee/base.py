@@ -41,8 +41,12 @@ class Rule:
         raise NotImplementedError
 
     def broken(self, history: Sequence[Evidence]) -> Evidence | None:
-        """The first of the last `looks` looks that this rule can judge, if they all fail."""
+        """The first of the last `looks` looks that this rule can judge, if they all fail.
+
+        None at a look that it cannot judge.
+        """
         able = [index for index, look in enumerate(history) if all(name in look for name in self.reads)]
         last = [index for index in able if history[index]["images_seen"] >= self.grace_images][-self.looks :]
-        broken = len(last) == self.looks and all(self.fails(history[index], history[:index]) for index in last)
+        judged_now = last[-1:] == [len(history) - 1]
+        broken = judged_now and len(last) == self.looks and all(self.fails(history[index], history[:index]) for index in last)
         return history[last[0]] if broken else None

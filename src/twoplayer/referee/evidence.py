@@ -62,7 +62,7 @@ class Witness:
 
     def look(self, game: Game, num: int, copies: bool) -> Evidence:
         """The numbers above for a game; training is not affected."""
-        latents, told = game.latents(num, "referee"), game.told(num)
+        latents, told = game.latents(num, "referee"), game.told(num, scored=True)
         samples = game.sample(latents, told).float()
         features = self._features(samples)
         found = {

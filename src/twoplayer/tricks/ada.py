@@ -27,6 +27,7 @@ class ADA(Trick):
     """
 
     needs = frozenset({"images"})
+    moving = frozenset({"probability", "sign"})
 
     def __init__(
         self,

@@ -114,6 +114,8 @@ class Trick(nn.Module):
 
     It is printed for users of an exported generator.
     """
+    moving: ClassVar[frozenset[str]] = frozenset()
+    """The names of the buffers that the trick itself changes, so that no schedule may."""
     per_rank: ClassVar[frozenset[str]] = frozenset()
     """The names of the buffers that differ between ranks.
 
@@ -383,7 +385,10 @@ class Tricks(nn.Module):
     def numbers(self) -> dict[str, Tensor]:
         """The numbers of all tricks that a schedule may change, by name in the configuration."""
         return {
-            f"trick.{trick}.{name}": number for trick, module in self.chosen.named_children() for name, number in numbers(module).items()
+            f"trick.{key}.{name}": number
+            for key, trick in self.chosen.named_children()
+            if isinstance(trick, Trick)
+            for name, number in numbers(trick).items()
         }
 
     def report(self) -> dict[str, Tensor]:
@@ -399,9 +404,13 @@ class Tricks(nn.Module):
         return value
 
 
-def numbers(trick: nn.Module) -> dict[str, Tensor]:
-    """A trick's numbers that a schedule may change, by name: its 0-dim floating-point buffers."""
-    return {name: buffer for name, buffer in trick.named_buffers(recurse=False) if buffer.ndim == 0 and buffer.is_floating_point()}
+def numbers(trick: Trick) -> dict[str, Tensor]:
+    """A trick's numbers that a schedule may change, by name.
+
+    They are its 0-dim floating-point buffers, but for those in `moving`.
+    """
+    found = {name: buffer for name, buffer in trick.named_buffers(recurse=False) if buffer.ndim == 0 and buffer.is_floating_point()}
+    return {name: buffer for name, buffer in found.items() if name not in trick.moving}
 
 
 def refuse_vectors(trick: str, config: DictConfig, why: str) -> None:

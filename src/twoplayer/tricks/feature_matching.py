@@ -9,6 +9,7 @@ import torch
 from annotated_types import Ge, Gt
 from torch import Tensor
 
+from twoplayer.distributed import ranks
 from twoplayer.models.base import Judge, Side
 from twoplayer.tricks.base import Trick
 
@@ -33,4 +34,5 @@ class FeatureMatching(Trick):
 
     def generator_penalty(self, real: Side | None, fake: Side, judge: Judge) -> Tensor:
         assert real is not None
-        return self.weight * (real.features.flatten(1).mean(0) - fake.features.flatten(1).mean(0)).square().sum()
+        means = [ranks.concatenate(side.features.flatten(1)).mean(0) for side in (real, fake)]  # of the whole batch
+        return self.weight * (means[0] - means[1]).square().sum()

@@ -47,6 +47,7 @@ class Information(Trick):
     excludes = {
         "packing": "D sees packs of images, which have no codes of their own",
         "replay": "the codes of fakes that are shown again are not known",
+        "uniform_latents": "its uniform codes are made of Gaussian latents",
     }
     order = 1  # after all tricks that change the whole prior
 

@@ -17,6 +17,8 @@ from twoplayer.tricks.base import Trick
 class InstanceNoise(Trick):
     """The standard deviation falls linearly from `sigma` to 0 over `fade_images` real images."""
 
+    moving = frozenset({"sigma"})
+
     def __init__(self, *, sigma: Annotated[float, Gt(0)], fade_images: Annotated[int, Gt(0)]) -> None:
         super().__init__()
         self.start, self.fade_images = sigma, fade_images

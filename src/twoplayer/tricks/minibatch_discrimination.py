@@ -16,6 +16,9 @@ from twoplayer.models.base import Model
 from twoplayer.tricks.base import Trick
 from twoplayer.tricks.inserted import before_output
 
+OTHERS = 63
+"""The number of other images in a batch of 64, the default."""
+
 
 class MinibatchDiscrimination(Trick):
     """`num` more features for D's last layer.
@@ -38,7 +41,11 @@ class MinibatchDiscrimination(Trick):
 
 
 class Closeness(nn.Module):
-    """Adds `num` features: sums, over the other images, of exp(-L1 distance) of `size` numbers."""
+    """Adds `num` features: sums, over the other images, of exp(-L1 distance) of `size` numbers.
+
+    They are scaled as if there were 63 other images, so that their size does not tell D how many
+    images it judges at once: with replay, or on several ranks, real images and fakes may differ.
+    """
 
     def __init__(self, features: int, num: int, size: int) -> None:
         super().__init__()
@@ -49,6 +56,7 @@ class Closeness(nn.Module):
         """(N, F) to (N, F + num)."""
         rows = self.tensor(features).unflatten(1, (self.num, -1))
         near = (-(rows[:, None] - rows[None]).abs().sum(3)).exp().sum(1) - 1  # each is at distance 0 from itself
+        near = near * (OTHERS / max(len(rows) - 1, 1))
         return torch.cat([features, near], 1)
 
 

@@ -1,6 +1,7 @@
 """Spectral normalization (Miyato et al., 2018, arXiv:1802.05957).
 
-Each layer of D stretches no vector by more than 1.
+The weight matrix of each layer of D stretches no vector by more than 1. That of a convolution has a
+row per output channel; the convolution itself may stretch by a little more.
 """
 
 from torch import nn

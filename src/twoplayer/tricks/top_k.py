@@ -21,6 +21,8 @@ class TopK(Trick):
     `least`.
     """
 
+    moving = frozenset({"share"})
+
     def __init__(
         self, *, least: Annotated[float, Gt(0), Le(1)], decay: Annotated[float, Gt(0), Le(1)], fade_images: Annotated[int, Gt(0)]
     ) -> None:

@@ -20,7 +20,7 @@ class WGANDiv(Trick):
     slopes = frozenset({"real", "fake"})
     bounds_slope = True
 
-    def __init__(self, *, weight: Annotated[float, Gt(0)], power: Annotated[float, Gt(1)], every_updates: Annotated[int, Ge(1)]) -> None:
+    def __init__(self, *, weight: Annotated[float, Gt(0)], power: Annotated[float, Ge(2)], every_updates: Annotated[int, Ge(1)]) -> None:
         super().__init__()
         self.power, self.every_updates = power, every_updates
         self.register_buffer("weight", torch.tensor(weight))

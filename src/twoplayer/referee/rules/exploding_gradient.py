@@ -31,5 +31,5 @@ class ExplodingGradient(Rule):
         return any(look[name] >= max(self.least, self.times * min(usual)) for name, usual in earlier.items() if usual)
 
     def says(self, look: Evidence) -> str:
-        name = max(NORMS, key=lambda each: look[each])
-        return f"the {name.rpartition('/')[2]}'s gradient explodes (norm {look[name]:,.0f})"
+        norms = ", ".join(f"{look[name]:,.0f} of the {name.rpartition('/')[2]}" for name in NORMS)
+        return f"a gradient explodes (its norm is {norms})"
