@@ -78,9 +78,11 @@ def test_a_missing_class_is_found(scoring: Scoring) -> None:
     assert score(scoring, torch.cat([kept, kept])[:192]) > scoring.floors["c2st"] + 0.04
 
 
-def test_the_smallest_split_sets_the_number(scoring: Scoring) -> None:
+def test_the_smallest_split_sets_the_number_and_few_images_are_warned_of(scoring: Scoring, caplog: pytest.LogCaptureFixture) -> None:
     protocol = scoring.metrics["c2st"].protocol()
     assert (protocol["num_samples"], protocol["held_out"]) == (192, 192)
+    scoring.metrics["c2st"].prepare(shapes(), CPU)
+    assert "c2st compares only 192 images, as many as the validation split has: its 95 % interval is about +- 0.07" in caplog.text
     assert 0.35 < scoring.floors["c2st"] < 0.65
 
 

@@ -209,7 +209,7 @@ def test_a_folder_of_photographs_is_no_data_set(tmp_path: Path) -> None:
     (tmp_path / "photographs" / "IMG_1.jpg").write_bytes(b"a picture")
     finished = commands.run("train.py", "data.root=photographs", folder=tmp_path)
     assert finished.code == 3
-    assert "data.root=photographs: there is no MNIST here" in finished.errors
+    assert "data.root=photographs: there is no MNIST here; for images of your own set data=image_folder" in finished.errors
     assert len(finished.errors.strip().splitlines()) == 1
     assert [path.name for path in tmp_path.rglob("*")] == ["photographs", "IMG_1.jpg"]
 
@@ -225,7 +225,11 @@ def test_wandb_online_without_a_key_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("script", "expected"),
-    [("train.py", ["python src/train.py", "trick:", "budget.images"]), ("sample.py", ["run=<run folder>", "num: 64"])],
+    [
+        ("train.py", ["python src/train.py", "trick:", "budget.images"]),
+        ("sample.py", ["run=<run folder>", "num: 64               # number of samples", "run: (required)       # a run folder"]),
+        ("study.py", ["python src/study.py study=losses", "sweep: outputs/study_<study>", "study: losses, tips, tricks"]),
+    ],
 )
 def test_help_is_a_page_to_act_on(script: str, expected: list[str], tmp_path: Path) -> None:
     finished = commands.run(script, "--help", folder=tmp_path)

@@ -195,6 +195,7 @@ def test_a_leaderboard_holds_each_seed(seeds: Path) -> None:
 def test_the_interquartile_mean_leaves_out_the_outer_quarters() -> None:
     assert interquartile_mean([1.0, 2.0, 3.0, 1000.0]).value == 2.5
     assert interquartile_mean([5.0]).interval is None
+    assert interquartile_mean([5.0, 1.0, 3.0]) == (3.0, (1.0, 5.0))
     draw = np.random.default_rng(1)
     held = 0
     for _ in range(200):  # the interval of 20 values of a normal distribution holds its middle about 19 times in 20

@@ -8,18 +8,19 @@ from typing import Annotated, Any
 import pytest
 import yaml
 from annotated_types import Ge
-from hydra.errors import MissingConfigException
+from hydra.errors import HydraException, MissingConfigException
 from hydra.utils import get_object
 from torch import nn
 
 from helpers.games import CPU, LOSS_SETTINGS, choices, chosen, composed, data_for, small
-from twoplayer.commands import messages
 from twoplayer.commands.messages import explain
 from twoplayer.config.check import _schema
+from twoplayer.config.mistakes import in_words
 from twoplayer.errors import ConfigurationError
 from twoplayer.game.build import build_game
 from twoplayer.models.base import Model
 from twoplayer.paths import CONF
+from twoplayer.settings import compose_config
 
 GROUPS = ["data", "model", "loss", "trick", "metric", "callbacks", "logger", "trainer"]
 
@@ -293,9 +294,11 @@ def test_one_choice_sets_both_optimizers_and_another_sets_one(words: list[str], 
     )
 
 
-def test_the_hint_to_choose_a_trick_keeps_those_that_are_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.argv", ["src/train.py", "trick=[ema]", "trick.r1.weight=3"])
-    assert messages._unknown_setting("trick.r1.weight").endswith("choose it with 'trick=[ema,r1]'")
+def test_the_hint_to_choose_a_trick_keeps_those_that_are_chosen() -> None:
+    words = ["trick=[ema]", "trick.r1.weight=3"]
+    with pytest.raises(HydraException) as caught:
+        compose_config("train", *words)
+    assert (in_words(caught.value, "train", words) or "").endswith("choose it with 'trick=[ema,r1]'")
 
 
 class _Parent(Model):

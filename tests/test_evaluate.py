@@ -93,6 +93,7 @@ def test_real_images_score_their_floor_and_noise_scores_badly(data_root: str, tm
     finished = run("evaluate.py", "samples=noise.safetensors", f"data.root={data_root}", metrics, "output=noise", folder=tmp_path)
     assert finished.code == 0, finished.errors
     assert "scores of 500 samples do not compare" in finished.output
+    assert "floor or ceiling" not in finished.output
     worse = {row["score"]: row for row in json.loads((tmp_path / "noise" / "scores.json").read_text())["scores"]}
     assert worse["fd"]["value"] > 100 * worse["fd"]["floor"]
     assert worse["vendi"]["value"] < worse["vendi"]["floor"]

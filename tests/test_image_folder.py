@@ -362,7 +362,7 @@ def test_what_is_left_out_and_what_is_double_is_told(tmp_path: Path, caplog: pyt
     data = opened(root)
     with caplog.at_level("WARNING"):
         data.prepare_data()
-    assert [message for message in caplog.messages if "left out" in message] == ["left out: 6 files that are not read, such as new.heic"]
+    assert [message for message in caplog.messages if "left out" in message] == ["left out: 6 files, not read, such as new.heic"]
     assert any("duplicates: 2 images" in message for message in caplog.messages)
     assert data.listing.left_out == [".DS_Store", "._000.png", ".git", "Thumbs.db", "new.heic", "notes.txt"]
 

@@ -171,6 +171,8 @@ def test_a_floor_below_zero_has_no_ratio() -> None:
     assert score.line() == "unbiased, on the test split 8.00   floor -0.500, untrained 70.0"
     (score,) = recorded.read({"scores": {"unbiased": {**entry, "floor": 4.0}}})
     assert score.line() == "unbiased, on the test split 8.00   2.0 x its floor of 4.00, untrained 70.0"
+    (score,) = recorded.read({"scores": {"share": {**entry, "value": 0.9, "untrained": 1, "floor": 0.5, "interval": [0.85, 0.94]}}})
+    assert score.line() == "share, on the test split 0.900   95 % interval 0.850 to 0.940, floor 0.500, untrained 1.00"
 
 
 def test_a_score_that_is_not_a_number_is_never_the_best(monkeypatch: pytest.MonkeyPatch) -> None:

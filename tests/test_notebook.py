@@ -61,6 +61,10 @@ def test_data_of_a_configuration_need_no_images(tmp_path: Path) -> None:
 def test_what_does_not_fit_is_told_and_nothing_is_lost(images: np.ndarray[Any, Any], tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="call fit first"):
         twoplayer.GAN().sample(1)
+    with pytest.raises(ConfigurationError, match=r"loss=hing: .*did you mean hinge"):
+        twoplayer.GAN(loss="hing")
+    with pytest.raises(ConfigurationError, match=r"data\.batchsize is not a setting; did you mean data\.batch_size"):
+        twoplayer.GAN("data.batchsize=3")
     with pytest.raises(ConfigurationError, match=r"referee\.act=rollback: a GAN in Python is one run; set referee\.act=stop"):
         twoplayer.GAN("referee.act=rollback").fit()
     with pytest.raises(ConfigurationError, match="labels without images"):

@@ -61,7 +61,7 @@ def test_each_phase_is_printed_and_the_end_lists_the_next_commands(tmp_path: Pat
         r"generator .* parameters, .* kFLOP/image; discriminator .*",
         r"on cpu.*",
         r"scoring the untrained generator \.\.\.",
-        *[r" +\d+ of 64 images .* images/s .* s left  brightness_validation [\d,.]+ \([\d,.]+ x floor\)  loss D .*"] * 3,
+        *[r" +\d+ of 64 images .* images/s .* s left  brightness_validation [\d,.]+ \([\d,.]+ x floor\) at 0  loss D .*"] * 3,
         r" +64 of 64 images .*",
         r"scoring \.\.\.",
         r"brightness, on the test split .* x its floor of .*, untrained .*",

@@ -281,7 +281,12 @@ def test_broken_checkpoints_do_not_start_a_new_run(tmp_path: Path) -> None:
         play(tmp_path / "run", "budget.images=64", "resume=auto")
 
 
-def test_differences_name_the_settings() -> None:
+def test_differences_name_choices_and_settings() -> None:
+    losses: list[dict[str, Any]] = [
+        {"loss": {"_target_": f"twoplayer.losses.{name}.Loss", own: 1}, "optimizer": {"_target_": f"torch.optim.{optimizer}"}}
+        for name, own, optimizer in (("mmd", "scale", "Adam"), ("hinge", "margin", "SGD"))
+    ]
+    assert differences(*losses) == ["loss is hinge, was mmd", "optimizer is SGD, was Adam"]
     one, other = ({"loss": {"margin": margin}, "budget": {"images": margin}, "run": str(margin), "trick": {}} for margin in (1, 2))
     assert differences(one, other) == ["loss.margin is 2, was 1"]
     assert differences({"trick": {}}, {"trick": {"ema": {"half_life_images": 3}}}) == [

@@ -92,8 +92,10 @@ def test_each_job_is_announced_and_the_comparison_offered(tmp_path: Path) -> Non
     assert (tmp_path / "here" / "leaderboard.md").read_text().count("| `loss=") == 2
     table = next(index for index, line in enumerate(lines) if line.split() == ["status"])
     assert {line.split()[0] for line in lines[table + 1 : table + 3]} == {"loss=hinge", "loss=minimax"}
-    assert lines[-2] == "next"
-    assert lines[-1].endswith("compare.py runs=here")
+    assert lines[-3] == "next"
+    assert [line.partition("src/")[2] for line in lines[-2:]] == [
+        f"{script}.py runs=here baseline=hinge" for script in ("compare", "report")
+    ]
     assert sum(line == "next" for line in lines) == 1
     assert jobs[1] in (tmp_path / "here" / "1_gan_minimax_plain_s0" / "train.log").read_text()
 

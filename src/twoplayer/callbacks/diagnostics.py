@@ -16,6 +16,7 @@ from twoplayer.storage.run_folder import read_rows, read_summary
 
 SHEET = "diagnostics.png"
 QUANTILES = ("10", "50", "90")
+DASHES = ("-", "--", ":", "-.")
 
 Row = Mapping[str, Any]
 
@@ -86,6 +87,9 @@ def sheet(rows: Mapping[str, Sequence[Row]], summaries: Mapping[str, Mapping[str
     lines = -(-(len(curves) + len(special)) // columns)
     page = plots.figure(4.2 * columns, 2.8 * max(lines, 1))
     panels = list(page.subplots(lines, columns, squeeze=False).flat) if lines else []
+    last = max((row["images_seen"] for each in every for row in each), default=0)
+    for panel in panels:
+        panel.set_xlim(0, 1.02 * last or 1)
     for panel, curve in zip(panels, curves, strict=False):
         _curve(panel, curve, rows, single)
     for panel, name in zip(panels[len(curves) :], special, strict=False):
@@ -112,14 +116,29 @@ def sheet(rows: Mapping[str, Sequence[Row]], summaries: Mapping[str, Mapping[str
 
 
 def _curve(panel: Any, curve: Curve, rows: Mapping[str, Sequence[Row]], single: bool) -> None:
-    for title, each in rows.items():
-        for name in curve.names:
+    """Colours are quantities; of several runs colours are runs, and dashes quantities."""
+    drawn = []
+    for number, (title, each) in enumerate(rows.items()):
+        for place, name in enumerate(curve.names):
             points = [(row["images_seen"], row[name]) for row in each if isinstance(row.get(name), float)]
             if points:
-                label = name.rpartition("/")[2] if single else title if name == curve.names[0] else None
-                panel.plot(*zip(*points, strict=True), linewidth=1, label=label, marker="." if len(points) < 30 else None, markersize=4)
-        if not single and len(curve.names) > 1:
-            panel.set_prop_cycle(None)
+                style = {} if single else {"color": f"C{number}", "linestyle": DASHES[place % len(DASHES)]}
+                panel.plot(
+                    *zip(*points, strict=True),
+                    linewidth=1,
+                    label=name.rpartition("/")[2] if single else None,
+                    marker=_marker(points),
+                    markersize=4,
+                    **style,
+                )
+                drawn += [title, name]
+    if not single:  # lines without points, for the legend
+        for number, title in enumerate(rows):
+            if title in drawn:
+                panel.plot([], [], color=f"C{number}", label=title)
+        for place, name in enumerate(curve.names):
+            if len(curve.names) > 1 and name in drawn:
+                panel.plot([], [], color="gray", linestyle=DASHES[place % len(DASHES)], label=name.rpartition("/")[2])
     if curve.level is not None:
         panel.axhline(curve.level, color="gray", linewidth=0.8, linestyle="--")
     if curve.logarithmic and any(
@@ -140,8 +159,8 @@ def _logits(panel: Any, rows: Sequence[Row]) -> None:
         ]
         if points:
             images, low, middle, high = zip(*points, strict=True)
-            panel.fill_between(images, low, high, color=colour, alpha=0.2)
-            panel.plot(images, middle, color=colour, linewidth=1, label=side.replace("_", " "))
+            panel.fill_between(images, low, high, color=colour, alpha=0.2, linewidth=3 if len(points) == 1 else 0)
+            panel.plot(images, middle, color=colour, linewidth=1, marker=_marker(points), markersize=4, label=side.replace("_", " "))
     _title(panel, "D's logits: median, 10 % to 90 %")
     panel.legend(fontsize=6)
 
@@ -153,10 +172,21 @@ def _classes(panel: Any, rows: Sequence[Row]) -> None:
     )
     points = [[row["images_seen"], *(row[name] for name in names)] for row in rows if all(name in row for name in names)]
     images, *shares = zip(*points, strict=True)
-    panel.stackplot(images, *shares, labels=[name.rpartition("/")[2] for name in names])
+    title, numbers = "shares of classes among samples", [name.rpartition("/")[2] for name in names]
+    if len(points) == 1:
+        panel.set_xlim(-0.6, len(names) - 0.4)
+        panel.bar(numbers, points[0][1:])
+        _title(panel, f"{title}, at {images[0]:,.0f} images")
+        return
+    panel.stackplot(images, *shares, labels=numbers)
     panel.set(ylim=(0, 1))
-    _title(panel, "shares of classes among samples")
+    _title(panel, title)
     panel.legend(fontsize=5, ncols=2, loc="upper left")
+
+
+def _marker(points: Sequence[Any]) -> str | None:
+    """Points of a short curve are marked; one alone would not be seen."""
+    return "." if len(points) < 30 else None
 
 
 def _title(panel: Any, title: str) -> None:

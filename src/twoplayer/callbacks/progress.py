@@ -114,12 +114,13 @@ def _stopwatch(trainer: Trainer) -> Stopwatch:
 
 def _score(trainer: Trainer) -> list[str]:
     """The newest validation score of the leading number, as text; empty before the first one."""
-    summaries = [{"scores": callback.recorded} for callback in trainer.callbacks if isinstance(callback, Scores)]  # type: ignore[attr-defined]
-    for score in [score for summary in summaries for score in recorded.read(summary)][:1]:
-        name = f"{score.name}_validation"
-        if name in trainer.callback_metrics:
-            value = float(trainer.callback_metrics[name])
-            return [" ".join([name, recorded.digits(value), *([f"({score.times_floor(value)})"] if score.floor else [])])]
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, Scores) and callback.latest:
+            images_seen, scores = callback.latest
+            score = next(each for each in recorded.read({"scores": callback.recorded}) if each.name in scores)
+            value = scores[score.name]
+            times = f" ({score.times_floor(value)})" if score.floor else ""
+            return [f"{score.name}_validation {recorded.digits(value)}{times} at {images_seen:,}"]
     return []
 
 

@@ -22,13 +22,15 @@ class Scores(Callback):
     """Logs `<number>_validation` during training, and computes the test scores once, at the end.
 
     `recorded` is the entry `scores` of summary.json; see `twoplayer.metrics.recorded`. `best_at` is
-    the number of images seen at the best validation score of the leading number.
+    the number of images seen at the best validation score of the leading number, and `latest` that
+    at the newest scores, with these by name.
     """
 
     def __init__(self, *, every_images: Annotated[int, Gt(0)]) -> None:
         self.every_images = every_images
         self.recorded: dict[str, dict[str, Any]] = {}
         self.best_at: int | None = None
+        self.latest: tuple[int, dict[str, float]] | None = None
         self._metrics: dict[str, Metric] = {}
         self._better: dict[str, Better] = {}
         self._scoring: Scoring | None = None
@@ -67,11 +69,12 @@ class Scores(Callback):
         summarize(trainer, {"scores": self.recorded})
 
     def state_dict(self) -> dict[str, Any]:
-        """The best validation scores, where the leading one was, and the untrained scores."""
-        return {"best": dict(self._best), "best_at": self.best_at, "untrained": dict(self._untrained)}
+        """The best validation scores, where the leading one was, the newest and the untrained."""
+        return {"best": dict(self._best), "best_at": self.best_at, "latest": self.latest, "untrained": dict(self._untrained)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._best, self.best_at, self._untrained = state_dict["best"], state_dict["best_at"], state_dict["untrained"]
+        self.latest = state_dict["latest"]
 
     def _prepare(self, trainer: Trainer, game: Game) -> None:
         if trainer.is_global_zero:
@@ -118,4 +121,5 @@ class Scores(Callback):
                 self._best[name] = value
                 if name == next(iter(self._better)):  # the leading number
                     self.best_at = game.clock.images_seen
+        self.latest = (game.clock.images_seen, dict(scores))
         log_scalars(trainer, {f"{name}_validation": value for name, value in scores.items()}, game.clock.images_seen)

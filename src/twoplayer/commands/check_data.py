@@ -104,8 +104,9 @@ def of_folder(data: ImageFolder, sheet: Collection[str]) -> tuple[list[str], dic
             continue
         modes[picture.mode] += 1
         sizes[picture.width, picture.height] += 1
-        findings[CONVERTED] += [f"{name} {remark}" for remark in conversions(picture, data.target)]
-        findings[ODD] += [f"{name} {remark}" for remark in oddities(picture, data.target)]
+        for kind, remarks in ((CONVERTED, conversions(picture, data.target)), (ODD, oddities(picture, data.target))):
+            if text := "; ".join(remarks):  # one line per file, so that findings count files
+                findings[kind].append(f"{name} {text}")
         other, label = first.setdefault(picture.digest, (name, file.label))
         if other != name:
             findings[DUPLICATES].append(f"{name} equals {other}" + ("" if label == file.label else ", which has another class"))

@@ -13,6 +13,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from twoplayer.commands import preflight, terminal
+from twoplayer.commands.help import help_page
 from twoplayer.commands.messages import print_error
 from twoplayer.commands.words import refuse_words
 from twoplayer.hydra_private import BASIC_LAUNCHER
@@ -23,7 +24,11 @@ def run(main: Callable[[], Any]) -> None:
     terminal.outlive()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors instead of printing them
     try:
-        refuse_words(Path(sys.argv[0]).stem, sys.argv[1:])
+        script, words = Path(sys.argv[0]).stem, sys.argv[1:]
+        refuse_words(script, words)
+        if script != "train" and {"--help", "-h"} & {*words}:
+            print(help_page(script))
+            return
         main()
     except KeyboardInterrupt:  # before training: nothing to save
         sys.exit(128 + signal.SIGINT)

@@ -29,6 +29,8 @@ SHOWN = 12
 """The number of samples in a picture of neighbours."""
 EXTREMES = 32
 """The number of samples that D likes best, and least, in a picture."""
+ENOUGH = 10_000
+"""The number of samples that scores in the documentation are of."""
 REAL = "real"
 CPU = torch.device("cpu")
 
@@ -135,18 +137,25 @@ def _tell(rows: Sequence[dict[str, Any]], scoring: Scoring, source: str, num: in
     """Print the table, and why a metric is not in it."""
     what = f"{num_sets} sets of {num:,} samples" if num_sets > 1 else f"{num:,} samples"
     table = Table(title=f"{what} of {source}, against the test split", title_justify="left")
-    for column in ("score", "value", "range over sets" if num_sets > 1 else "95 % interval", "floor or ceiling", "value / floor", "better"):
+    columns: dict[str, list[str]] = {"score": [row["score"] for row in rows], "value": [recorded.digits(row["value"]) for row in rows]}
+    columns["range over sets" if num_sets > 1 else "95 % interval"] = [
+        "" if row["smallest"] is None else f"{recorded.digits(row['smallest'])} to {recorded.digits(row['largest'])}" for row in rows
+    ]
+    if num >= ENOUGH:
+        scores = [recorded.Score(row["score"], row["better"], row["value"], None, None, row["floor"], {}) for row in rows]
+        columns["floor or ceiling"] = ["" if score.floor is None else recorded.digits(score.floor) for score in scores]
+        columns["value / floor"] = [score.ratio(row["value"]) for score, row in zip(scores, rows, strict=True)]
+    columns["better"] = [row["better"] for row in rows]
+    shown_columns = {name: cells for name, cells in columns.items() if any(cells)}
+    for column in shown_columns:
         table.add_column(column, justify="left" if column in ("score", "better") else "right")
-    for row in rows:
-        score = recorded.Score(row["score"], row["better"], row["value"], None, None, row["floor"], {})
-        span = "" if row["smallest"] is None else f"{recorded.digits(row['smallest'])} to {recorded.digits(row['largest'])}"
-        floor = "" if row["floor"] is None else recorded.digits(row["floor"])
-        table.add_row(row["score"], recorded.digits(row["value"]), span, floor, score.ratio(row["value"]), row["better"])
+    for cells in zip(*shown_columns.values(), strict=True):
+        table.add_row(*cells)
     Console(width=110 if not Console().is_terminal else None).print(table)
     for name, reason in scoring.reasons.items():
         print(f"{name} is not computed: {reason}")
-    if num < 10_000:
-        print(f"scores of {num:,} samples do not compare with scores of 10,000, nor with their floor")
+    if num < ENOUGH:
+        print(f"scores of {num:,} samples do not compare with scores of {ENOUGH:,}, nor with their floors, which are left out")
 
 
 def _draw(samples: Tensor, labels: Tensor | None, generator: SavedGenerator | None, data: Data, folder: Path) -> list[Path]:

@@ -8,7 +8,7 @@ from twoplayer import plots
 from twoplayer.commands.tables import Row, score_names, values
 from twoplayer.metrics import recorded
 
-CAPTION = "The leading score of each seed (gray), the interquartile mean (orange) and its 95 % interval."
+CAPTION = "The leading score of each seed (gray), that of the row (orange), and its brackets (line)."
 FAR = 5
 """A score of so many floors is so far away that the floor would squeeze the picture."""
 

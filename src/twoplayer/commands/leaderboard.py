@@ -3,6 +3,7 @@
 import csv
 import json
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from twoplayer.commands.tables import Board, Row, board, boards, find, score_names, values
+from twoplayer.commands.tables import Board, Row, board, boards, find, named, score_names, values
 from twoplayer.errors import ConfigurationError
 from twoplayer.paths import replacing
 
@@ -43,6 +44,21 @@ def write(sweep: Path, baseline: str | None = None) -> list[tuple[str, Board]]:
         writer.writeheader()
         writer.writerows(lines)
     return tables
+
+
+def likely_baseline(sweep: Path) -> str | None:
+    """What the rows may be compared with: the value that is only in the row of the first job.
+
+    None if there is one row, or no such value that can be written without quotes.
+    """
+    try:
+        tables = boards(find([str(sweep)]))
+    except ConfigurationError:
+        return None
+    titles = [row.title for row in tables[0][1]] if tables else []
+    words = titles[0].split() if len(titles) > 1 else []
+    plain = [value for word in words if re.fullmatch(r"[\w.-]+", value := word.partition("=")[2])]
+    return next((value for value in plain if named(titles, value) == 0), None)
 
 
 def _lines(heading: str, rows: list[Row]) -> Iterator[dict[str, Any]]:
@@ -79,4 +95,4 @@ def show(tables: list[tuple[str, Board]]) -> None:
         for cells in each.lines:
             table.add_row(*(Text(cell.replace("`", "")) for cell in cells))
         console.print(table)
-        console.print(each.below)
+        console.print(" ".join(each.below.split()))  # the terminal has a width of its own

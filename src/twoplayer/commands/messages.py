@@ -1,24 +1,18 @@
 """Error messages: one line and an exit code for each error."""
 
 import logging
-import re
 import sys
 import traceback
 from pathlib import Path
 
-from hydra.errors import ConfigCompositionException, HydraException, InstantiationException, MissingConfigException, OverrideParseException
-from omegaconf import DictConfig
+from hydra.errors import HydraException, InstantiationException
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
+from twoplayer.config.mistakes import in_words
 from twoplayer.distributed import environment
-from twoplayer.errors import ConfigurationError, NumericsError, TwoplayerError, origin, out_of_resources, unknown
-from twoplayer.paths import CONF
-from twoplayer.settings import compose_config
+from twoplayer.errors import ConfigurationError, NumericsError, TwoplayerError, origin, out_of_resources
 
 log = logging.getLogger(__name__)
-
-METHODS = ("model", "loss", "trick", "optimizer", "metric")
-"""Groups whose choices the literature may call by an acronym."""
 
 
 def print_error(error: BaseException, debug: bool = False) -> int:
@@ -42,8 +36,9 @@ def print_error(error: BaseException, debug: bool = False) -> int:
         if (code == 1 and not isinstance(error, TwoplayerError)) or debug or "debug=true" in sys.argv:
             traceback.print_exception(reported)
         if environment.is_first():
-            print(f"error: {explain(error)}", file=sys.stderr, flush=True)
-            _note(f"error: {explain(error)}")
+            line = explain(error) if code >= 128 else f"error: {explain(error)}"  # what a signal stopped is no error
+            print(line, file=sys.stderr, flush=True)
+            _note(line)
         elif code != NumericsError.exit_code and code < 128:  # all ranks have the same error, and rank 0 prints it
             print(f"error on another rank: {explain(error)}", file=sys.stderr, flush=True)
     return code
@@ -58,44 +53,6 @@ def _note(message: str) -> None:
 
 def explain(error: BaseException) -> str:
     """The message of an error as one line, with suggestions for unknown names."""
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        group, _, name = error.missing_cfg_file.rpartition("/")
-        return f"{group}={name}: " + unknown(
-            name,
-            error.options or (path.stem for path in (CONF / group).glob("*.yaml")),
-            kind=f"choice of {group}",
-            acronyms=_acronyms(group) if group in METHODS else {},
-        )
-    message = str(error)
-    cause = f"{message}\n{error.__cause__ or ''}"
-    if isinstance(error, ConfigCompositionException) and (key := re.search(r"full_key: (\S+)", cause)):
-        return _unknown_setting(key[1])
-    if isinstance(error, OverrideParseException):
-        return f"{message.splitlines()[0]} (write an override as name=value, and quote it if it contains brackets or spaces)"
-    return " ".join(message.split()) or type(error).__name__
-
-
-def _acronyms(group: str) -> dict[str, list[str]]:
-    """The acronyms in the first lines of a group's yamls, such as LSGAN, with their choices."""
-    found: dict[str, list[str]] = {}
-    for path in sorted((CONF / group).glob("*.yaml")):
-        first = next((line for line in path.read_text().splitlines() if line.startswith("# ") and not line.startswith("# @package")), "")
-        for acronym in dict.fromkeys(re.findall(r"[\w-]*[A-Z][\w-]*[A-Z][\w-]*", re.sub(r"\(.*?\)", "", first))):
-            if acronym != "GAN":
-                found.setdefault(acronym, []).append(path.stem)
-    return found
-
-
-def _unknown_setting(name: str) -> str:
-    """The message for a setting that does not exist with the current choices."""
-    words = [word for word in sys.argv[1:] if "," not in word and (CONF / re.split("[=@]", word)[0]).is_dir()]
-    config = compose_config(Path(sys.argv[0]).stem, *words)
-    group, _, choice = name.partition(".")
-    choice = choice.partition(".")[0]
-    if group in ("trick", "metric") and choice not in config[group] and (CONF / group / f"{choice}.yaml").exists():
-        return f"{name}: this {group} is not chosen; choose it with '{group}=[{','.join([*map(str, config[group]), choice])}]'"
-    parent, prefix = config, ""
-    while "." in name.removeprefix(prefix) and isinstance(inner := parent.get(name.removeprefix(prefix).partition(".")[0]), DictConfig):
-        prefix += name.removeprefix(prefix).partition(".")[0] + "."
-        parent = inner
-    return unknown(name, [prefix + str(key) for key in parent if not str(key).startswith("_")])
+    if isinstance(error, HydraException) and (told := in_words(error, Path(sys.argv[0]).stem, sys.argv[1:])):
+        return told
+    return " ".join(str(error).split()) or type(error).__name__

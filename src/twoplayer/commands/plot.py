@@ -6,7 +6,7 @@ from typing import Annotated
 from annotated_types import MinLen
 
 from twoplayer.callbacks.diagnostics import SHEET, sheet
-from twoplayer.commands.tables import find, name_rows
+from twoplayer.commands.tables import PLAIN, Row, Run, find, name_rows
 from twoplayer.errors import ConfigurationError
 from twoplayer.paths import make_folder, shown
 from twoplayer.storage.run_folder import read_rows
@@ -23,11 +23,7 @@ def plot(*, run: str | Annotated[list[str], MinLen(1)], output: Annotated[str, M
     found = find([run] if isinstance(run, str) else list(run))
     if len(found) > MOST:
         raise ConfigurationError(f"run={run}: {len(found)} runs cannot be told apart in one picture; name {MOST} or fewer")
-    named = [
-        (f"{row.title} (seed {each.summary.get('seed')}, {each.folder.name})" if len(row.runs) > 1 else row.title, each)
-        for row in name_rows(found)
-        for each in row.runs
-    ]
+    named = [(_title(row, each), each) for row in name_rows(found) for each in row.runs]
     named = named if len(found) > 1 else [("", found[0])]
     rows = {title: read_rows(each.folder, each.summary.get("images_seen") or 10**18) for title, each in named}
     if not any(rows.values()):
@@ -36,3 +32,10 @@ def plot(*, run: str | Annotated[list[str], MinLen(1)], output: Annotated[str, M
     make_folder("output", path.parent)
     sheet(rows, {title: each.summary for title, each in named}).save(path)
     print(shown(path))
+
+
+def _title(row: Row, run: Run) -> str:
+    """What distinguishes the row, and the folder if the row has several runs or no name."""
+    if row.title == PLAIN:
+        return run.folder.name
+    return f"{row.title} ({run.folder.name})" if len(row.runs) > 1 else row.title

@@ -113,15 +113,16 @@ class Preflight(Callback):
             log.info("job %d%s: %s", config.hydra.job.num + 1, of, " ".join(without(config.hydra.overrides.task, "sweep", "resume")))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Show what the runs have scored, and log the command that compares them."""
+        """Show what the runs have scored, and log the commands that compare them."""
         from twoplayer.commands import leaderboard
 
-        leaderboard.show(leaderboard.write(Path(config.hydra.sweep.dir)))
-        log.info(
-            "next\n  python %s %s",
-            shown(CONF.parent / "src" / "compare.py"),
-            setting("runs", Path(config.hydra.sweep.dir)),
-        )
+        sweep = Path(config.hydra.sweep.dir)
+        leaderboard.show(leaderboard.write(sweep))
+        first = leaderboard.likely_baseline(sweep)
+        baseline = f" baseline={first}" if first else ""
+        log.info("next")
+        for script in ("compare", "report"):
+            log.info("  python %s %s%s", shown(CONF.parent / "src" / f"{script}.py"), setting("runs", sweep), baseline)
 
 
 def plan_of(config: DictConfig) -> "Plan":

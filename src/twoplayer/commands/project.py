@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Annotated
 
 from annotated_types import Ge, MinLen
-from rich.progress import Progress
 from safetensors.torch import save_file
 
 from twoplayer import pictures
 from twoplayer.data.base import Data, to_unit_range
+from twoplayer.data.progress import followed
 from twoplayer.data.samples import read_samples
 from twoplayer.errors import ConfigurationError
 from twoplayer.metrics import recorded
@@ -49,9 +49,11 @@ def write_projection(
         raise ConfigurationError(
             f"data={family(generator.config.data)}: only images are projected, and an example of these data is {list(given.shape[1:])}"
         )
-    with Progress() as bar:
-        task = bar.add_task("projecting", total=steps)
-        found = project(generator, given, restarts=restarts, steps=steps, seed=seed, say=lambda step: bar.update(task, completed=step))
+    classes = len(generator.game.classes) if generator.num_classes is not None else 1
+    each = f"{restarts} searches" if classes == 1 else f"{restarts} searches for each of {classes} classes"
+    print(f"{len(given)} images, {each}, {steps} steps; fewer are faster: num=4 restarts=1", flush=True)
+    moments = followed(range(steps), steps, "projecting")
+    found = project(generator, given, restarts=restarts, steps=steps, seed=seed, say=lambda step: next(moments, None))
     folder = Path(output or home(run) / "projection")
     make_folder("output", folder)
     rows = [pictures.grid(pictures.as_images(each[:SHOWN]), SHOWN) for each in (given, found.images.cpu())]

@@ -18,6 +18,8 @@ from twoplayer.storage.run_folder import read_config, read_summary
 
 STUDY = "study.json"
 """The file in the folder of a study that says what it asks, and how it was called."""
+PLAIN = "as it is"
+"""The title of a row whose command sets nothing that distinguishes it."""
 
 
 class Run(NamedTuple):
@@ -148,9 +150,7 @@ def name_rows(runs: Sequence[Run], everywhere: Set[str] = frozenset()) -> list[R
     if len({name for name in given if name is not None}) == len(groups) > 1:
         return [Row(str(own[0].name), own) for own in groups.values()]
     common = _common(runs) | everywhere
-    return [
-        Row(" ".join(override for override in overrides if override not in common) or "as it is", own) for overrides, own in groups.items()
-    ]
+    return [Row(" ".join(override for override in overrides if override not in common) or PLAIN, own) for overrides, own in groups.items()]
 
 
 def score_names(rows: Sequence[Row]) -> list[str]:
@@ -335,7 +335,9 @@ def circumstances(rows: Sequence[Row], names: Sequence[str], reference: Row | No
     speed = reference and _mean(reference, "images_per_second")
     base = f"; a speed of 1 is {speed:,.0f} images a second" if speed else ""
     length = "" if costs else f"{' or '.join(images)} images, "
-    how = "; over seeds: interquartile mean [95 % bootstrap interval], an unfinished run counts as untrained" if several else ""
+    few = max(len(row.runs) for row in rows) < 4
+    brackets = "mean [lowest, highest]" if few else "interquartile mean [95 % bootstrap interval]"
+    how = f"; over seeds: {brackets}, an unfinished run counts as untrained" if several else ""
     compared = len(rows) - 1
     if reference and several:
         how += "; difference: mean over paired seeds, 95 % interval of Student's t" + (

@@ -186,10 +186,10 @@ def _composed(words: Sequence[str]) -> DictConfig:
 BATCH_SIZES = ("batch_size", "batchsize", "bs")
 PLAYERS = ("optimizer.generator", "optimizer.discriminator")
 HABITS: dict[str, Habit] = {
-    **dict.fromkeys(("lr", "learning_rate"), _is(*(f"{player}.lr" for player in PLAYERS))),
+    **dict.fromkeys(("lr", "learning_rate", "optimizer.lr"), _is(*(f"{player}.lr" for player in PLAYERS))),
     **dict.fromkeys(("lr_g", "g_lr", "lrg"), _is("optimizer.generator.lr")),
     **dict.fromkeys(("lr_d", "d_lr", "lrd"), _is("optimizer.discriminator.lr")),
-    **{beta: _is(*(f"{player}.{beta}" for player in PLAYERS)) for beta in ("beta1", "beta2")},
+    **{f"{group}{beta}": _is(*(f"{player}.{beta}" for player in PLAYERS)) for beta in ("beta1", "beta2") for group in ("", "optimizer.")},
     "optim": _is("optimizer"),
     "optimizer_g": _is("optimizer/player@optimizer.generator"),
     "optimizer_d": _is("optimizer/player@optimizer.discriminator"),

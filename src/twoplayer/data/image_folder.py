@@ -97,7 +97,7 @@ class ImageFolder(ImageData):
         cached = self.cached
         if left_out:
             example = min(self.listing.unread, default=left_out[0])
-            log.warning("left out: %s that are not read, such as %s", _number(len(left_out), "file"), printable(example))
+            log.warning("left out: %s, not read, such as %s", _number(len(left_out), "file"), printable(example))
         if cached.num_duplicates:
             log.warning("duplicates: %s equal to another; src/check_data.py names them", _number(cached.num_duplicates, "image"))
         return self.divided(torch.from_numpy(cached.images), torch.tensor([file.label for file in files]))

@@ -16,6 +16,7 @@ from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from http.client import HTTPException
 from pathlib import Path
 
+from twoplayer.data.decoding import SUFFIXES
 from twoplayer.data.idx_format import read_bytes
 from twoplayer.errors import DataError
 from twoplayer.paths import replacing
@@ -121,9 +122,10 @@ def find_or_fetch(title: str, root: Path, subfolder: str, checksums: Mapping[str
 
     missing = [name for name in checksums if name not in content]
     if missing and (other := _other_file(root, checksums)):
+        own = "; for images of your own set data=image_folder" if other.suffix.lower() in SUFFIXES else ""
         raise DataError(
-            f"data.root={root}: there is no {title} here ({', '.join(missing)}, plain or .gz, in {', '.join(map(str, folders))}), and because of "
-            f"{other} nothing is downloaded into this folder; name the folder that has these files, or an empty or new one. Other images are not read"
+            f"data.root={root}: there is no {title} here{own}. Its files ({', '.join(missing)}, plain or .gz) are in none of {', '.join(map(str, folders))}, "
+            f"and because of {other} nothing is downloaded into this folder; name the folder that has them, or an empty or new one"
         )
     reasons = []
     for source, fetch in sources.items() if missing else ():

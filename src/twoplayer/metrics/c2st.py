@@ -1,5 +1,6 @@
 """The classifier two-sample test (Lopez-Paz and Oquab, 2017, arXiv:1610.06545)."""
 
+import logging
 import math
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -14,8 +15,12 @@ from twoplayer.data.base import Batches, Data, Split, to_unit_range
 from twoplayer.distributed import ranks
 from twoplayer.metrics.base import Images, Metric
 
+log = logging.getLogger(__name__)
+
 FEWEST = 4
 """Two to train on, two held out."""
+FEW = 1000
+"""With fewer images the score says little, and a warning says so."""
 DEVIATIONS = 1.959964
 """Of a normal distribution, on both sides of the mean, which hold 95 %."""
 
@@ -53,6 +58,13 @@ class C2ST(Metric):
         if present[smallest] < FEWEST:
             return f"the {smallest} split has {present[smallest]} images, and {FEWEST} are the least"
         self._num = min(self.num_samples, present[smallest]) // 2 * 2
+        if present[smallest] < min(FEW, self.num_samples) and ranks.rank() == 0:
+            log.warning(
+                "c2st compares only %d images, as many as the %s split has: its 95 %% interval is about +- %.2f",
+                self._num,
+                smallest,
+                self._num**-0.5,
+            )
         self._like, self._device = data.splits.test.images[:0], device
         return None
 

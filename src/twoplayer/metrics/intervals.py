@@ -25,10 +25,13 @@ def interquartile_mean(values: Sequence[float]) -> Estimate:
     """The mean of the middle half of the values, which is that of all if there are fewer than four.
 
     The interval is that of 2,000 bootstrap samples of the values, which are drawn alike each time.
+    Of fewer than four values it is the lowest and the highest, where the bootstrap would end, too.
     """
     middle = float(stats.trim_mean(values, 0.25))
     if len(values) < 2:
         return Estimate(middle, None)
+    if len(values) < 4:
+        return Estimate(middle, (float(min(values)), float(max(values))))
     drawn = np.random.default_rng(0).choice(np.asarray(values, dtype=float), (RESAMPLES, len(values)))
     low, high = np.quantile(stats.trim_mean(drawn, 0.25, axis=1), [0.025, 0.975])
     return Estimate(middle, (float(low), float(high)))

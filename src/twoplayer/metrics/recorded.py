@@ -21,6 +21,7 @@ class Score(NamedTuple):
     untrained: float | None
     floor: float | None
     protocol: Mapping[str, Any]
+    interval: tuple[float, float] | None = None
 
     def times_floor(self, value: float) -> str:
         """`value` relative to real images: `220.0 x floor`, `0.86 x ceiling`, or empty."""
@@ -38,10 +39,11 @@ class Score(NamedTuple):
         return "floor" if self.better == "lower" else "ceiling"
 
     def line(self) -> str:
-        """The line that is printed at the end of a run."""
+        """The line that is printed at the end of a run, with the interval if it is known."""
         assert self.value is not None
-        times = f"{self.ratio(self.value)} x its {self.limit} of" if self.ratio(self.value) else self.limit
-        parts = [f"{times} {digits(self.floor)}"] if self.floor is not None else []
+        times = f"{self.ratio(self.value)} x its {self.limit} of" if self.ratio(self.value) and not self.interval else self.limit
+        parts = ["95 % interval {} to {}".format(*map(digits, self.interval))] if self.interval else []
+        parts += [f"{times} {digits(self.floor)}"] if self.floor is not None else []
         parts += [f"untrained {digits(self.untrained)}"] if self.untrained is not None else []
         return f"{f'{self.name}, on the test split':<23} {digits(self.value)}   {', '.join(parts)}"
 
@@ -57,6 +59,7 @@ def read(summary: Mapping[str, Any]) -> list[Score]:
             untrained=_number(entry.get("untrained")),
             floor=_number(entry.get("floor")),
             protocol=entry.get("protocol") or {},
+            interval=tuple(entry["interval"]) if entry.get("interval") else None,
         )
         for name, entry in (summary.get("scores") or {}).items()
     ]

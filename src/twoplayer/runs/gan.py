@@ -9,17 +9,20 @@ from typing import Any
 
 import numpy as np
 import torch
+from hydra.errors import HydraException
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from twoplayer.callbacks import samples
 from twoplayer.config.compose import compose_run
+from twoplayer.config.mistakes import in_words
 from twoplayer.errors import ConfigurationError
 from twoplayer.paths import make_folder, override
 from twoplayer.runs.plan import plan_run
 from twoplayer.runs.saved import SavedGenerator, load
 from twoplayer.runs.train import train
+from twoplayer.settings import compose_config
 
 Array = Tensor | np.ndarray[Any, Any]
 
@@ -30,6 +33,9 @@ class GAN:
     `overrides` are settings as on the command line, such as `optimizer.generator.lr=1e-3`. After
     `fit`, `run` is the folder of the run, `summary` its summary.json, and `generator` what
     `twoplayer.load` returns. A notebook shows the samples during training.
+
+    Raises ConfigurationError if there is no such choice or setting; `fit` checks what they are
+    together.
     """
 
     def __init__(
@@ -38,6 +44,10 @@ class GAN:
         self.overrides = [f"model={model}", f"loss={loss}", f"trick=[{','.join(tricks)}]", f"seed={seed}", *overrides]
         if not any(word.startswith("logger=") for word in overrides):
             self.overrides.append("logger=none")
+        try:
+            compose_config("train", *self.overrides)
+        except HydraException as error:
+            raise ConfigurationError(in_words(error, "train", self.overrides) or str(error)) from None
         self.run: Path | None = None
         self.summary: dict[str, Any] = {}
         self._generator: SavedGenerator | None = None

@@ -20,7 +20,7 @@ from twoplayer.game.build import build_from
 from twoplayer.game.engine import resolve_engine, resolve_precision
 from twoplayer.game.game import Game
 from twoplayer.overrides import is_free
-from twoplayer.paths import make_folder
+from twoplayer.paths import make_folder, override
 from twoplayer.settings import family, leaves, plain
 from twoplayer.storage import checkpoints, lock
 from twoplayer.storage.run_folder import CONFIG, SUMMARY, read_config, read_summary
@@ -32,6 +32,9 @@ SWEEP_FILE = "multirun.yaml"
 
 BINDING_PACKAGES = ("twoplayer", "torch", "pytorch-lightning")
 """Packages whose versions affect the numbers of a run."""
+
+TARGET = "._target_"
+"""The end of a setting's name that holds the choice of its group."""
 
 
 class Plan(NamedTuple):
@@ -288,6 +291,7 @@ def _last_part(folder: Path) -> Path:
 
 
 def _refuse_other_run(theirs: dict[str, Any], ours: dict[str, Any], what: str) -> None:
+    """Raise ConfigurationError if a run differs from the one at `what`, such as `run=<folder>`."""
     different = differences(theirs["config"], ours["config"])
     if "data_sha256" in theirs:
         if theirs["data_sha256"] != ours["data_sha256"]:
@@ -298,15 +302,23 @@ def _refuse_other_run(theirs: dict[str, Any], ours: dict[str, Any], what: str) -
             ]
     if different:
         raise ConfigurationError(
-            f"{what}: a resumed run must match the saved one, but {'; '.join(different)}. Undo this, or start a new run from its weights with init_from=<its folder>"
+            f"{what}: a resumed run must match the saved one, but {'; '.join(different)}. Undo this, or start a new run from its weights with {override('init_from', Path(what.partition('=')[2]))}"
         )
 
 
 def differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
-    """One text for each setting that differs and that a resumed run may not change."""
+    """One text for each setting that differs and that a resumed run may not change.
+
+    Another choice of a group, such as another loss, is one of them, whatever settings it has.
+    """
     then, now = dict(leaves(theirs)), dict(leaves(ours))
-    return [
-        f"{key} is {now.get(key, 'absent')}, was {then.get(key, 'absent')}"
-        for key in sorted(then.keys() | now.keys())
-        if then.get(key, ...) != now.get(key, ...) and not is_free(key)
-    ]
+    keys = [key for key in sorted(then.keys() | now.keys()) if then.get(key, ...) != now.get(key, ...) and not is_free(key)]
+    chosen = [key.removesuffix(TARGET) for key in keys if key.endswith(TARGET) and key in then and key in now]
+    texts = [f"{group} is {_choice(now, group)}, was {_choice(then, group)}" for group in chosen]
+    others = [key for key in keys if not any(key.startswith(f"{group}.") for group in chosen)]
+    return texts + [f"{key} is {now.get(key, 'absent')}, was {then.get(key, 'absent')}" for key in others]
+
+
+def _choice(settings: Mapping[str, Any], group: str) -> str:
+    target = str(settings[group + TARGET])
+    return family({"_target_": target}) if target.startswith("twoplayer.") else target.rpartition(".")[2]

@@ -28,7 +28,7 @@ class Projection(NamedTuple):
 
 
 def project(
-    generator: SavedGenerator, images: Tensor, *, restarts: int, steps: int, seed: int = 0, say: Callable[[int], None] = lambda step: None
+    generator: SavedGenerator, images: Tensor, *, restarts: int, steps: int, seed: int = 0, say: Callable[[int], object] = lambda step: None
 ) -> Projection:
     """Find the latents of images (N, C, H, W) in [-1, 1] by Adam on the squared difference.
 

@@ -143,7 +143,7 @@ class SavedGenerator:
         """The number of classes that images can be drawn of; None if the model knows no classes."""
         return int(self.config.data.num_classes) if self.game.model.conditional else None
 
-    def interpolate(self, num: int, steps: int, seed: int = 0, labels: int | Sequence[int] | Tensor | None = None) -> Tensor:
+    def interpolate(self, num: int = 8, steps: int = 8, seed: int = 0, labels: int | Sequence[int] | Tensor | None = None) -> Tensor:
         """Interpolate between `num` pairs of samples: images (num * steps, C, H, W).
 
         Both ends of a pair have the same label, as in `__call__`.
