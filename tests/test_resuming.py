@@ -159,7 +159,7 @@ def test_resume_auto_starts_a_new_run_in_an_empty_folder(tmp_path: Path) -> None
     ("change", "message"),
     [
         ("seed=1", "seed is 1, was 0"),
-        ("loss=hinge", "loss._target_ is twoplayer.losses.hinge.Hinge"),
+        ("loss=hinge", "loss is hinge, was non_saturating"),
         ("data.batch_size=32", "data.batch_size is 32, was 16"),
         ("trick=[ema]", "trick.ema"),
         ("optimizer.generator.lr=0.1", "optimizer.generator.lr is 0.1"),
