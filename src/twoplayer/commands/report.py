@@ -159,7 +159,7 @@ def _curves(rows: list[Row]) -> Figure | None:
     axes.set(xlabel="images seen", ylabel=f"{name} on the validation split")
     if len(rows) > 1:
         axes.legend(fontsize=7)
-    of_seeds = "; over seeds the interquartile mean and its 95 % interval" if any(len(row.runs) > 1 for row in rows) else ""
+    of_seeds = "; over seeds middle and brackets, as in the table" if any(len(row.runs) > 1 for row in rows) else ""
     return Figure(_address(plots.drawn(sheet)), f"{name} during training{of_seeds}.")
 
 

@@ -15,7 +15,7 @@ ERROR_RATE = 0.05
 
 
 class Estimate(NamedTuple):
-    """An interquartile mean and its 95 % interval, which is None for a single value."""
+    """An interquartile mean and its interval, which is None for a single value."""
 
     value: float
     interval: tuple[float, float] | None
