@@ -224,7 +224,7 @@ def test_an_interrupted_study_goes_on_with_the_same_command(tmp_path: Path) -> N
     running.send(signal.SIGTERM)
     finished = running.finish()
     assert finished.code == 143, finished
-    assert "error: the runs are saved; the same command goes on with them" in finished.errors
+    assert finished.errors == "the runs are saved; the same command goes on with them\n"
     summaries = [json.loads(path.read_text()) for path in sorted((tmp_path / "here").glob("*/summary.json"))]
     assert [summary["status"] for summary in summaries] == ["interrupted"] * 2
     seen = max(summary["images_seen"] for summary in summaries) + 32
