@@ -253,8 +253,8 @@ def _draw(study: "optuna.Study", folder: Path) -> None:
 
     folder.mkdir(exist_ok=True)
     for name in ("optimization_history", "intermediate_values", "slice"):
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), mpl.rc_context():  # Optuna changes matplotlib's style for good
             warnings.simplefilter("ignore")
             getattr(pictures, f"plot_{name}")(study)
-        plt.gcf().savefig(folder / f"{name}.png", dpi=100, bbox_inches="tight")
+            plt.gcf().savefig(folder / f"{name}.png", dpi=100, bbox_inches="tight")
         plt.close("all")
