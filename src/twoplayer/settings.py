@@ -17,6 +17,11 @@ def compose_config(script: str, *overrides: str) -> DictConfig:
         return compose(script, list(overrides), return_hydra_config=True)
 
 
+def choices(group: str) -> list[str]:
+    """The names of a configuration group's choices, sorted."""
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
 def plain(config: DictConfig) -> dict[str, Any]:
     """A configuration as plain values, with references resolved and without its `hydra` node."""
     parts = ((str(key), config[key]) for key in config if key != "hydra")

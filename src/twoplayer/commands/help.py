@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from omegaconf import OmegaConf
 
 from twoplayer.paths import CONF
+from twoplayer.settings import choices
 
 
 def help_page(script: str) -> str:
@@ -15,11 +16,11 @@ def help_page(script: str) -> str:
     lines = (CONF / f"{script}.yaml").read_text().splitlines()
     begin = next(index for index, line in enumerate(lines) if line.startswith("_target_"))
     end = next(index for index, line in enumerate(lines) if line.startswith("hydra:"))
-    groups = [line.removeprefix("  - ") for line in lines[:begin] if re.match(r"  - (?!_self_|override )", line)]
+    groups = [found[1] for line in lines[:begin] if (found := re.match(r"  - (?!_self_|override )(\w+):", line))]
     settings = [_plain(line) for line in lines[begin + 1 : end] if line]
     parts = [template.replace("${hydra.help.header}", page.header).rstrip(), "Settings\n" + _indented(settings)]
     if groups:
-        parts.append("Choices\n" + _indented([f"{group.partition(':')[0]}: {_choices(group.partition(':')[0])}" for group in groups]))
+        parts.append("Choices\n" + _indented([f"{group}: {', '.join(choices(group))}" for group in groups]))
     return "\n\n".join(parts) + "\n"
 
 
@@ -31,7 +32,3 @@ def _plain(line: str) -> str:
     """A line of yaml without what only OmegaConf understands; comments keep their place."""
     line = re.sub(r": \?\?\?( {,7})", lambda found: ": (required)" + " " * (len(found[1]) - 7), line)
     return re.sub(r"\$\{hydra:runtime\.choices\.(\w+)\}", r"<\1>", line)
-
-
-def _choices(group: str) -> str:
-    return ", ".join(sorted(path.stem for path in (CONF / group).glob("*.yaml")))

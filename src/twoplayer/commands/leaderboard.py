@@ -14,7 +14,7 @@ from rich.text import Text
 
 from twoplayer.commands.tables import Board, Row, board, boards, find, named, score_names, values
 from twoplayer.errors import ConfigurationError
-from twoplayer.paths import replacing
+from twoplayer.paths import CONF, replacing, setting, shown
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +59,12 @@ def likely_baseline(sweep: Path) -> str | None:
     words = titles[0].split() if len(titles) > 1 else []
     plain = [value for word in words if re.fullmatch(r"[\w.-]+", value := word.partition("=")[2])]
     return next((value for value in plain if named(titles, value) == 0), None)
+
+
+def next_commands(sweep: Path, baseline: str | None) -> list[str]:
+    """The commands that show the runs of a sweep again, against a baseline if there is one."""
+    words = [setting("runs", sweep), *([f"baseline={baseline}"] if baseline else [])]
+    return [f"python {shown(CONF.parent / 'src' / f'{script}.py')} {' '.join(words)}" for script in ("compare", "report")]
 
 
 def _lines(heading: str, rows: list[Row]) -> Iterator[dict[str, Any]]:

@@ -20,7 +20,7 @@ from twoplayer.distributed import environment
 from twoplayer.errors import ConfigurationError
 from twoplayer.hydra_private import BASIC_SWEEPER, jobs_of
 from twoplayer.overrides import sets, without
-from twoplayer.paths import CONF, make_folder, setting, shown
+from twoplayer.paths import make_folder
 
 if TYPE_CHECKING:  # importing it takes seconds: not for --help or a mistyped name
     from twoplayer.runs.plan import Plan
@@ -118,11 +118,9 @@ class Preflight(Callback):
 
         sweep = Path(config.hydra.sweep.dir)
         leaderboard.show(leaderboard.write(sweep))
-        first = leaderboard.likely_baseline(sweep)
-        baseline = f" baseline={first}" if first else ""
         log.info("next")
-        for script in ("compare", "report"):
-            log.info("  python %s %s%s", shown(CONF.parent / "src" / f"{script}.py"), setting("runs", sweep), baseline)
+        for command in leaderboard.next_commands(sweep, leaderboard.likely_baseline(sweep)):
+            log.info("  %s", command)
 
 
 def plan_of(config: DictConfig) -> "Plan":

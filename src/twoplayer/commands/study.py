@@ -18,7 +18,7 @@ from twoplayer.commands.tables import STUDY, boards, find
 from twoplayer.errors import ConfigurationError, unknown
 from twoplayer.metrics import recorded
 from twoplayer.overrides import merged
-from twoplayer.paths import CONF, make_folder, replacing, setting, shown
+from twoplayer.paths import make_folder, replacing
 from twoplayer.storage import lock
 from twoplayer.storage.run_folder import read_summary
 
@@ -88,8 +88,8 @@ def run_study(
     finally:
         lock.release(folder)
     print("next")
-    for script in ("report", "compare"):
-        print(f"  python {shown(CONF.parent / 'src' / f'{script}.py')} {setting('runs', folder)} baseline={baseline}")
+    for command in leaderboard.next_commands(folder, baseline):
+        print(f"  {command}")
 
 
 def _tune(folder: Path, arms: Sequence[Arm], tuning: Tuning, at_once: int) -> Costs:

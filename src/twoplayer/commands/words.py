@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from twoplayer.errors import ConfigurationError
 from twoplayer.paths import CONF
-from twoplayer.settings import compose_config
+from twoplayer.settings import choices, compose_config
 
 MODES = {
     "-m": "--multirun",
@@ -96,18 +96,14 @@ def _refuse_choice(word: str) -> None:
         if choice is None or choice == "":
             written = word.partition("=")[2] if choice is value else "null"
             remedy = f"write '{group}=[]' for none" if group in ("trick", "metric") else "leave it out for the default"
-            raise ConfigurationError(f"{name}={written}: must be one of {_choices(group)}; {remedy}")
+            raise ConfigurationError(f"{name}={written}: must be one of {', '.join(choices(group))}; {remedy}")
         if isinstance(choice, list):
             several = [entry.text if isinstance(entry, QuotedString) else str(entry) for entry in choice]
             if group not in SEVERAL:
-                raise ConfigurationError(f"{name}=[{','.join(several)}]: takes one choice, without brackets: {_choices(group)}")
+                raise ConfigurationError(f"{name}=[{','.join(several)}]: takes one choice, without brackets: {', '.join(choices(group))}")
             twice = next((entry for entry in several if several.count(entry) > 1), None)
             if twice is not None:
                 raise ConfigurationError(f"{name}=[{','.join(several)}]: {twice} is named twice; name it once")
-
-
-def _choices(group: str) -> str:
-    return ", ".join(sorted(path.stem for path in (CONF / group).glob("*.yaml")))
 
 
 def _answer(script: str, name: str, value: str, option: bool, words: Sequence[str]) -> str | None:

@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 from twoplayer.errors import unknown
 from twoplayer.paths import CONF
-from twoplayer.settings import compose_config
+from twoplayer.settings import choices, compose_config
 
 METHODS = ("model", "loss", "trick", "optimizer", "metric")
 """Groups whose choices the literature may call by an acronym."""
@@ -23,7 +23,7 @@ def in_words(error: HydraException, script: str, overrides: Sequence[str]) -> st
         group, _, name = error.missing_cfg_file.rpartition("/")
         return f"{group}={name}: " + unknown(
             name,
-            error.options or (path.stem for path in (CONF / group).glob("*.yaml")),
+            error.options or choices(group),
             kind=f"choice of {group}",
             acronyms=_acronyms(group) if group in METHODS else {},
         )
