@@ -15,7 +15,7 @@ def repeated(images: Tensor, labels: Tensor, dose: int, num: int) -> Tensor:
     return few.repeat(-(-num // len(few)), 1, 1, 1)[:num]
 
 
-def one_class_missing(images: Tensor, labels: Tensor, dose: int, num: int) -> Tensor:
+def classes_missing(images: Tensor, labels: Tensor, dose: int, num: int) -> Tensor:
     """No images of one, three or six classes."""
     kept = images[labels >= (1, 3, 6)[dose]]
     return kept.repeat(3, 1, 1, 1)[:num]
@@ -51,4 +51,4 @@ def smaller(images: Tensor, labels: Tensor, dose: int, num: int) -> Tensor:
     return pad(interpolate(images[:num], (size, size), mode="bilinear"), (left, 28 - size - left, left, 28 - size - left), value=-1)
 
 
-FAULTS = [repeated, one_class_missing, blur, noise, shift, checkerboard, smaller]
+FAULTS = [repeated, classes_missing, blur, noise, shift, checkerboard, smaller]
