@@ -28,6 +28,7 @@ ONE = {
     "optimizer.generator.rl=1": "did you mean optimizer.generator.lr",
     "experiment=wgn": "wgn is not a choice of experiment; did you mean wgan or rwgan?",
     "trick.r1.weight=3": "choose it with 'trick=[r1]'",
+    "trick=[ema,wgan_gp] trick.wgan_gp.weigth=5": "did you mean trick.wgan_gp.weight?",
     "trick=[ema] trick.ema.half_lief=3": "did you mean trick.ema.half_life_images or",
     "model=gan model.generator.wdths=[3]": "did you mean model.generator.widths or",
     "seed=one": "seed=one: must be a whole number",
@@ -118,6 +119,7 @@ ONE = {
     "devices=2": "use trainer.devices=2",
     "device=cuda": "use trainer=gpu",
     "device=cpu": "use trainer=cpu",
+    "device=0": "use trainer=gpu",
     "optim=sgd": "use optimizer=sgd",
     "nz=100": "use model.generator.latent_size=100",
     "resume=true": "use resume=auto",
@@ -266,7 +268,7 @@ def test_a_run_leaves_what_it_promises(tmp_path: Path) -> None:
 def test_wasserstein_without_a_bound_warns(tmp_path: Path) -> None:
     finished = commands.run("train.py", *TINY, "loss=wasserstein", "run=here", folder=tmp_path)
     assert finished.code == 0
-    assert "add trick=[wgan_gp]" in finished.output
+    assert "set 'trick=[ema,wgan_gp]'" in finished.output
     bounded = commands.run("train.py", *TINY, "loss=wasserstein", "trick=[wgan_gp]", "run=there", folder=tmp_path)
     assert "add trick" not in bounded.output
 

@@ -238,13 +238,32 @@ def test_scores_of_other_protocols_are_refused(sweep: Path) -> None:
         write_table(runs=str(sweep), baseline=None, costs=False, into=None, name="runs")
 
 
+def test_runs_without_a_command_are_told_apart_by_what_they_say_or_by_their_settings(sweep: Path) -> None:
+    """As a notebook makes them."""
+    for name in ("hinge", "minimax"):
+        shutil.rmtree(sweep / name / ".hydra")
+    for told in (True, False):
+        for name in ("hinge", "minimax"):
+            summary = json.loads((sweep / name / "summary.json").read_text())
+            more = {"overrides": [f"loss={name}", "seed=0", "budget.images=32"]} if told else {}
+            summary.pop("overrides", None)
+            (sweep / name / "summary.json").write_text(json.dumps(summary | more))
+        ((_, rows),) = boards(find(str(sweep)))
+        titles = [row.title for row in rows]
+        assert titles == (
+            ["loss=hinge", "loss=minimax"]
+            if told
+            else [f"loss._target_=twoplayer.losses.{name}" for name in ("hinge.Hinge", "minimax.Minimax")]
+        )
+
+
 def test_a_table_of_one_row_is_named_by_what_other_tables_do_not_share() -> None:
     words = [
         ("data=ring", "trick=[]", "logger=none"),
         ("data=ring", "trick=[packing]", "logger=none"),
         ("data=grid", "trick=[]", "logger=none"),
     ]
-    found = boards([Run(Path(str(number)), each, None, (each[0],), {}) for number, each in enumerate(words)])
+    found = boards([Run(Path(str(number)), each, each, None, (each[0],), {}) for number, each in enumerate(words)])
     assert [(title, [row.title for row in rows]) for title, rows in found] == [
         ("data=ring", ["trick=[]", "trick=[packing]"]),
         ("data=grid", ["data=grid trick=[]"]),

@@ -1,5 +1,6 @@
 """The diagnostics sheet, of one run and of several, and `src/plot.py`; the way of both players."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,12 @@ def test_a_run_draws_its_sheet_and_the_command_draws_it_again(tmp_path: Path) ->
         assert both.width > 500
     refused = run("plot.py", "run=none", folder=tmp_path)
     assert refused.code == 2
-    assert "there is no run here" in refused.errors
+    assert "run=none: there is no run here" in refused.errors
+    summary = json.loads((tmp_path / "one" / "summary.json").read_text())
+    (tmp_path / "one" / "summary.json").write_text(json.dumps(summary | {"images_seen": 64}))
+    before = (tmp_path / "both.png").read_bytes()
+    assert run("plot.py", "run=[one,other]", "output=again.png", folder=tmp_path).code == 0
+    assert (tmp_path / "again.png").read_bytes() == before, "a resumed run says how far it is only at its end"
 
 
 def test_a_trajectory_keeps_the_last_places_in_order() -> None:

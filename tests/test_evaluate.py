@@ -114,6 +114,8 @@ def test_a_run_is_scored_over_several_sets_of_latents(data_root: str, tmp_path: 
         (["run=mine", "samples=real"], "name one of them"),
         ([], "name one of them"),
         (["run=mine", "data=fashion_mnist"], "was trained on data=mnist; set data=mnist"),
+        (["run=mine", "data.image_size=32"], "data.image_size=32: the run mine was trained with 28; set data.image_size=28"),
+        (["run=mine", "data.classes=[3,7]"], "data.classes=[3,7]: the run mine was trained with null; set data.classes=null"),
         (["samples=real", "metric=[label_accuracy]"], "metric=[label_accuracy]: the generator has no labels"),
         (["samples=real", "num=1"], "num=1: must be greater than or equal to 2"),
         (["samples=real", "metric=[kdi]"], "kid"),

@@ -122,7 +122,10 @@ def test_every_trick_trains_alone(trick: str, tmp_path: Path) -> None:
 
 
 def tricks_with_models() -> list[Any]:
-    """All pairs of a trick and a model; four of five are slow, so that each of both is in one of the others."""
+    """All pairs of a trick and a model.
+
+    Four of five are slow, and each trick and each model is in one of the others.
+    """
     return [
         pytest.param(trick, model, marks=() if (row + column) % 5 == 0 else pytest.mark.slow)
         for row, trick in enumerate(choices("trick"))

@@ -161,6 +161,10 @@ def test_a_video_without_its_package_is_told(run: Path, tmp_path: Path, monkeypa
     ("changes", "message"),
     [
         ({"walk": True, "interpolate": True}, "interpolate=true and walk=true: choose one of them"),
+        ({"source": "x", "labels": [3]}, r"labels=\[3\]: a model that translates is told sources, no classes; leave it out"),
+        ({"source_half": "left"}, "source_half=left: there is no source; leave it out"),
+        ({"walk": True, "safetensors": True}, "safetensors=true: a walk is one file; leave it out"),
+        ({"walk": True, "single_files": True}, "single_files=true: a walk is one file; leave it out"),
         ({"latents": "nothing.npz"}, "latents=nothing.npz: there is no such file"),
         ({"latents": "two.safetensors"}, "call the one to use latents"),
         ({"latents": "whole.safetensors"}, "they have to be floats"),

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import twoplayer
 from helpers.games import play, state_sha256
 from twoplayer.storage import checkpoints
 
@@ -24,6 +25,13 @@ def test_a_run_on_a_gpu_resumes_exactly(tmp_path: Path) -> None:
     play(tmp_path / "parts", *RUN, "budget.images=160")
     play(tmp_path / "parts", *RUN, "resume=auto")
     assert state_sha256(tmp_path / "parts") == state_sha256(tmp_path / "whole")
+
+
+def test_a_generator_on_a_gpu_draws_every_way(tmp_path: Path) -> None:
+    play(tmp_path / "run", *RUN)
+    generator = twoplayer.load(tmp_path / "run").to("cuda")
+    for drawn in (generator(4), generator.interpolate(2, 4), generator.walk(2, 2, 3)):
+        assert drawn.is_cuda
 
 
 @pytest.mark.parametrize("model", ["dcgan", "gan"])

@@ -36,6 +36,7 @@ def test_it_trains_on_images_and_goes_on_exactly(images: np.ndarray[Any, Any], t
     assert gan.fit(images, num_images=64, folder=tmp_path / "halves") is gan
     assert "loss hinge" in capsys.readouterr().out or logging.getLogger().handlers
     assert gan.summary["images_seen"] == 64
+    assert "loss=hinge" in gan.summary["overrides"]
     assert "64 images seen" in repr(gan)
     assert (gan._repr_png_() or b"").startswith(b"\x89PNG")
     assert gan.sample(5, seed=1).shape == (5, 1, 16, 16)
@@ -56,6 +57,15 @@ def test_data_of_a_configuration_need_no_images(tmp_path: Path) -> None:
     points = ("data=ring", "metric=none", "~callbacks.diagnostics", "model.generator.widths=[8]", "model.discriminator.widths=[8]")
     gan = twoplayer.GAN(*points, model="mlp", tricks=[]).fit(num_images=512, folder=tmp_path / "run")
     assert gan.sample(3).shape == (3, 2)
+
+
+def test_the_run_and_the_budget_may_be_overrides(tmp_path: Path) -> None:
+    points = ("data=ring", "metric=none", "~callbacks.diagnostics", "model.generator.widths=[8]", "model.discriminator.widths=[8]")
+    gan = twoplayer.GAN(*points, f"run={tmp_path / 'mine'}", "budget.images=1024", model="mlp", tricks=[]).fit()
+    assert (gan.run, gan.summary["images_seen"]) == (tmp_path / "mine", 1024)
+    assert gan.fit(num_images=1536).summary["segments"][-1] == {"resumed_from": 1024, "trained": 512}
+    with pytest.raises(ConfigurationError, match=r"make a new GAN for another folder"):
+        gan.fit(num_images=2048, folder=tmp_path / "other")
 
 
 def test_what_does_not_fit_is_told_and_nothing_is_lost(images: np.ndarray[Any, Any], tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from helpers.games import PROJECT, SMALL, WIDTHS
 from twoplayer.callbacks.progress import ProgressBar
 from twoplayer.callbacks.stopwatch import Stopwatch
 from twoplayer.config.schema import Budget
-from twoplayer.paths import setting, shown
+from twoplayer.paths import command, override, shown
 
 pytestmark = pytest.mark.process
 
@@ -78,8 +78,8 @@ def test_each_phase_is_printed_and_the_end_lists_the_next_commands(tmp_path: Pat
         assert re.fullmatch(pattern, line), (line, pattern)
     noted = (tmp_path / "a b" / "mine" / "train.log").read_text().splitlines()
     assert [line.split(": ", 1)[1] for line in noted] == lines[2:]
-    for command in (lines[-3], lines[-1]):
-        script, *arguments = shlex.split(command)[1:]
+    for line in (lines[-3], lines[-1]):
+        script, *arguments = shlex.split(line)[1:]
         result = commands.run(Path(script).name, *arguments, folder=tmp_path)
         assert result.code == 0, result.errors
     assert "images seen             128" in result.output
@@ -107,8 +107,8 @@ def test_printed_paths_and_settings_can_be_pasted_into_a_shell(tmp_path: Path, m
     monkeypatch.chdir(tmp_path)
     assert shown(tmp_path / "a" / "b") == "a/b"
     assert shown(tmp_path.parent / "c") == str(tmp_path.parent / "c")
-    assert setting("run", Path("outputs/12-00-00_dcgan_ema+r1_s0")) == "run=outputs/12-00-00_dcgan_ema+r1_s0"
-    assert shlex.split(setting("run", Path("it's a=b"))) == [r"run='it\'s a=b'"]
+    assert override("run", Path("outputs/12-00-00_dcgan_ema+r1_s0")) == "run=outputs/12-00-00_dcgan_ema+r1_s0"
+    assert shlex.split(command("sample", override("run", Path("it's a=b"))))[2:] == [r"run='it\'s a=b'"]
 
 
 def test_the_time_left_follows_the_present_rate(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from html import unescape
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 from PIL import Image
 
 from helpers.games import play
@@ -75,6 +76,30 @@ def test_the_page_of_one_run_has_its_pictures_and_settings(sweep: Path, tmp_path
     assert "<td>data.batch_size</td><td>16</td>" in page
     assert len(pictures(page)) >= 3
     assert "src/train.py loss=hinge seed=0" in page
+
+
+def test_the_command_of_a_run_has_all_that_was_asked(sweep: Path) -> None:
+    asked = ["data.root=/somewhere", "budget.images=32", "loss=hinge", "run=a", "sweep=b", "resume=auto"]
+    OmegaConf.save(asked, sweep / "hinge0" / ".hydra" / "overrides.yaml")
+    write_report(runs=str(sweep / "hinge0"), baseline=None, title=None, output=None)
+    assert "src/train.py data.root=/somewhere budget.images=32 loss=hinge seed=0\n" in (sweep / "hinge0" / "report.html").read_text()
+
+
+def test_rows_of_one_name_in_two_tables_are_told_apart(sweep: Path) -> None:
+    for name in ("minimax0", "minimax1"):
+        file = sweep / name / "config.yaml"
+        OmegaConf.save(OmegaConf.merge(OmegaConf.load(file), {"data": {"classes": [3]}}), file)
+        OmegaConf.save(["loss=hinge", f"seed={name[-1]}"], sweep / name / ".hydra" / "overrides.yaml")
+    write_report(runs=str(sweep), baseline=None, title=None, output=None)
+    page = unescape((sweep / "report.html").read_text())
+    titles = [f"data.classes={classes}: loss=hinge" for classes in ("null", "[3]")]
+    assert all(f"{title}, seed 1, 32 images" in page for title in titles)
+    header, line = (
+        re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row)
+        for row in re.findall(r"<tr>(.*?)</tr>", page.split("<h2>How the configurations differ")[1], re.DOTALL)[:2]
+    )
+    assert header[1:] == titles
+    assert line == ["data.classes", "null", "[3]"]
 
 
 def test_what_cannot_be_reported_is_told(sweep: Path, tmp_path: Path) -> None:

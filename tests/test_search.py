@@ -184,6 +184,12 @@ def test_what_is_searched_is_written_as_in_a_sweep(word: str, expected: Any) -> 
         ({"over": ["loss=hinge,"]}, "over: "),
         ({"over": ["loss=minimax,hing"]}, "over: loss=hing: hing is not a choice of loss"),
         ({"over": ["optimizer.generator.lr=interval(-1, 1)"]}, "over: optimizer.generator.lr=-1.0: must be greater than 0"),
+        ({"over": ["optimizer.generator.beta2=interval(0.9, 1.1)"]}, "over: optimizer.generator.beta2=1.1: must be less than 1"),
+        (
+            {"over": ["optimizer.generator.rl=1e-3,1e-2"]},
+            "over: optimizer.generator.rl is not a setting; did you mean optimizer.generator.lr",
+        ),
+        ({"shared": ["loss=hing"]}, "shared: loss=hing: hing is not a choice of loss"),
         ({"over": []}, "over="),
         ({"trials": 0}, "trials=0"),
     ],

@@ -125,6 +125,21 @@ def test_what_is_finished_is_not_trained_again_but_new_seeds_are(tmp_path: Path,
     assert done._replace(overrides=(*done.overrides, "threads=3", "run=here")).finished(), "the same run"
 
 
+def test_a_part_of_a_study_keeps_what_others_have_found(tmp_path: Path, trained: list[Job]) -> None:
+    run(tmp_path / "sweep")
+    before = json.loads((tmp_path / "sweep" / "study.json").read_text())
+    run(tmp_path / "sweep", only=["hinge"])
+    assert json.loads((tmp_path / "sweep" / "study.json").read_text()) == before | {
+        "arms": {name: before["arms"][name] for name in ("minimax", "hinge")}
+    }
+    assert "| `minimax` | slower |" in (tmp_path / "sweep" / "tuning.md").read_text()
+
+
+def test_arms_of_other_lengths_have_tables_and_pictures_of_their_own(tmp_path: Path, trained: list[Job]) -> None:
+    run(tmp_path / "sweep", arms={"longer": ["loss=minimax", "budget.images=48"]})
+    assert {path.name for path in (tmp_path / "sweep").glob("*.png")} == {"intervals.png", "intervals1.png"}
+
+
 def test_a_choice_that_fails_is_not_chosen(tmp_path: Path, trained: list[Job], monkeypatch: pytest.MonkeyPatch) -> None:
     run(tmp_path / "sweep", only=["hinge"])
     file = tmp_path / "sweep" / "tuning" / "hinge_as_it_is_s100" / "summary.json"

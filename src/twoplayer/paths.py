@@ -18,17 +18,20 @@ def shown(path: Path) -> str:
     return str(absolute.relative_to(Path.cwd()) if absolute.is_relative_to(Path.cwd()) else absolute)
 
 
-def setting(name: str, path: Path) -> str:
-    """`name=path` for a command to copy, quoted as Hydra's grammar and the shell require."""
-    return shlex.quote(override(name, path))
+def command(script: str, *words: str) -> str:
+    """The command of a script in src/, to copy; its words are quoted as the shell requires."""
+    return shlex.join(["python", shown(CONF.parent / "src" / f"{script}.py"), *words])
 
 
 def override(name: str, path: Path) -> str:
     """`name=path` as Hydra's grammar requires."""
+    return f"{name}={quoted(path)}"
+
+
+def quoted(path: Path) -> str:
+    """A path as a value in Hydra's grammar."""
     value = shown(path)
-    if not re.fullmatch(r"[\w/.+-]+", value):
-        value = "'" + value.replace("\\", "\\\\").replace("'", r"\'") + "'"
-    return f"{name}={value}"
+    return value if re.fullmatch(r"[\w/.+-]+", value) else "'" + value.replace("\\", "\\\\").replace("'", r"\'") + "'"
 
 
 @contextmanager

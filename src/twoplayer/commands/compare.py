@@ -9,8 +9,9 @@ from typing import Annotated
 from annotated_types import MinLen
 from PIL import Image
 
+from twoplayer.callbacks.samples import FOLDER, grids
 from twoplayer.commands.forest import CAPTION, forest_plot
-from twoplayer.commands.tables import Row, board, boards, find, named, study_of
+from twoplayer.commands.tables import Row, board, boards, find, reference_of, refuse_baseline, study_of
 from twoplayer.errors import ConfigurationError
 from twoplayer.storage.run_folder import read_config
 
@@ -37,24 +38,20 @@ def write_table(
     Raises ConfigurationError if there are no runs, no such baseline or no markers for the table in
     the file, or if scores were computed by different protocols.
     """
-    folders = [runs] if isinstance(runs, str) else list(runs)
-    found, baseline = find(folders, costs), baseline or study_of(folders).get("baseline")
+    found, baseline = boards(find(runs, costs)), baseline or study_of(runs).get("baseline")
+    refuse_baseline(found, baseline)
+    if into is not None:
+        _refuse_page(Path(into), name)
     tables: list[str] = []
-    available, known = [], False
-    for heading, rows in boards(found):
-        titles = [row.title for row in rows]
-        available += titles
+    for heading, rows in found:
         number_of_table = str(len(tables) or "")
         pictures = draw(rows, Path(into).parent / name, number_of_table) if into else [None] * len(rows)
         shown = [os.path.relpath(picture, Path(into).parent) if into and picture else None for picture in pictures]
-        reference = rows[number] if (number := named(titles, baseline)) is not None else None
-        known = known or reference is not None
+        reference = reference_of(rows, baseline)
         above = [f"**{heading}**", ""] if heading else []
         if into and any(len(row.runs) > 1 for row in rows):
             above += _intervals(rows, reference, Path(into), Path(into).parent / name / f"intervals{number_of_table}.png")
         tables.append("\n".join([*above, board(rows, reference, costs, shown).markdown()]))
-    if baseline is not None and not known:
-        raise ConfigurationError(f"baseline={baseline}: there is no such row; available: {', '.join(available)}")
     if into is None:
         print("\n\n".join(tables))
     else:
@@ -78,11 +75,11 @@ def draw(rows: Sequence[Row], folder: Path, end: str) -> list[Path | None]:
     folder.mkdir(parents=True, exist_ok=True)
     files: list[Path | None] = []
     for row in rows:
-        grids = sorted((row.runs[0].folder / "samples").glob("[0-9]*.png"))
-        if not grids:
+        found = grids(row.runs[0].folder / FOLDER)
+        if not found:
             files.append(None)
             continue
-        with Image.open(grids[-1]) as grid:
+        with Image.open(found[max(found)]) as grid:
             is_grid = "image_size" in (read_config(row.runs[0].folder).get("data") or {})
             height = min(grid.width // 4, grid.height) if is_grid else grid.height
             strip = grid.crop((0, 0, grid.width, height)).resize((grid.width // 2, height // 2), Image.Resampling.LANCZOS)
@@ -92,13 +89,24 @@ def draw(rows: Sequence[Row], folder: Path, end: str) -> list[Path | None]:
     return files
 
 
-def insert(table: str, file: Path, name: str) -> None:
-    """Replace the text between the markers of the table in the file."""
-    begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+def _markers(name: str) -> tuple[str, str]:
+    return f"<!-- {name} -->", f"<!-- /{name} -->"
+
+
+def _refuse_page(file: Path, name: str) -> str:
+    """The text of a file. Raises ConfigurationError if it has no place for the table."""
+    begin, end = _markers(name)
     text = file.read_text() if file.is_file() else ""
     if begin not in text or end not in text.split(begin, 1)[1]:
         raise ConfigurationError(
             f"into={file}: the markers of the table are missing; put the lines {begin} and {end} where the table belongs"
         )
+    return text
+
+
+def insert(table: str, file: Path, name: str) -> None:
+    """Replace the text between the markers of the table in the file."""
+    begin, end = _markers(name)
+    text = _refuse_page(file, name)
     before, rest = text.split(begin, 1)
     file.write_text(f"{before}{begin}\n{table}\n{end}{rest.split(end, 1)[1]}")

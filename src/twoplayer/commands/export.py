@@ -21,6 +21,7 @@ from twoplayer.errors import ConfigurationError, TwoplayerError
 from twoplayer.paths import make_folder
 from twoplayer.runs.saved import EXPORTED, SavedGenerator, home, load, sampling_generator
 from twoplayer.settings import family
+from twoplayer.storage.run_folder import read_overrides
 
 ONNX = "generator.onnx"
 TEXT = "README.md"
@@ -109,12 +110,8 @@ def describe(saved: SavedGenerator, run: str) -> dict[str, str]:
 
 
 def _command(folder: Path) -> str:
-    """The command of a run, from the overrides that Hydra saved."""
-    try:
-        asked = [str(override) for override in OmegaConf.load(folder / ".hydra" / "overrides.yaml")]
-    except Exception:  # missing or unreadable: the export does not depend on it
-        return "unknown"
-    return shlex.join(["python", "src/train.py", *asked])
+    asked = read_overrides(folder)
+    return "unknown" if asked is None else shlex.join(["python", "src/train.py", *asked])
 
 
 def _known(file: Path) -> dict[str, str]:

@@ -10,16 +10,17 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from omegaconf import OmegaConf
+from hydra.errors import HydraException
 
 from twoplayer.commands.messages import explain
 from twoplayer.config.compose import compose_run
+from twoplayer.config.mistakes import in_words
 from twoplayer.errors import ConfigurationError, NumericsError, TwoplayerError
 from twoplayer.metrics import recorded
 from twoplayer.overrides import PLACE, merged, without
 from twoplayer.paths import CONF, override, shown
 from twoplayer.signals import Interruption, listening, received
-from twoplayer.storage.run_folder import read_summary
+from twoplayer.storage.run_folder import read_overrides, read_summary
 
 SAVED = "the runs are saved; the same command goes on with them"
 SECONDS_BETWEEN_LOOKS = 0.1
@@ -37,10 +38,8 @@ class Job(NamedTuple):
 
     def finished(self) -> bool:
         """Whether the folder holds the finished run of exactly these overrides."""
-        file = self.folder / ".hydra" / "overrides.yaml"
-        if read_summary(self.folder).get("status") != "finished" or not file.is_file():
-            return False
-        return _defining(map(str, OmegaConf.load(file))) == _defining(self.overrides)
+        known = read_overrides(self.folder) if read_summary(self.folder).get("status") == "finished" else None
+        return known is not None and _defining(known) == _defining(self.overrides)
 
 
 class JobError(TwoplayerError):
@@ -70,7 +69,8 @@ def check_run(overrides: Sequence[str], where: str) -> None:
     try:
         config = compose_run(*overrides)
     except Exception as error:
-        raise ConfigurationError(f"{where}: {explain(error)}") from error
+        told = in_words(error, "train", overrides) if isinstance(error, HydraException) else None
+        raise ConfigurationError(f"{where}: {told or explain(error)}") from error
     if config.referee and config.referee.act == "rollback":
         raise ConfigurationError(
             f"{where}: referee.act=rollback: runs that are compared get the same settings and budget to their end; set referee.act=stop or warn"

@@ -4,24 +4,34 @@ import csv
 import json
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from twoplayer.commands.tables import Board, Row, board, boards, find, named, score_names, values
+from twoplayer.commands.tables import Board, Row, board, boards, find, named, reference_of, score_names, values
 from twoplayer.errors import ConfigurationError
-from twoplayer.paths import CONF, replacing, setting, shown
+from twoplayer.paths import command, override, replacing
 
 log = logging.getLogger(__name__)
 
 FILE, CSV = "leaderboard.md", "leaderboard.csv"
 
 
-def write(sweep: Path, baseline: str | None = None) -> list[tuple[str, Board]]:
+class Ranking(NamedTuple):
+    """One table of a sweep."""
+
+    heading: str
+    """What sets it apart from the others; empty if it is the only one."""
+    rows: list[Row]
+    reference: Row | None
+    board: Board
+
+
+def write(sweep: Path, baseline: str | None = None) -> list[Ranking]:
     """Write leaderboard.md and leaderboard.csv into the folder of a sweep; returns its tables.
 
     A table with the row `baseline` shows the differences to it.
@@ -34,8 +44,11 @@ def write(sweep: Path, baseline: str | None = None) -> list[tuple[str, Board]]:
         if any(sweep.glob("*/summary.json")):
             log.warning("no leaderboard: %s", error)
         return []
-    tables = [(heading, board(rows, next((row for row in rows if row.title == baseline), None))) for heading, rows in found]
-    parts = [text for heading, table in tables for text in (f"**{heading}**" if heading else "", table.markdown()) if text]
+    tables = []
+    for heading, rows in found:
+        reference = reference_of(rows, baseline)
+        tables.append(Ranking(heading, rows, reference, board(rows, reference)))
+    parts = [text for table in tables for text in (f"**{table.heading}**" if table.heading else "", table.board.markdown()) if text]
     with replacing(sweep / FILE) as place:
         place.write_text("\n\n".join(parts) + "\n")
     lines = [line for heading, rows in found for line in _lines(heading, rows)]
@@ -46,16 +59,12 @@ def write(sweep: Path, baseline: str | None = None) -> list[tuple[str, Board]]:
     return tables
 
 
-def likely_baseline(sweep: Path) -> str | None:
+def likely_baseline(tables: Sequence[Ranking]) -> str | None:
     """What the rows may be compared with: the value that is only in the row of the first job.
 
     None if there is one row, or no such value that can be written without quotes.
     """
-    try:
-        tables = boards(find([str(sweep)]))
-    except ConfigurationError:
-        return None
-    titles = [row.title for row in tables[0][1]] if tables else []
+    titles = [row.title for row in tables[0].rows] if tables else []
     words = titles[0].split() if len(titles) > 1 else []
     plain = [value for word in words if re.fullmatch(r"[\w.-]+", value := word.partition("=")[2])]
     return next((value for value in plain if named(titles, value) == 0), None)
@@ -63,8 +72,8 @@ def likely_baseline(sweep: Path) -> str | None:
 
 def next_commands(sweep: Path, baseline: str | None) -> list[str]:
     """The commands that show the runs of a sweep again, against a baseline if there is one."""
-    words = [setting("runs", sweep), *([f"baseline={baseline}"] if baseline else [])]
-    return [f"python {shown(CONF.parent / 'src' / f'{script}.py')} {' '.join(words)}" for script in ("compare", "report")]
+    words = [override("runs", sweep), *([f"baseline={baseline}"] if baseline else [])]
+    return [command(script, *words) for script in ("compare", "report")]
 
 
 def _lines(heading: str, rows: list[Row]) -> Iterator[dict[str, Any]]:
@@ -91,10 +100,10 @@ def _lines(heading: str, rows: list[Row]) -> Iterator[dict[str, Any]]:
             }
 
 
-def show(tables: list[tuple[str, Board]]) -> None:
+def show(tables: Sequence[Ranking]) -> None:
     """Print the tables to the terminal."""
     console = Console(highlight=False, markup=False)
-    for heading, each in tables:
+    for heading, _, _, each in tables:
         table = Table(box=None, pad_edge=False, title=heading or None, title_justify="left")
         for number, column in enumerate(each.columns):
             table.add_column(Text(column.replace("`", "")), justify="right" if number else "left", overflow="fold")

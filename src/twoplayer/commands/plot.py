@@ -1,5 +1,6 @@
 """Drawing the diagnostics sheet of a run, or of several runs over each other."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -20,12 +21,13 @@ def plot(*, run: str | Annotated[list[str], MinLen(1)], output: Annotated[str, M
     `run` names run folders, or folders of runs; a run that is still going is drawn as far as it is.
     Raises ConfigurationError if there is no run, or if there are more than can be told apart.
     """
-    found = find([run] if isinstance(run, str) else list(run))
+    found = find(run, setting="run")
     if len(found) > MOST:
         raise ConfigurationError(f"run={run}: {len(found)} runs cannot be told apart in one picture; name {MOST} or fewer")
-    named = [(_title(row, each), each) for row in name_rows(found) for each in row.runs]
+    folders = [each.folder.name for each in found]
+    named = [(_title(row, each, folders), each) for row in name_rows(found) for each in row.runs]
     named = named if len(found) > 1 else [("", found[0])]
-    rows = {title: read_rows(each.folder, each.summary.get("images_seen") or 10**18) for title, each in named}
+    rows = {title: read_rows(each.folder) for title, each in named}
     if not any(rows.values()):
         raise ConfigurationError(f"run={run}: nothing has been logged yet")
     path = Path(output) if output else found[0].folder / SHEET if len(found) == 1 else Path("outputs") / SHEET
@@ -34,8 +36,9 @@ def plot(*, run: str | Annotated[list[str], MinLen(1)], output: Annotated[str, M
     print(shown(path))
 
 
-def _title(row: Row, run: Run) -> str:
+def _title(row: Row, run: Run, folders: Sequence[str]) -> str:
     """What distinguishes the row, and the folder if the row has several runs or no name."""
+    folder = run.folder.name if folders.count(run.folder.name) == 1 else shown(run.folder)
     if row.title == PLAIN:
-        return run.folder.name
-    return f"{row.title} ({run.folder.name})" if len(row.runs) > 1 else row.title
+        return folder
+    return f"{row.title} ({folder})" if len(row.runs) > 1 else row.title

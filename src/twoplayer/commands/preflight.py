@@ -117,9 +117,10 @@ class Preflight(Callback):
         from twoplayer.commands import leaderboard
 
         sweep = Path(config.hydra.sweep.dir)
-        leaderboard.show(leaderboard.write(sweep))
+        tables = leaderboard.write(sweep)
+        leaderboard.show(tables)
         log.info("next")
-        for command in leaderboard.next_commands(sweep, leaderboard.likely_baseline(sweep)):
+        for command in leaderboard.next_commands(sweep, leaderboard.likely_baseline(tables)):
             log.info("  %s", command)
 
 

@@ -1,10 +1,8 @@
 """One HTML page about a sweep or a run, with all pictures in it, that opens from disk."""
 
 import base64
-import csv
 import io
 import logging
-import shlex
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
@@ -22,16 +20,17 @@ from twoplayer.callbacks.samples import FOLDER, PROGRESS, REAL, grids
 from twoplayer.commands.forest import CAPTION as FOREST
 from twoplayer.commands.forest import forest_plot
 from twoplayer.commands.sample import STATIONS, STEPS
-from twoplayer.commands.tables import Row, Run, board, boards, find, named, score_names, study_of
-from twoplayer.errors import ConfigurationError, TwoplayerError
+from twoplayer.commands.tables import Row, Run, board, boards, find, reference_of, refuse_baseline, score_names, study_of
+from twoplayer.errors import TwoplayerError
 from twoplayer.metrics import recorded
 from twoplayer.metrics.intervals import interquartile_mean
-from twoplayer.paths import CONF, make_folder, shown
+from twoplayer.overrides import PLACE, sets, without
+from twoplayer.paths import command, make_folder, quoted, shown
 from twoplayer.runs.plan import SWEEP_FILE
 from twoplayer.runs.saved import load
 from twoplayer.settings import leaves, written
 from twoplayer.storage import checkpoints
-from twoplayer.storage.run_folder import METRICS, read_config
+from twoplayer.storage.run_folder import read_config, read_rows
 
 log = logging.getLogger(__name__)
 
@@ -67,9 +66,7 @@ def write_report(
     found, asked = find(folders), study_of(folders)
     baseline = baseline or asked.get("baseline")
     tables = boards(found)
-    titles = [row.title for _, rows in tables for row in rows]
-    if baseline is not None and all(named([row.title for row in rows], baseline) is None for _, rows in tables):
-        raise ConfigurationError(f"baseline={baseline}: there is no such row; available: {', '.join(titles)}")
+    refuse_baseline(tables, baseline)
     single = len(found) == 1
     page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
         resources.files("twoplayer.commands").joinpath("report.html.j2").read_text()
@@ -86,7 +83,7 @@ def write_report(
             findings=list(_findings(tables)),
             wall=[] if single else _wall(tables),
             pictures=_own_pictures(found[0].folder) if single else [],
-            settings=_settings(found, [rows for _, rows in tables], single),
+            settings=_settings(tables, single),
             commands=_commands(folders, found),
         )
     )
@@ -98,9 +95,9 @@ def _question(runs: Sequence[Run]) -> str:
     choices: dict[str, list[str]] = defaultdict(list)
     common = set.intersection(*(set(run.overrides) for run in runs))
     for run in runs:
-        for override in run.overrides:
-            name, _, value = override.partition("=")
-            if override not in common and value not in choices[name]:
+        for word in run.overrides:
+            name, _, value = word.partition("=")
+            if word not in common and value not in choices[name]:
                 choices[name].append(value)
     return "; ".join(f"{name}: {' or '.join(chosen)}" for name, chosen in choices.items()) or "The same configuration, several times"
 
@@ -114,8 +111,7 @@ def _summary(runs: Sequence[Run]) -> str:
 
 
 def _board(heading: str, rows: list[Row], baseline: str | None, single: bool) -> dict[str, Any]:
-    number = named([row.title for row in rows], baseline)
-    reference = None if number is None else rows[number]
+    reference = reference_of(rows, baseline)
     table = board(rows, reference, costs=True)
     return {
         "heading": heading,
@@ -142,8 +138,9 @@ def _curves(rows: list[Row]) -> Figure | None:
     for row in rows:
         moments: dict[int, list[float]] = defaultdict(list)
         for run in row.runs:
-            for images, value in _curve(run.folder, f"{name}_validation"):
-                moments[images].append(value)
+            for logged in read_rows(run.folder):
+                if isinstance(value := logged.get(f"{name}_validation"), float):
+                    moments[logged["images_seen"]].append(value)
         points = [(images, interquartile_mean(found)) for images, found in sorted(moments.items()) if len(found) == len(row.runs)]
         if not points:
             continue
@@ -163,29 +160,25 @@ def _curves(rows: list[Row]) -> Figure | None:
     return Figure(_address(plots.drawn(sheet)), f"{name} during training{of_seeds}.")
 
 
-def _curve(run: Path, name: str) -> Iterator[tuple[int, float]]:
-    file = run / METRICS
-    if file.is_file():
-        with file.open(newline="") as lines:
-            for row in csv.DictReader(lines):
-                if row.get(name):
-                    yield int(row["images_seen"]), float(row[name])
-
-
 def _measures(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What only some models have, such as the error of reconstructions, on the test split."""
     found = summary.get("measures") or {}
     return [(name, recorded.digits(value)) for name, value in found.items() if not name.endswith("_validation")]
 
 
+def _title(heading: str, row: Row) -> str:
+    """What tells a row from those of all tables."""
+    return f"{heading}: {row.title}" if heading else row.title
+
+
 def _findings(tables: Sequence[tuple[str, list[Row]]]) -> Iterator[dict[str, str]]:
-    for _, rows in tables:
+    for heading, rows in tables:
         for row in rows:
             for run in row.runs:
                 for finding in (run.summary.get("referee") or {}).get("findings", ()):
                     advice = f" Try: {finding['try'][0]}" if finding.get("try") else ""
                     yield {
-                        "run": f"{row.title}, seed {run.summary.get('seed')}",
+                        "run": f"{_title(heading, row)}, seed {run.summary.get('seed')}",
                         "images": f"{finding['first_images']:,}",
                         "says": f"{finding['says']}.{advice}",
                     }
@@ -194,9 +187,9 @@ def _findings(tables: Sequence[tuple[str, list[Row]]]) -> Iterator[dict[str, str
 def _wall(tables: Sequence[tuple[str, list[Row]]]) -> list[Figure]:
     """Samples of each run at the end, row by row, after real images."""
     wall: list[Figure] = []
-    every = [row for _, rows in tables for row in rows]
+    every = [(heading, row) for heading, rows in tables for row in rows]
     per_row = max(1, MOST_PICTURES // max(len(every), 1))
-    for row in every:
+    for heading, row in every:
         for run in row.runs[:per_row]:
             real = run.folder / FOLDER / REAL
             if not wall and real.is_file():
@@ -204,7 +197,7 @@ def _wall(tables: Sequence[tuple[str, list[Row]]]) -> list[Figure]:
             found = grids(run.folder / FOLDER)
             if found:
                 last = max(found)
-                wall.append(Figure(_address(_top(found[last])), f"{row.title}, seed {run.summary.get('seed')}, {last:,} images"))
+                wall.append(Figure(_address(_top(found[last])), f"{_title(heading, row)}, seed {run.summary.get('seed')}, {last:,} images"))
     return wall
 
 
@@ -250,9 +243,9 @@ def _file(content: bytes, kind: str) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def _settings(runs: Sequence[Run], tables: Sequence[list[Row]], single: bool) -> list[list[str]]:
+def _settings(tables: Sequence[tuple[str, list[Row]]], single: bool) -> list[list[str]]:
     """Settings that differ between rows, with a column for each; all settings of a single run."""
-    configs = {row.title: dict(leaves(read_config(row.runs[0].folder))) for rows in tables for row in rows}
+    configs = {_title(heading, row): dict(leaves(read_config(row.runs[0].folder))) for heading, rows in tables for row in rows}
     left_out = ("run", "name", "sweep", "seed", "resume")
     names = [name for name in dict.fromkeys(name for config in configs.values() for name in config) if name not in left_out]
     if not single:
@@ -263,23 +256,22 @@ def _settings(runs: Sequence[Run], tables: Sequence[list[Row]], single: bool) ->
 
 def _commands(folders: Sequence[str], runs: Sequence[Run]) -> str:
     """The command of each sweep, or of each run without one, and that of this page."""
-    train = f"python {shown(CONF.parent / 'src' / 'train.py')}"
     lines = []
     for folder in map(Path, folders):
-        if study := study_of([str(folder)]):
-            asked = study["overrides"]
-            lines.append(" ".join([f"python {shown(CONF.parent / 'src' / 'study.py')}", *map(shlex.quote, asked)]))
+        if study := study_of(str(folder)):
+            lines += [command("study", *asked) for asked in study["commands"]]
         elif (folder / SWEEP_FILE).is_file():
-            asked = OmegaConf.load(folder / SWEEP_FILE).hydra.overrides.task
-            lines.append(" ".join([train, "-m", *map(shlex.quote, map(str, asked))]))
+            lines.append(command("train", "-m", *map(str, OmegaConf.load(folder / SWEEP_FILE).hydra.overrides.task)))
         else:
-            lines += [
-                " ".join([train, *map(shlex.quote, run.overrides), f"seed={run.summary.get('seed')}"])
-                for run in runs
-                if folder in (run.folder, run.folder.parent)
-            ]
-    named_folders = folders[0] if len(folders) == 1 else f"[{','.join(folders)}]"
-    return "\n".join([*lines, f"python {shown(CONF.parent / 'src' / 'report.py')} {shlex.quote(f'runs={named_folders}')}"])
+            lines += [_of_run(run) for run in runs if folder in (run.folder, run.folder.parent)]
+    every = [quoted(Path(folder)) for folder in folders]
+    asked = every[0] if len(every) == 1 else f"[{','.join(every)}]"
+    return "\n".join([*lines, command("report", f"runs={asked}")])
+
+
+def _of_run(run: Run) -> str:
+    words = without(run.asked, *PLACE)
+    return command("train", *words, *([] if sets(words, "seed") else [f"seed={run.summary.get('seed')}"]))
 
 
 def _address(picture: Image.Image) -> str:

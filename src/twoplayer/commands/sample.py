@@ -16,6 +16,7 @@ from twoplayer.data.samples import read_samples
 from twoplayer.errors import ConfigurationError, DataError
 from twoplayer.paths import make_folder
 from twoplayer.runs.saved import home, load
+from twoplayer.settings import written
 
 WAYS = {
     "interpolate": "interpolated",
@@ -62,13 +63,15 @@ def write_samples(
     Raises ConfigurationError if more than one way to draw is chosen, or if it does not fit the run.
     """
     given = {"interpolate": interpolate, "walk": walk, "plane": plane, "latents": latents, "truncation": truncation, "source": source}
-    ways = {name: value not in (None, False) for name, value in given.items()}
-    if sum(ways.values()) > 1:
-        chosen_ways = [f"{name}={'true' if value is True else value}" for name, value in given.items() if ways[name]]
-        raise ConfigurationError(f"{' and '.join(chosen_ways)}: choose one of them")
+    ways = {name: value for name, value in given.items() if value not in (None, False)}
+    if len(ways) > 1:
+        raise ConfigurationError(f"{' and '.join(f'{name}={written(value)}' for name, value in ways.items())}: choose one of them")
+    _refuse_unused(
+        "source" in ways, "walk" in ways, labels=labels, source_half=source_half, single_files=single_files, safetensors=safetensors
+    )
     generator = load(run)
     chosen = [] if labels is None else [labels] if isinstance(labels, int) else labels
-    way = "".join(f"_{label}" for label in chosen) + "".join(f"_{WAYS[name]}" for name in ways if ways[name])
+    way = "".join(f"_{label}" for label in chosen) + "".join(f"_{WAYS[name]}" for name in ways)
     folder = Path(output or home(run) / "generated")
     if walk == "mp4" and importlib.util.find_spec("av") is None:
         raise ConfigurationError("walk=mp4: needs the package av; install it with uv sync --extra video, or set walk=true for a GIF")
@@ -83,7 +86,7 @@ def write_samples(
     if interpolate:
         drawn = generator.interpolate(-(-num // columns), columns, seed, labels)
     elif plane:
-        drawn = generator.plane(columns, labels if isinstance(labels, int) else None)
+        drawn = generator.plane(columns, labels)
     elif source is not None:
         sources = read_samples(Path(source), generator.source_shape, "source", least=1, half=source_half)
         drawn = generator(seed=seed, sources=sources)
@@ -106,6 +109,19 @@ def write_samples(
     if safetensors:
         save_file({"images": pictures.to_uint8(drawn) if drawn.ndim == 4 else drawn}, path.with_suffix(".safetensors"))
         print(path.with_suffix(".safetensors"))
+
+
+def _refuse_unused(from_source: bool, as_walk: bool, **settings: object) -> None:
+    """Raise ConfigurationError for settings that the chosen way to draw would not use."""
+    reasons = {
+        "labels": "a model that translates is told sources, no classes" if from_source else "",
+        "source_half": "" if from_source else "there is no source",
+        "single_files": "a walk is one file" if as_walk else "",
+        "safetensors": "a walk is one file" if as_walk else "",
+    }
+    for name, value in settings.items():
+        if reasons[name] and value not in (None, False):
+            raise ConfigurationError(f"{name}={written(value)}: {reasons[name]}; leave it out")
 
 
 def _picture(drawn: Tensor, columns: int) -> Image.Image:

@@ -2,8 +2,6 @@
 
 import csv
 import logging
-import shlex
-import sys
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -20,7 +18,7 @@ from twoplayer.commands.messages import explain
 from twoplayer.errors import ConfigurationError
 from twoplayer.metrics import recorded
 from twoplayer.overrides import PLACE, merged, without
-from twoplayer.paths import CONF, make_folder, shown
+from twoplayer.paths import command, make_folder
 from twoplayer.signals import listening
 from twoplayer.storage import lock
 from twoplayer.storage.run_folder import read_rows, read_summary
@@ -60,7 +58,8 @@ def run_search(
     logging.getLogger("alembic").setLevel(logging.WARNING)
     distributions = dict(_distribution(word) for word in over)
     first = [f"{name}={_first(each)}" for name, each in distributions.items()]
-    for each in dict.fromkeys(merged(shared, first, [word]) for word in (*first, *_choices(distributions))):
+    check_run(merged(shared), "shared")
+    for each in dict.fromkeys(merged(shared, first, [word]) for word in (*first, *_extremes(distributions))):
         check_run(each, "over")
     folder = Path(sweep)
     make_folder("sweep", folder)
@@ -106,9 +105,10 @@ def _first(distribution: Any) -> Any:
     return distribution.choices[0] if hasattr(distribution, "choices") else distribution.low
 
 
-def _choices(distributions: Mapping[str, Any]) -> list[str]:
-    """Every choice of settings that have some."""
-    return [f"{name}={choice}" for name, each in distributions.items() for choice in getattr(each, "choices", ())]
+def _extremes(distributions: Mapping[str, Any]) -> list[str]:
+    """Every choice of settings that have some, and the largest number of the others."""
+    values = {name: each.choices if hasattr(each, "choices") else (each.high,) for name, each in distributions.items()}
+    return [f"{name}={value}" for name, every in values.items() for value in every]
 
 
 def _open(folder: Path, distributions: Mapping[str, Any], shared: Sequence[str], prune_after: int | None) -> "optuna.Study":
@@ -198,7 +198,7 @@ class _Curve:
             self._looked = time.monotonic()
             score = next(iter(recorded.read(read_summary(self._job.folder))), None)
         before = self.images
-        for row in read_rows(self._job.folder, sys.maxsize) if score is not None else ():
+        for row in read_rows(self._job.folder) if score is not None else ():
             value = row.get(f"{score.name}_validation") if score is not None else None
             if isinstance(value, float) and score is not None and row["images_seen"] > self.images:
                 self.images, self.last = row["images_seen"], value
@@ -239,8 +239,7 @@ def _show(study: "optuna.Study", shared: Sequence[str], folder: Path) -> None:
         print(f"  {trial.user_attrs[FOLDER]}  {score_line(job)}  {_told(trial.params)}")
     if found:
         best = merged(shared, [f"{name}={value}" for name, value in found[0].params.items()])
-        words = without(best, *PLACE)
-        print(f"next\n  python {shown(CONF.parent / 'src' / 'train.py')} {' '.join(map(shlex.quote, words))}")
+        print(f"next\n  {command('train', *without(best, *PLACE))}")
 
 
 def _draw(study: "optuna.Study", folder: Path) -> None:

@@ -1,23 +1,23 @@
 """A fair comparison: each arm tunes equally much, and is then trained with seeds of its own."""
 
 import json
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from annotated_types import Ge, MinLen
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import OmegaConf
 
 from twoplayer.commands import leaderboard
 from twoplayer.commands.forest import forest_plot
 from twoplayer.commands.jobs import Job, check_run, run_jobs, score_line
-from twoplayer.commands.tables import STUDY, boards, find
+from twoplayer.commands.tables import STUDY, study_of
 from twoplayer.errors import ConfigurationError, unknown
 from twoplayer.metrics import recorded
-from twoplayer.overrides import merged
+from twoplayer.overrides import merged, without
 from twoplayer.paths import make_folder, replacing
 from twoplayer.storage import lock
 from twoplayer.storage.run_folder import read_summary
@@ -119,8 +119,9 @@ def _compare(folder: Path, arms: Sequence[Arm], costs: Costs, seeds: Sequence[in
     try:
         run_jobs(finals, at_once, lambda job: _after(job, folder, baseline))
     finally:
-        leaderboard.show(leaderboard.write(folder, baseline))
-        _draw(folder, baseline)
+        tables = leaderboard.write(folder, baseline)
+        leaderboard.show(tables)
+        _draw(folder, tables)
 
 
 def _arm(name: str, own: Sequence[str], shared: Sequence[str], tuning: Tuning) -> Arm:
@@ -178,43 +179,49 @@ def _after(job: Job, folder: Path, baseline: str) -> str:
     return score_line(job)
 
 
-def _draw(folder: Path, baseline: str) -> None:
-    """Draw the interval of each arm to intervals.png, if there are runs."""
-    if any(folder.glob("*/summary.json")):
-        for _, rows in boards(find([str(folder)])):
-            picture = forest_plot(rows, next((row for row in rows if row.title == baseline), None))
-            if picture is not None:
-                picture.save(folder / "intervals.png", optimize=True)
+def _draw(folder: Path, tables: Sequence[leaderboard.Ranking]) -> None:
+    """Draw the intervals of each table: intervals.png, intervals1.png and so on."""
+    for number, table in enumerate(tables):
+        picture = forest_plot(table.rows, table.reference)
+        if picture is not None:
+            picture.save(folder / f"intervals{number or ''}.png", optimize=True)
 
 
 def _record(folder: Path, question: str, baseline: str, arms: Sequence[Arm], costs: Costs) -> None:
-    """Write study.json and tuning.md: the command, and the choices of each arm."""
+    """Write study.json and tuning.md: the command, and the choices of each arm.
+
+    Arms that an earlier command has tuned in this folder, and this one leaves out, are kept.
+    """
+    own = {
+        arm.name: {
+            "overrides": arm.overrides,
+            "chosen": _best(arm, costs),
+            "choices": {
+                name: {"overrides": words, "cost": None if costs[arm.name, name] == float("inf") else costs[arm.name, name]}
+                for name, words in arm.choices.items()
+            },
+        }
+        for arm in arms
+    }
+    before = study_of(str(folder))
+    command = without(HydraConfig.get().overrides.task, "jobs", "sweep")
+    every = {name: arm for name, arm in before.get("arms", {}).items() if name not in own} | own
     content = {
         "question": question,
         "baseline": baseline,
-        "overrides": list(OmegaConf.to_container(HydraConfig.get().overrides.task)),  # type: ignore[arg-type]
-        "arms": {
-            arm.name: {
-                "overrides": arm.overrides,
-                "chosen": _best(arm, costs),
-                "choices": {
-                    name: {"overrides": words, "cost": None if costs[arm.name, name] == float("inf") else costs[arm.name, name]}
-                    for name, words in arm.choices.items()
-                },
-            }
-            for arm in arms
-        },
+        "commands": [*(each for each in before.get("commands", ()) if each != command), command],
+        "arms": every,
     }
     with replacing(folder / STUDY) as place:
         place.write_text(json.dumps(content, indent=2) + "\n")
     with replacing(folder / TABLE) as place:
-        place.write_text(_tuning_table(arms, costs))
+        place.write_text(_tuning_table(every))
 
 
-def _tuning_table(arms: Sequence[Arm], costs: Costs) -> str:
+def _tuning_table(arms: Mapping[str, Any]) -> str:
     """What each arm has chosen, and the scores of its choices on the validation split."""
     lines = ["| arm | chosen | cost of each choice on the validation split |", "| --- | --- | --- |"]
-    for arm in arms:
-        each = [f"{name} {recorded.digits(costs[arm.name, name])}" for name in arm.choices]
-        lines.append(f"| `{arm.name}` | {_best(arm, costs)} | {', '.join(each)} |")
+    for name, arm in arms.items():
+        each = [f"{choice} {recorded.digits(math.inf if own['cost'] is None else own['cost'])}" for choice, own in arm["choices"].items()]
+        lines.append(f"| `{name}` | {arm['chosen']} | {', '.join(each)} |")
     return "\n".join(lines) + "\n"

@@ -14,7 +14,7 @@ from twoplayer.metrics.intervals import Estimate, interquartile_mean, paired_dif
 from twoplayer.overrides import FREE, is_free, setting_of, without
 from twoplayer.paths import CONF
 from twoplayer.settings import family, leaves, written
-from twoplayer.storage.run_folder import read_config, read_summary
+from twoplayer.storage.run_folder import read_config, read_overrides, read_summary
 
 STUDY = "study.json"
 """The file in the folder of a study that says what it asks, and how it was called."""
@@ -26,8 +26,10 @@ class Run(NamedTuple):
     """A run, finished or not."""
 
     folder: Path
+    asked: tuple[str, ...]
+    """All overrides of its command, if they are known."""
     overrides: tuple[str, ...]
-    """Those that define it; not its seed."""
+    """Those that define it; not its seed. All its settings if its command is not known."""
     name: str | None
     """The `name=` of its command, which then names its row, too."""
     place: tuple[str, ...]
@@ -52,30 +54,32 @@ def named(titles: list[str], name: str | None) -> int | None:
     return having[0] if len(having) == 1 else None
 
 
-def find(folders: Sequence[str], any_length: bool = False) -> list[Run]:
+def find(folders: str | Sequence[str], any_length: bool = False, setting: str = "runs") -> list[Run]:
     """All runs in these folders, each a run folder or a sweep folder.
 
     Of a run that the referee has rolled back in a sweep, only the last part is among them, with the
-    overrides of the first.
+    overrides of the first. Raises ConfigurationError, which names the `setting`, if a folder has no
+    run.
     """
     found = []
-    for folder in map(Path, folders):
+    for folder in map(Path, [folders] if isinstance(folders, str) else folders):
         alone = (folder / "summary.json").is_file()
         own = {run: read_summary(run) for run in ([folder] if alone else sorted(path.parent for path in folder.glob("*/summary.json")))}
         if not own:
-            raise ConfigurationError(f"runs={folder}: there is no run here; name the folder of a run or of a sweep")
+            raise ConfigurationError(f"{setting}={folder}: there is no run here; name the folder of a run or of a sweep")
         for run, summary in own.items():
             if alone or "rolled_back" not in summary:
                 first = _first_part(run, summary)
-                asked = _asked(first)
-                found.append(Run(run, _defining(asked), _name(asked), _place(first, any_length), summary))
+                asked = read_overrides(first)
+                found.append(Run(run, tuple(asked or ()), _defining(first, asked), _name(asked or ()), _place(first, any_length), summary))
     return found
 
 
-def study_of(folders: Sequence[str]) -> dict[str, Any]:
+def study_of(folders: str | Sequence[str]) -> dict[str, Any]:
     """What study.json says, if there is one folder, and it is that of a study."""
-    file = Path(folders[0]) / STUDY
-    return json.loads(file.read_text()) if len(folders) == 1 and file.is_file() else {}
+    every = [folders] if isinstance(folders, str) else folders
+    file = Path(every[0]) / STUDY
+    return json.loads(file.read_text()) if len(every) == 1 and file.is_file() else {}
 
 
 def _first_part(run: Path, summary: Mapping[str, Any]) -> Path:
@@ -88,13 +92,9 @@ def _first_part(run: Path, summary: Mapping[str, Any]) -> Path:
     return run
 
 
-def _asked(run: Path) -> list[str]:
-    """The overrides of its command."""
-    file = run / ".hydra" / "overrides.yaml"
-    return [*map(str, OmegaConf.load(file))] if file.is_file() else []
-
-
-def _defining(asked: Sequence[str]) -> tuple[str, ...]:
+def _defining(run: Path, asked: Sequence[str] | None) -> tuple[str, ...]:
+    if asked is None:  # two unknown commands are not one
+        asked = [f"{name}={written(value)}" for name, value in leaves(read_config(run))]
     return tuple(word for word in without(asked, "search", "seed") if not is_free(setting_of(word)))
 
 
@@ -153,6 +153,19 @@ def name_rows(runs: Sequence[Run], everywhere: Set[str] = frozenset()) -> list[R
     return [Row(" ".join(override for override in overrides if override not in common) or PLAIN, own) for overrides, own in groups.items()]
 
 
+def reference_of(rows: Sequence[Row], baseline: str | None) -> Row | None:
+    """The row that `baseline` names, as in `named`."""
+    number = named([row.title for row in rows], baseline)
+    return None if number is None else rows[number]
+
+
+def refuse_baseline(tables: Sequence[tuple[str, list[Row]]], baseline: str | None) -> None:
+    """Raise ConfigurationError if no table has the row."""
+    if baseline is not None and all(reference_of(rows, baseline) is None for _, rows in tables):
+        available = ", ".join(row.title for _, rows in tables for row in rows)
+        raise ConfigurationError(f"baseline={baseline}: there is no such row; available: {available}")
+
+
 def score_names(rows: Sequence[Row]) -> list[str]:
     """The names of all scores; first comes the leading score of the first run that has scores."""
     return list(dict.fromkeys(score.name for row in rows for run in row.runs for score in recorded.read(run.summary)))
@@ -179,7 +192,6 @@ class Values(NamedTuple):
     """A score of each run of a row, by its seed; a run without it counts as untrained."""
 
     better: str
-    limit: str
     by_seed: dict[tuple[Any, int], float]
     score: recorded.Score
 
@@ -205,7 +217,7 @@ def values(row: Row, name: str, rows: Sequence[Row]) -> Values | None:
             by_seed[run.summary.get("seed"), sum(other.summary.get("seed") == run.summary.get("seed") for other in row.runs[:number])] = (
                 value
             )
-    return Values(known[0].better, known[0].limit, by_seed, known[0])
+    return Values(known[0].better, by_seed, known[0])
 
 
 class Board(NamedTuple):

@@ -1,6 +1,7 @@
 """Training the classifier whose features scores use, on images with labels."""
 
 import hashlib
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +15,7 @@ from twoplayer import randomness
 from twoplayer.data.base import Batches, Data, Split, to_unit_range
 from twoplayer.errors import ConfigurationError, DataError
 from twoplayer.metrics.features import SUFFIX, Classifier, Takes, saved
-from twoplayer.paths import make_folder, replacing, shown
+from twoplayer.paths import command, make_folder, override, replacing, shown
 
 PART = 1000
 """How many images are classified at a time."""
@@ -49,7 +50,7 @@ def train_features(
     on_test, on_validation = (accuracy(classifier, part) for part in (data.splits.test, data.splits.validation))
     print(f"trained on {len(split.labels):,} images; accuracy {on_test:.4f} on the test split, {on_validation:.4f} on the validation split")
     print(f"{shown(path)}: sha256 {hashlib.sha256(content).hexdigest()}")
-    print(f"next\n  add data.classifier={shown(path)} to python src/train.py")
+    print(f"next\n  add {shlex.quote(override('data.classifier', path))} to {command('train')}")
 
 
 def apart(data: Data) -> Split:

@@ -11,6 +11,7 @@ from hydra.core.override_parser.types import ChoiceSweep, QuotedString
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 
+from twoplayer.config.mistakes import is_sweep
 from twoplayer.errors import ConfigurationError
 from twoplayer.paths import CONF
 from twoplayer.settings import choices, compose_config
@@ -59,11 +60,7 @@ def refuse_words(script: str, words: Sequence[str]) -> None:
 def _refuse_sweep(words: Sequence[str]) -> None:
     """Refuse several values of one setting without -m."""
     for word in words:
-        try:
-            override = OverridesParser.create().parse_override(word)
-        except HydraException:
-            continue  # Hydra reports it
-        if override.is_sweep_override():
+        if is_sweep(word):
             name, _, value = word.partition("=")
             several = f"; to choose several at once, write '{name}=[{value}]'" if _group(word) in SEVERAL else ""
             raise ConfigurationError(f"{word}: several values are a sweep, which needs -m: python src/train.py -m {word}{several}")
@@ -125,7 +122,7 @@ def _is(*settings: str) -> Habit:
 
 
 def _device(value: str, words: Sequence[str]) -> str:
-    return "trainer=cpu" if value in ("cpu", "0") else "trainer=gpu (the default uses a GPU if there is one)"
+    return "trainer=cpu" if value == "cpu" else "trainer=gpu (the default uses a GPU if there is one)"
 
 
 def _gpus(value: str, words: Sequence[str]) -> str:
@@ -174,7 +171,7 @@ def _num_images(config: DictConfig) -> int:
 
 def _composed(words: Sequence[str]) -> DictConfig:
     """Compose the settings of the command that affect data and batch size."""
-    asked = [word for word in words if "," not in word.partition("=")[2] or "[" in word]
+    asked = [word for word in words if not is_sweep(word)]
     habits = [f"data.batch_size={value}" for name, value, _ in _settings(words) if name.replace("-", "_") in BATCH_SIZES and value]
     return compose_config("train", *(word for word in asked if re.match(r"(data|experiment|model)[=.]", word)), *habits)
 

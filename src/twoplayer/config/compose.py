@@ -1,4 +1,4 @@
-"""Composing a configuration from overrides without a command, for notebooks and tests."""
+"""Composing and checking a configuration from overrides, where Hydra itself does not."""
 
 from collections.abc import Sequence
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
 
@@ -35,6 +36,14 @@ def in_words(error: HydraException, script: str, overrides: Sequence[str]) -> st
     return None
 
 
+def is_sweep(word: str) -> bool:
+    """Whether an override has several values: `loss=hinge,minimax`, but not `trick=[ema,r1]`."""
+    try:
+        return OverridesParser.create().parse_override(word).is_sweep_override()
+    except HydraException:
+        return False  # Hydra reports it
+
+
 def _acronyms(group: str) -> dict[str, list[str]]:
     """The acronyms in the first lines of a group's yamls, such as LSGAN, with their choices."""
     found: dict[str, list[str]] = {}
@@ -48,8 +57,7 @@ def _acronyms(group: str) -> dict[str, list[str]]:
 
 def _unknown_setting(name: str, script: str, words: Sequence[str]) -> str:
     """The message for a setting that does not exist with the choices among these overrides."""
-    choices = [word for word in words if "," not in word and (CONF / re.split("[=@]", word)[0]).is_dir()]
-    config = compose_config(script, *choices)
+    config = compose_config(script, *(word for word in words if (CONF / re.split("[=@]", word)[0]).is_dir() and not is_sweep(word)))
     group, _, choice = name.partition(".")
     choice = choice.partition(".")[0]
     if group in ("trick", "metric") and choice not in config[group] and (CONF / group / f"{choice}.yaml").exists():

@@ -22,7 +22,7 @@ from twoplayer.data.listing import File, Listing, held_out, list_images, printab
 from twoplayer.data.progress import followed
 from twoplayer.data.streaming import Streamed
 from twoplayer.errors import ConfigurationError, DataError
-from twoplayer.paths import CONF, setting, shown
+from twoplayer.paths import command, override
 
 log = logging.getLogger(__name__)
 
@@ -133,10 +133,9 @@ class ImageFolder(ImageData):
         log.info("decoding %s once ...", _number(len(self.listing.files), "image"))
         for file, picture in self.examine():
             if isinstance(picture, Fault):
-                script = shown(CONF.parent / "src" / "check_data.py")
                 raise DataError(
                     f"{printable(self.root / file.name)} {picture.reason}; delete or replace this file; "
-                    f"python {script} {setting('data.root', self.root)} lists all such files"
+                    f"{command('check_data', override('data.root', self.root))} lists all such files"
                 )
             yield picture
 

@@ -1,20 +1,19 @@
 """Advice of the referee as commands that a user can copy."""
 
-import shlex
 from collections.abc import Sequence
 from typing import Any
 
 from omegaconf import OmegaConf
 
+from twoplayer import paths
 from twoplayer.overrides import changed
-from twoplayer.paths import CONF, shown
 from twoplayer.referee.base import Advice
 from twoplayer.settings import family
 
 
 def command(overrides: Sequence[str], change: str) -> str:
     """The command of a run with a change; `overrides` are those of the run's command."""
-    return " ".join(["python", shown(CONF.parent / "src" / "train.py"), *map(shlex.quote, changed(overrides, change))])
+    return paths.command("train", *changed(overrides, change))
 
 
 def change(config: Any, overrides: Sequence[str], advice: Advice) -> str | None:

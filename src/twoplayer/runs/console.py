@@ -15,7 +15,9 @@ from twoplayer.distributed import environment
 from twoplayer.game.game import Game
 from twoplayer.metrics import recorded
 from twoplayer.overrides import without
-from twoplayer.paths import CONF, setting, shown
+from twoplayer.paths import command, override, shown
+from twoplayer.referee.base import Advice
+from twoplayer.runs import advice
 from twoplayer.runs.plan import Plan
 from twoplayer.settings import tags
 from twoplayer.tricks.base import Player
@@ -49,7 +51,9 @@ def introduce(config: DictConfig, plan: Plan, game: Game, device: torch.device, 
         )
     if game.loss.needs_bounded_slope and not any(part.bounds_slope for part in (game.model, game.loss, game.tricks)):
         log.warning(
-            "loss=%s needs a D with a bounded slope, and nothing bounds it here, so training may diverge: add trick=[wgan_gp]", loss
+            "loss=%s needs a D with a bounded slope, and nothing bounds it here, so training may diverge: set '%s'",
+            loss,
+            advice.change(config, plan.overrides, Advice(trick="wgan_gp")),
         )
 
 
@@ -82,14 +86,13 @@ def conclude(config: DictConfig, plan: Plan, summary: dict[str, Any]) -> None:
 
 def _next(config: DictConfig, plan: Plan, summary: dict[str, Any]) -> list[str]:
     """Commands for a finished run: draw samples, view the logs, train longer."""
-    source, run = CONF.parent / "src", setting("run", plan.folder)
-    commands = [f"python {shown(source / 'sample.py')} {run}"]
+    run = override("run", plan.folder)
+    commands = [command("sample", run)]
     if (plan.folder / "wandb").is_dir():
         commands.append(f"wandb leet {shlex.quote(shown(plan.folder / 'wandb'))}")
     if environment.manager() is None:
         kept = without(plan.overrides, "run", "resume", "budget.images", "budget.seconds")
         spent = {"images": summary["images_seen"], "seconds": summary["seconds"]}
         larger = [f"budget.{unit}={2 * max(size, round(spent[unit]))}" for unit, size in config.budget.items() if size is not None]
-        words = [*map(shlex.quote, kept), run, "resume=auto", *larger]
-        commands.append(f"python {shown(source / 'train.py')} {' '.join(words)}")
+        commands.append(command("train", *kept, run, "resume=auto", *larger))
     return commands

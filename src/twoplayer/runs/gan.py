@@ -18,11 +18,15 @@ from twoplayer.callbacks import samples
 from twoplayer.config.compose import compose_run
 from twoplayer.config.mistakes import in_words
 from twoplayer.errors import ConfigurationError
+from twoplayer.overrides import sets
 from twoplayer.paths import make_folder, override
 from twoplayer.runs.plan import plan_run
 from twoplayer.runs.saved import SavedGenerator, load
 from twoplayer.runs.train import train
 from twoplayer.settings import compose_config
+
+NUM_IMAGES = 60_000
+"""As many as MNIST has: one epoch."""
 
 Array = Tensor | np.ndarray[Any, Any]
 
@@ -62,19 +66,28 @@ class GAN:
         return path.read_bytes() if path is not None and path.is_file() else None
 
     def fit(
-        self, images: Array | None = None, labels: Array | None = None, *, num_images: int = 60_000, folder: str | Path | None = None
+        self, images: Array | None = None, labels: Array | None = None, *, num_images: int | None = None, folder: str | Path | None = None
     ) -> "GAN":
         """Train until the players have seen `num_images` real images; returns itself.
 
+        They are 60,000, unless the overrides have a budget.
+
         `images` are (N, H, W), (N, C, H, W) or (N, H, W, C), or examples (N, ...) of any other
         shape, as uint8 or float; without them the run has the data of its overrides, by default
-        MNIST. They are saved beside the run. `labels` (N) are whole numbers from 0. Called again
-        with a larger `num_images`, the run is resumed exactly.
+        MNIST. They are saved beside the run. `labels` (N) are whole numbers from 0. `folder` is
+        that of the run, which must be new. Called again with a larger `num_images`, the run is
+        resumed exactly.
 
         Raises ConfigurationError or DataError if this cannot be trained, NumericsError if a number
         is not finite, and Interruption, saved, if it is interrupted.
         """
-        words = [*self.overrides, f"budget.images={num_images}"]
+        words = list(self.overrides)
+        if num_images is not None or not sets(words, "budget.images", "budget.seconds"):
+            words.append(f"budget.images={num_images or NUM_IMAGES}")
+        if folder is None and sets(words, "run"):
+            folder = compose_config("train", *words).run
+        if self.run is not None and folder is not None and Path(folder).absolute() != self.run.absolute():
+            raise ConfigurationError(f"folder={folder}: this GAN is in {self.run}, where it is resumed; make a new GAN for another folder")
         target = self.run or (None if folder is None else Path(folder))
         with _lines():
             if images is not None:

@@ -1,4 +1,4 @@
-"""Loading the generator of a saved run, for notebooks and for `src/sample.py`."""
+"""Loading the generator of a saved run, for notebooks and the scripts."""
 
 import inspect
 import math
@@ -22,7 +22,7 @@ from twoplayer.errors import ConfigurationError, DataError
 from twoplayer.game.build import build_game
 from twoplayer.game.game import Game
 from twoplayer.metrics import recorded
-from twoplayer.settings import family, tags
+from twoplayer.settings import family, tags, written
 from twoplayer.storage import checkpoints
 from twoplayer.storage.run_folder import read_config, read_summary
 
@@ -167,7 +167,7 @@ class SavedGenerator:
         moments = torch.cat(ways, 1).transpose(0, 1)
         return self._images(moments.flatten(0, 1), self._labels(num, labels).repeat(stations * steps)).unflatten(0, (-1, num))
 
-    def plane(self, columns: int, label: int | None = None) -> Tensor:
+    def plane(self, columns: int, labels: int | Sequence[int] | Tensor | None = None) -> Tensor:
         """Images (columns * columns, C, H, W) of all latents of a generator that has two.
 
         They are at equal steps of the normal distribution's quantiles, the first latent from left
@@ -179,7 +179,7 @@ class SavedGenerator:
             )
         places = torch.special.ndtri((torch.arange(columns, dtype=torch.float64) + 0.5) / columns).float()
         second, first = torch.meshgrid(places.flip(0), places, indexing="ij")
-        return self(latents=torch.stack([first.flatten(), second.flatten()], 1), labels=label)
+        return self(latents=torch.stack([first.flatten(), second.flatten()], 1), labels=labels)
 
     def _labels(self, num: int, chosen: int | Sequence[int] | Tensor | None) -> Tensor:
         """Labels (num) in turn from the chosen ones."""
@@ -201,7 +201,7 @@ class SavedGenerator:
 
 def great_circles(begin: Tensor, end: Tensor, steps: int) -> Tensor:
     """Interpolate from rows of `begin` to rows of `end` (N, d) by equal angles: (N * steps, d)."""
-    share = torch.linspace(0, 1, steps)[None, :, None]
+    share = torch.linspace(0, 1, steps, device=begin.device)[None, :, None]
     angle = torch.nn.functional.cosine_similarity(begin, end).clamp(-1 + 1e-6, 1 - 1e-6).acos()[:, None, None]
     ways = (((1 - share) * angle).sin() * begin[:, None] + (share * angle).sin() * end[:, None]) / angle.sin()
     return ways.flatten(0, 1)
@@ -236,11 +236,19 @@ def load(run: str | Path) -> SavedGenerator:
 
 
 def load_for(run: str | Path, data: Data) -> SavedGenerator:
-    """Like `load`; raises ConfigurationError if the run was trained on other data than these."""
+    """Like `load`; raises ConfigurationError if the run was trained on other data than these.
+
+    That is another data set, or one with other classes or of another shape.
+    """
     generator = load(run)
     theirs, ours = family(generator.config.data), type(data).__module__.rpartition(".")[2]
     if theirs != ours:
         raise ConfigurationError(f"data={ours}: the run {run} was trained on data={theirs}; set data={theirs}")
+    for key in ("image_size", "channels", "classes"):
+        here, there = (written(value).replace(" ", "") for value in (getattr(data, key, None), generator.config.data.get(key)))
+        read_from_files = key != "classes" and "null" in (here, there)
+        if here != there and not read_from_files:
+            raise ConfigurationError(f"data.{key}={here}: the run {run} was trained with {there}; set data.{key}={there}")
     return generator
 
 

@@ -141,7 +141,7 @@ def _callbacks(config: DictConfig, plan: Plan, history: History | None, trial: T
     """
     last = read_summary(plan.folder) if history else {}
     speeds = {number: config.data.batch_size / seconds for number, seconds in trial.seconds.items()} if trial else {}
-    facts = {"name": config.name, "seed": config.seed, "flops_per_image": flops, **plan.facts}
+    facts = {"name": config.name, "seed": config.seed, "overrides": list(plan.overrides), "flops_per_image": flops, **plan.facts}
     if speeds:
         facts["threads_tried"] = speeds
     stopwatch = Stopwatch(Budget(**config.budget))

@@ -61,7 +61,20 @@ def read_summary(folder: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def read_rows(folder: Path, images_seen: int) -> list[dict[str, Any]]:
+def read_overrides(folder: Path) -> list[str] | None:
+    """The overrides of the command that trained the run; None if they are not known.
+
+    Hydra writes them; a run that no command of its own began, as in a notebook or after a rollback,
+    has them in summary.json.
+    """
+    try:
+        return list(map(str, OmegaConf.load(folder / ".hydra" / "overrides.yaml")))
+    except Exception:  # missing, or cut off
+        known = read_summary(folder).get("overrides")
+        return None if known is None else list(map(str, known))
+
+
+def read_rows(folder: Path, images_seen: float = math.inf) -> list[dict[str, Any]]:
     """Read the rows of metrics.csv up to `images_seen`, without empty cells.
 
     Skips rows that are out of order or cut off, as a killed process can leave them.
