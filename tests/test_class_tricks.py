@@ -152,8 +152,12 @@ def test_a_semi_supervised_run_says_how_often_it_is_right(tmp_path: Path) -> Non
     ("settings", "message"),
     [
         (["data.num_labels=null"], "model=sgan learns from images with known labels; set data.num_labels=100"),
+        (["trick=[packing]"], "trick=packing: it needs packs, but model=sgan's D classifies single images; leave it out"),
         (["loss=mmd"], "loss=mmd: model=sgan's D outputs one logit per class"),
-        (["model.discriminator.autoencoder=true", "loss=energy"], "loss=energy: model=sgan's D outputs one logit per class"),
+        (
+            ["model.discriminator.autoencoder=true", "loss=energy"],
+            "model.discriminator.autoencoder=true: model=sgan needs a discriminator with a logit",
+        ),
         (["model.discriminator.conditioning=projection", "model.generator.conditioning=concatenate"], "D guesses the class"),
     ],
 )

@@ -244,6 +244,36 @@ def test_a_loss_of_vectors_sets_how_many_numbers_d_gives(loss: str, model: str) 
 def test_batch_normalization_does_not_go_with_a_slope_per_image() -> None:
     with pytest.raises(ConfigurationError, match=r"wgan_gp: it does not work with model\.discriminator\.normalization=batch"):
         composed("loss=wasserstein", "trick=[wgan_gp]", "model.discriminator.normalization=batch")
+    with pytest.raises(ConfigurationError, match=r"trick=mmd_gp: it does not work with .*=batch; set layer or none"):
+        composed("loss=mmd", "trick=[mmd_gp]", "model.discriminator.normalization=batch")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["experiment=vae_gan", "trick=[uniform_latents]"], "trick=uniform_latents: it needs a prior, but model=vae_gan's is the normal"),
+        (
+            ["experiment=vae_gan", "trick=[mixed_batches]"],
+            "trick=mixed_batches: with batch normalization D would normalize reconstructions",
+        ),
+        (["experiment=cogan", "trick=[uniform_latents]"], "trick=uniform_latents: it needs a prior, but model=cogan's is the normal"),
+        (["experiment=pixel_cnn", "trick=[generator_noise]"], "trick=generator_noise: it needs hidden layers, but model=pixel_cnn draws"),
+        (["experiment=pixel_cnn", "trick=[generator_dropout]"], "trick=generator_dropout: it needs hidden layers, but model=pixel_cnn"),
+        (["experiment=gaussian_1d", "trick=[relaxed_wasserstein]"], "trick=relaxed_wasserstein: it needs images, and data=gaussian_1d"),
+        (["experiment=bigan", "loss=moment_matching"], "loss=moment_matching: model=bigan's encoder learns from D's logits of pairs"),
+        (["trick=[adaptive_steps,discriminator_steps]"], "there would be iterations in which no player is updated; leave one of them out"),
+        (["trick=[pretrain_discriminator,frozen_discriminator]"], "there would be iterations in which no player is updated; leave one"),
+        (["trick=[old_opponents]", "trick.old_opponents.age=1"], "trick.old_opponents.age=1: must be greater than or equal to 2"),
+        (
+            ["trick=[soft_labels]", "trick.soft_labels.real=[1.2,0.7]"],
+            "trick.soft_labels.real=[1.2,0.7]: the first number must not be greater than the second; set [0.7,1.2]",
+        ),
+        (["metric=[sharpness,classes]"], "sharpness is best at 1, so it cannot choose a checkpoint; set 'metric=[fd,classes,sharpness]'"),
+    ],
+)
+def test_what_would_do_nothing_or_something_else_is_refused(settings: list[str], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(message)):
+        composed(*settings)
 
 
 def test_whole_numbers_may_be_written_as_1e6() -> None:

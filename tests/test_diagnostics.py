@@ -97,3 +97,10 @@ def test_a_trajectory_keeps_the_last_places_in_order() -> None:
     assert trick.way[:, 0].tolist() == [4, 5, 2, 3]
     assert int(trick.count) == 6
     assert trick.pictures(None)["trajectory"].images.shape[1] == 3  # type: ignore[arg-type]
+
+
+def test_a_trajectory_shows_a_weight_of_d_that_another_trick_has_wrapped() -> None:
+    game = build_game(small("trick=[trajectory,spectral_norm]", model="gan"), CPU)
+    trick, output = game.tricks.chosen["trajectory"], game.model.discriminator.output
+    assert isinstance(trick, Trajectory)
+    assert trick._watched[1] is output.parametrizations.weight.original  # type: ignore[union-attr]

@@ -332,6 +332,14 @@ def test_the_margin_follows_the_energy_of_real_images_down() -> None:
     assert loss.margin == 5
 
 
+def test_a_pack_counts_as_its_images_between_two_checks_of_the_margin() -> None:
+    loss = instantiate(small(*MAGAN).loss)
+    real, fake = (side(torch.full((3,), energy))._replace(images=torch.zeros(6, 1)) for energy in (-5.0, -7.0))
+    loss.update(real, fake)
+    loss.update(real, fake)
+    assert loss.margin == 5
+
+
 def test_pretraining_sets_the_first_margin_to_the_energy_of_real_images() -> None:
     loss = instantiate(small(*MAGAN, "trick=[pretrain_discriminator]", "trick.pretrain_discriminator.images=12").loss)
     ones, fake = torch.ones(3), side(torch.tensor([-7.0, -7.0, -7.0]))

@@ -62,8 +62,8 @@ def evaluate(
     scoring = Scoring(metric, data, CPU, meaning)
     if not scoring.metrics:
         raise ConfigurationError(f"metric=[{','.join(metric)}]: {'; '.join(scoring.reasons.values()) or 'nothing is left to score'}")
-    labels = data.splits.validation.labels if samples == REAL else labels
-    judged = [_images(each, labels) for each in sets]
+    floor = Images.real(data.splits.validation.images, CPU, labels)
+    judged = [floor] if samples == REAL else [_images(each, labels) for each in sets]
     found = [scoring.score_images(each, "test") for each in judged]
     rows = _rows(found, scoring)
     folder = Path(output or (home(run) / "evaluation" if run else "outputs/evaluation"))
@@ -75,19 +75,17 @@ def evaluate(
 
 
 def _sets(generator: SavedGenerator | None, samples: str | None, data: Data, num: int, seeds: int) -> tuple[list[Tensor], Tensor | None]:
-    """Sets of samples in [-1, 1], and the labels of each set, if the generator was told any."""
+    """Sets of samples in [-1, 1], and the labels of each set, if there are any."""
     if generator is not None:
         generator.game.take_told(data)
         latents = torch.zeros(num, 0)
         labels = generator.game.classes_of(latents) if generator.game.meaning == "labels" else None
         told = labels if generator.game.model.conditional else None
         return [generator(num, seed, told) for seed in range(1000, 1000 + seeds)], labels
+    if samples == REAL:
+        return [to_unit_range(data.splits.validation.images)], data.splits.validation.labels
     assert samples is not None
-    return [
-        to_unit_range(data.splits.validation.images)
-        if samples == REAL
-        else read_samples(Path(samples), tuple(data.splits.test.images.shape[1:]))
-    ], None
+    return [read_samples(Path(samples), tuple(data.splits.test.images.shape[1:]))], None
 
 
 def _images(samples: Tensor, labels: Tensor | None) -> Images:

@@ -34,6 +34,8 @@ class Loss(nn.Module):
     """
     needs_bounded_slope: ClassVar[bool] = False
     """The costs have a meaning only if something bounds the discriminator's slope."""
+    bounded_by: ClassVar[str] = "wgan_gp"
+    """The trick that bounds it best, for the advice where none does."""
     needs_discriminator: ClassVar[bool] = True
     """The generator's cost depends on the discriminator."""
     needs_own_costs: ClassVar[bool] = False

@@ -45,7 +45,7 @@ class MarginAdaptation(Energy):
 
     def update(self, real: Side, fake: Side) -> None:
         """Sum the energies; adapt the margin when a check is due."""
-        size = len(real.logits) * ranks.world_size()
+        size = len(real.images) * ranks.world_size()
         energies = ranks.mean(torch.stack([-real.logits.mean(), -fake.logits.mean()]))
         pretraining = self.images_seen < self.pretraining_images
         self.images_seen.add_(size)

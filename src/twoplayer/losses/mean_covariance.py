@@ -28,6 +28,7 @@ class MeanCovariance(SetLoss):
     learned from earlier batches: directions of the batch itself would fit its noise.
     """
 
+    bounded_by = "mmd_gp"
     compares = False
     batchwise = False
     batchwise_penalties = False

@@ -18,6 +18,8 @@ Kernel = Literal["gaussian", "rational_quadratic"]
 class MMD(SetLoss):
     """An unbiased estimate of the squared discrepancy; the kernel is summed over several scales."""
 
+    bounded_by = "mmd_gp"
+
     def __init__(self, *, kernel: Kernel, scales: Annotated[list[Annotated[float, Gt(0)]], MinLen(1)]) -> None:
         super().__init__()
         self.kernel, self.scales = kernel, list(scales)

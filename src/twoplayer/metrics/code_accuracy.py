@@ -1,4 +1,4 @@
-"""How often InfoGAN's categorical code says the class of an image (Chen et al., 2016)."""
+"""How often a categorical code says the class of an image (InfoGAN; Chen et al., 2016)."""
 
 import torch
 from scipy.optimize import linear_sum_assignment

@@ -4,10 +4,12 @@ from typing import Annotated, Any
 
 import torch
 from annotated_types import Ge
+from omegaconf import DictConfig
 from torch import Tensor
 from torch.nn.functional import conv2d
 
 from twoplayer.data.base import Data
+from twoplayer.errors import ConfigurationError
 from twoplayer.metrics.base import Images, Metric
 
 LAPLACE = ((0.0, 1.0, 0.0), (1.0, -4.0, 1.0), (0.0, 1.0, 0.0))
@@ -20,6 +22,15 @@ class Sharpness(Metric):
     """
 
     numbers = {"sharpness": "higher"}
+
+    @staticmethod
+    def refuse(config: DictConfig) -> None:
+        """Refuse it as the leading score: 1 is best, and the noisiest samples have the most."""
+        if next(iter(config.metric)) == "sharpness":
+            others = ",".join(["fd", *(str(name) for name in config.metric if name not in ("fd", "sharpness"))])
+            raise ConfigurationError(
+                f"metric=[{','.join(map(str, config.metric))}]: sharpness is best at 1, so it cannot choose a checkpoint; set 'metric=[{others},sharpness]'"
+            )
 
     def __init__(self, *, num_samples: Annotated[int, Ge(1)]) -> None:
         self.num_samples = num_samples

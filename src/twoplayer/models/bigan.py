@@ -8,6 +8,7 @@ is ever compared with its image.
 from typing import cast
 
 import torch
+from hydra.utils import get_class
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
@@ -61,9 +62,10 @@ class BiGAN(encoding.Encoding):
     @staticmethod
     def refuse(config: DictConfig) -> None:
         encoding.Encoding.refuse(config)
-        if config.model.discriminator.num_outputs > 1:
+        loss = get_class(config.loss._target_)
+        if loss.of_vectors or not loss.needs_discriminator:
             raise ConfigurationError(
-                f"loss={family(config.loss)}: model=bigan's encoder learns from one logit per pair; choose a loss of one logit per image, such as loss=non_saturating"
+                f"loss={family(config.loss)}: model=bigan's encoder learns from D's logits of pairs; choose a loss of one logit per image, such as loss=non_saturating"
             )
 
     def real(self, batch: Batch, latents: Tensor) -> Example:

@@ -42,7 +42,12 @@ class CoGAN(Model):
 
     judges_images = False
     needs = frozenset({"sources"})
-    lacks = {"labels": TWO, "packs": TWO, "latents": "model=cogan's D gets two images of each latent"}
+    lacks = {
+        "labels": TWO,
+        "packs": TWO,
+        "latents": "model=cogan's D gets two images of each latent",
+        "a prior": "model=cogan's is the normal distribution",
+    }
 
     def __init__(self, generator: Generator, discriminator: dcgan.Discriminator) -> None:
         super().__init__(generator, discriminator)

@@ -48,6 +48,7 @@ class PixelCNN(Model):
         "a discriminator": "model=pixel_cnn has none",
         "latents": "model=pixel_cnn draws no fakes in training",
         "a prior": "model=pixel_cnn's latents are the chances of pixels",
+        "hidden layers": "model=pixel_cnn draws each pixel through its own layers",
     }
 
     def __init__(self, generator: Generator) -> None:

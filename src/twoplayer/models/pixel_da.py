@@ -36,8 +36,8 @@ class PixelDA(Model):
     """A translator whose classifier learns from sources and from what becomes of them.
 
     `task` is the weight of both cross-entropies, `content` that of the mean squared change of a
-    pixel. Labels of targets are not used in training. `task` alone, with
-    trick=[frozen_discriminator], is the classifier without adaptation.
+    pixel. Labels of targets are not used in training. With loss=own_costs and
+    trick=[frozen_discriminator] it is the classifier without adaptation.
     """
 
     translates = True

@@ -8,6 +8,7 @@ if "fake" were one more class with logit 0.
 from typing import Annotated, Any, cast
 
 from annotated_types import Ge
+from hydra.utils import get_class
 from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -34,21 +35,22 @@ class Discriminator(dcgan.Discriminator):
 class SGAN(dcgan.DCGAN):
     """A DCGAN whose discriminator also learns from the labelled images of a batch."""
 
+    lacks = {"packs": "model=sgan's D classifies single images"}
+
     def __init__(self, generator: dcgan.Generator, discriminator: Discriminator) -> None:
         super().__init__(generator, discriminator)
 
     @staticmethod
     def refuse(config: DictConfig) -> None:
         dcgan.DCGAN.refuse(config)
+        dcgan.refuse_autoencoder(config)
         discriminator = config.model.discriminator
         if config.data.num_labels is None:
             raise ConfigurationError("data.num_labels=null: model=sgan learns from images with known labels; set data.num_labels=100")
-        if discriminator.autoencoder or discriminator.num_outputs > 1:
+        if get_class(config.loss._target_).of_vectors:
             raise ConfigurationError(
                 f"loss={family(config.loss)}: model=sgan's D outputs one logit per class; choose a loss of one logit per image, such as loss=non_saturating"
             )
-        if "packing" in config.trick:
-            raise ConfigurationError("trick=packing: model=sgan's D classifies single images; leave the trick out")
         if discriminator.conditioning != "none":
             raise ConfigurationError(
                 f"model.discriminator.conditioning={discriminator.conditioning}: model=sgan's D guesses the class; set model.discriminator.conditioning=none"

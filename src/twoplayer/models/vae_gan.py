@@ -9,6 +9,7 @@ from annotated_types import Ge, Gt
 from omegaconf import DictConfig
 from torch import Tensor
 
+from twoplayer.errors import ConfigurationError
 from twoplayer.models import dcgan, encoding
 from twoplayer.models.base import Batch, Hide, Judge, Side
 
@@ -22,6 +23,7 @@ class VAEGAN(encoding.Encoding):
     """
 
     needs_real = True
+    lacks = {"a prior": "model=vae_gan's is the normal distribution"}
 
     def __init__(
         self,
@@ -38,6 +40,11 @@ class VAEGAN(encoding.Encoding):
     def refuse(config: DictConfig) -> None:
         encoding.Encoding.refuse(config)
         dcgan.refuse_autoencoder(config)
+        if "mixed_batches" in config.trick and config.model.discriminator.normalization == "batch":
+            raise ConfigurationError(
+                "trick=mixed_batches: with batch normalization D would normalize reconstructions by other statistics than their images; "
+                "set model.discriminator.normalization=layer, or leave the trick out"
+            )
 
     def encode(self, images: Tensor, labels: Tensor) -> Tensor:
         """The means of the codes."""

@@ -53,7 +53,7 @@ def introduce(config: DictConfig, plan: Plan, game: Game, device: torch.device, 
         log.warning(
             "loss=%s needs a D with a bounded slope, and nothing bounds it here, so training may diverge: set '%s'",
             loss,
-            advice.change(config, plan.overrides, Advice(trick="wgan_gp")),
+            advice.change(config, plan.overrides, Advice(trick=game.loss.bounded_by)),
         )
 
 

@@ -18,6 +18,8 @@ class AdaptiveSteps(Trick):
     Each such update is an iteration of its own, which counts against the budget.
     """
 
+    excludes = dict.fromkeys(("discriminator_steps", "frozen_discriminator"), "there would be iterations in which no player is updated")
+
     def __init__(self, *, discriminator: Limit, generator: Limit) -> None:
         super().__init__()
         self.discriminator, self.generator = discriminator, generator

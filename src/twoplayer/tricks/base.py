@@ -103,7 +103,7 @@ class Trick(nn.Module):
     "labels"; "images" that D judges; "latents" from which all fakes are drawn; "single examples"
     that D judges without a partner; "packs" that D can be given; "a discriminator", as a trick with
     one of the methods of `OF_DISCRIMINATOR` does anyway; "a prior" that can be changed, as one with
-    `latents` does.
+    `latents` does; "hidden layers" of G that modules may be put behind.
     """
     excludes: ClassVar[Mapping[str, str]] = {}
     """The tricks that cannot be chosen beside it, each with the reason."""

@@ -16,6 +16,8 @@ from twoplayer.tricks.inserted import after_hidden_layers
 class GeneratorDropout(Trick):
     """Zeroes a `share` of the outputs of every hidden layer of G, in sampling too."""
 
+    needs = frozenset({"hidden layers"})
+
     def __init__(self, *, share: Annotated[float, Gt(0), Lt(1)]) -> None:
         super().__init__()
         self.share = share

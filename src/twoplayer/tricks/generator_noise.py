@@ -16,6 +16,8 @@ from twoplayer.tricks.inserted import after_hidden_layers
 class GeneratorNoise(Trick):
     """Noise of standard deviation `sigma`, in training; samples are drawn without it."""
 
+    needs = frozenset({"hidden layers"})
+
     def __init__(self, *, sigma: Annotated[float, Gt(0)]) -> None:
         super().__init__()
         self.sigma = sigma

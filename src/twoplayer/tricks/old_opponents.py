@@ -22,7 +22,7 @@ class OldOpponents(Trick):
     running statistics, is discarded.
     """
 
-    def __init__(self, *, every_iterations: Annotated[int, Ge(2)], age: Annotated[int, Ge(1)]) -> None:
+    def __init__(self, *, every_iterations: Annotated[int, Ge(2)], age: Annotated[int, Ge(2)]) -> None:
         super().__init__()
         self.interval, self.age = every_iterations, age
         self.generator: nn.Module

@@ -21,6 +21,7 @@ class RelaxedWasserstein(Trick):
     [-1, 1].
     """
 
+    needs = frozenset({"images"})
     order = 1  # after all tricks that change each image
 
     def __init__(self, *, least: Annotated[float, Gt(0), Lt(1)]) -> None:

@@ -34,7 +34,7 @@ class Trajectory(Trick):
         outputs = generator.output, discriminator.output
         assert isinstance(outputs[0], nn.Module)
         assert isinstance(outputs[1], nn.Module)
-        self._watched = [[*outputs[0].parameters()][-1], next(outputs[1].parameters())]
+        self._watched = [[*outputs[0].parameters()][-1], next(weight for weight in outputs[1].parameters() if weight.ndim > 1)]
 
     @torch.no_grad()
     def after_generator(self, generator: nn.Module) -> None:

@@ -31,9 +31,8 @@ class WGANGP(Trick):
     def refuse(config: DictConfig) -> None:
         """Refuse batch normalization, which makes the slope at one image depend on the others."""
         if OmegaConf.select(config, "model.discriminator.normalization") == "batch":
-            raise ConfigurationError(
-                "trick=wgan_gp: it does not work with model.discriminator.normalization=batch; set layer, instance or none"
-            )
+            chosen = next(name for name in ("wgan_gp", "mmd_gp") if name in config.trick)
+            raise ConfigurationError(f"trick={chosen}: it does not work with model.discriminator.normalization=batch; set layer or none")
 
     def penalty(self, real: Side, fake: Side, judge: Judge) -> Tensor:
         share = one_per_logit(real)
