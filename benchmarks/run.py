@@ -71,7 +71,7 @@ def overhead() -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as scratch:
             file = Path(scratch) / "seconds.npz"
             alternate = f"+callbacks.alternate={{_target_:alternate.Alternate,file:'{file}'}}"
-            play(Path(scratch) / "run", "budget.images=25600", "metric=none", "~callbacks.samples", alternate)
+            play(Path(scratch) / "run", "budget.images=25600", "metric=none", "precision=fp32", "~callbacks.samples", alternate)
             seconds = np.load(file)
             ratios.append(float(np.median(seconds["ours"]) / np.median(seconds["bare"])))
             speeds.append(float(compose_run().data.batch_size / np.median(seconds["ours"])))

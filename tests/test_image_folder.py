@@ -345,6 +345,21 @@ def test_a_folder_without_enough_images_is_refused(files: dict[str, bytes] | Non
         opened(root).prepare_data()
 
 
+def test_classes_that_are_not_there_are_refused(tmp_path: Path) -> None:
+    for name in ("one", "two", "three"):
+        (tmp_path / "flat").mkdir(exist_ok=True)
+        (tmp_path / "flat" / f"{name}.png").write_bytes(WHOLE["PNG"])
+    with pytest.raises(
+        ConfigurationError, match=r"data\.num_classes=10: data\.root=.*flat has no sub-folders of classes; set data\.num_cl"
+    ):
+        opened(tmp_path / "flat", "data.num_classes=10").prepare_data()
+    for name in ("a/1", "a/2", "b/3", "b/4"):
+        (tmp_path / "mine" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "mine" / f"{name}.png").write_bytes(WHOLE["PNG"])
+    with pytest.raises(ConfigurationError, match=r"data\.classes=\[2\]: there is no class 2; the classes are 0 to 1"):
+        opened(tmp_path / "mine", "data.classes=[2]").prepare_data()
+
+
 def test_an_archive_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "mine.zip").write_bytes(zipped())
     with pytest.raises(DataError, match=r"is a file; unpack it, and name the folder of its images"):

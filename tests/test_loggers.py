@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image
 
 from helpers import commands
 from helpers.games import SMALL, WIDTHS, composed
+from twoplayer.loggers.base import History
 from twoplayer.loggers.run_folder import RunFolder
 from twoplayer.loggers.wandb import WeightsAndBiases
 from twoplayer.runs.plan import plan_run
@@ -21,6 +23,9 @@ from twoplayer.runs.train import train
 from twoplayer.settings import short
 
 pytestmark = pytest.mark.process
+
+
+CONFIG: dict[str, Any] = {part: {"_target_": f"a.{part}.Any"} for part in ("data", "model", "loss")} | {"trick": {}}
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +100,24 @@ def test_runs_that_differ_by_their_seeds_are_one_group_and_the_sweep_is_a_tag(tm
     assert flat["optimizer.generator.lr"] == first["config"]["optimizer"]["generator"]["lr"]
     assert all(not isinstance(value, dict) and "_target_" not in name for name, value in flat.items())
     assert len(flat) < 80
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "replayed"), [("online", "online", False), ("offline", "online", True), ("offline", "offline", True)]
+)
+def test_history_that_the_server_lacks_is_logged_again(
+    before: Literal["offline", "online"], now: Literal["offline", "online"], replayed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: dict[str, Any] = {}
+    rows: list[dict[str, Any]] = []
+    fake = SimpleNamespace(id="same", define_metric=lambda *names, **how: None, log=lambda row, step: rows.append(row))
+    monkeypatch.setattr(wandb, "init", lambda **settings: told.update(settings) or fake)
+    first = WeightsAndBiases(project="x", entity=None, mode=before)
+    first.start(tmp_path, "mine", "", [], CONFIG, None)
+    second = WeightsAndBiases(project="x", entity=None, mode=now)
+    second.start(tmp_path, "mine", "", [], CONFIG, History(64, [{"images_seen": 64, "fd": 1.0}], [], {"WeightsAndBiases": first.memory}))
+    assert (told["id"], told["mode"], told.get("resume")) == ("same", now, "allow" if now == "online" else None)
+    assert rows == ([{"images_seen": 64, "fd": 1.0}] if replayed else [])
 
 
 def test_wandb_receives_the_very_pixels(run: Path) -> None:

@@ -209,6 +209,7 @@ def test_a_file_with_splits_of_its_own(tmp_path: Path, caplog: pytest.LogCapture
     assert "not used: names" in caplog.text
     assert [len(split.images) for split in data.splits] == [20, 5, 6]
     assert data.splits.validation.labels.tolist() == [0, 1, 2, 0, 1]
+    assert caplog.text.count("not used") == 1
     without = array_data(write(tmp_path, images=IMAGES, test_images=IMAGES[:6]))
     assert [len(split.images) for split in without.splits] == [18, 2, 6]
 
@@ -224,6 +225,8 @@ def test_floats_are_scaled(name: str, tmp_path: Path, caplog: pytest.LogCaptureF
     expected = torch.linspace(-1, 1, 60, dtype=torch.float64).float()
     assert torch.allclose(every.flatten().sort().values, expected, atol=1e-6)
     assert (float(every.min()), float(every.max())) == (-1, 1)
+    tenths = write(tmp_path, data=np.linspace(0, 0.1, 60, dtype=np.float32).reshape(30, 2))
+    assert float(torch.cat([split.images for split in array_data(tenths, range=[0, 0.1]).splits]).max()) == 1
     wider = torch.cat([split.images for split in array_data(write(tmp_path, data=points), range=[0, 8]).splits])
     assert (float(wider.min()), float(wider.max())) == (-0.5, 0.5)
     assert (data.shape, data.channels, data.image_size, data.num_classes) == ([2], None, None, 1)
@@ -416,7 +419,7 @@ def test_a_range_holds_all_numbers(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_and_a_missing_setting_are_one_line(tmp_path: Path) -> None:
-    assert "cannot be read" in refused(composed, "data=array", f"data.file={tmp_path / 'absent.npz'}")
+    assert "absent.npz: there is no such file; name a" in refused(composed, "data=array", f"data.file={tmp_path / 'absent.npz'}")
     assert refused(composed, "data=array") == "data.file is missing: set it with data.file=<value>"
     assert refused(composed, "data=idx") == "data.root is missing: set it with data.root=<value>"
     assert "there are no IDX files here" in refused(composed, "data=idx", f"data.root={tmp_path / 'absent'}")

@@ -32,8 +32,10 @@ def refuse_hardware(config: DictConfig) -> None:
             f"trainer.devices={hardware.devices}: this machine has {available} of kind {kind}; "
             f"set trainer.devices={available}, or trainer=cpu"
         )
-    if kind == "mps" and config.metric:
-        raise ConfigurationError("trainer.accelerator=mps: it has no float64, which scores need; set metric=none or trainer=cpu")
+    if kind == "mps" and (config.metric or config.referee):
+        raise ConfigurationError(
+            "trainer.accelerator=mps: it has no float64, which scores and the referee need; set metric=none referee=none, or trainer=cpu"
+        )
     if batch_size % num_ranks(config):
         raise ConfigurationError(
             f"data.batch_size={batch_size}: the batch of all ranks together must be divisible by "

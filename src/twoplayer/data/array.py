@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 PREFIXES = {"train": ("train_", ""), "validation": ("validation_", "val_"), "test": ("test_",)}
 NAMES = ("images", "data")
 """An array of examples is called by one of PREFIXES and one of NAMES, such as `test_images`."""
+OF_OTHER_SPLITS = frozenset(prefix + name for split in ("validation", "test") for prefix in PREFIXES[split] for name in NAMES)
 
 
 class Part(NamedTuple):
@@ -77,7 +78,9 @@ class Array(Data):
 
     def load(self) -> Splits:
         """See `Data`."""
-        parts = find_parts(self.file)
+        parts, unused = find_parts(self.file)
+        if unused:
+            log.warning("%s: not used: %s", self.file, ", ".join(unused))
         if self.num_classes > 1 and parts["train"].labels is None:
             raise ConfigurationError(f"data.num_classes={self.num_classes}: {self.file} has no array `labels`; set data.num_classes=1")
         splits = _held_out(self.file, {name: self._read(name, part) for name, part in parts.items()})
@@ -114,25 +117,27 @@ class Array(Data):
         """Floats from `range` to [-1, 1]."""
         low = min(split.images.min().item() for split in splits.values())
         high = max(split.images.max().item() for split in splits.values())
-        if self.range is None:
+        given = None if self.range is None else torch.tensor(self.range, dtype=torch.float32).tolist()  # as the numbers are
+        if given is None:
             if low == high:
                 raise DataError(f"{self.file}: all numbers are {low:g}; there is nothing to learn")
             log.info("the data range from %g to %g, which becomes [-1, 1]; data.range sets another range", low, high)
-        elif low < self.range[0] or high > self.range[1]:
+        elif low < given[0] or high > given[1]:
             raise DataError(
                 f"data.range={self.range}: the numbers in {self.file} range from {low:g} to {high:g}; set a range that holds them"
             )
-        start, end = self.range or (low, high)
+        start, end = given or (low, high)
         return {
             name: split._replace(images=split.images.double().sub_(start).mul_(2 / (end - start)).sub_(1).clamp_(-1, 1).float())
             for name, split in splits.items()
         }
 
 
-def find_parts(file: Path) -> dict[str, Part]:
+def find_parts(file: Path) -> tuple[dict[str, Part], list[str]]:
     """The arrays of the splits that a file has, "train" and perhaps others, not read yet.
 
-    Raises DataError if they are missing, or of types or shapes that cannot be used.
+    Returns also the names of the arrays that belong to none. Raises DataError if they are missing,
+    or of types or shapes that cannot be used.
     """
     arrays = open_arrays(file)
     found: dict[str, Part] = {}
@@ -140,23 +145,21 @@ def find_parts(file: Path) -> dict[str, Part]:
     for split, prefixes in PREFIXES.items():
         names = [(prefix, prefix + name) for prefix in prefixes for name in NAMES if prefix + name in arrays]
         others = [name for name in arrays if name != "labels"]
-        if split == "train" and not names and len(others) == 1:
+        if split == "train" and not names and len(others) == 1 and others[0] not in OF_OTHER_SPLITS:
             names = [("", others[0])]
         for prefix, name in names[:1]:
             found[split] = Part(arrays[name], arrays.get(f"{prefix}labels"))
             used |= {name, f"{prefix}labels"}
     if "train" not in found:
         raise DataError(f"{file} holds {_listed(arrays)}; call the examples images or data, and their labels, if there are any, labels")
-    if left := [name for name in arrays if name not in used]:
-        log.warning("%s: not used: %s", file, ", ".join(left))
     for split, part in found.items():
         _check_part(f"{file}: the {split} split", part, found["train"])
-    return found
+    return found, [name for name in arrays if name not in used]
 
 
 def measure(file: str) -> Measured:
     """What a file says of the configuration. Raises what `find_parts` raises."""
-    parts = find_parts(Path(file))
+    parts, _ = find_parts(Path(file))
     labels = [part.labels.read() for part in parts.values() if part.labels is not None]
     return measured(parts["train"].examples.shape[1:], max((int(part.max()) + 1 for part in labels), default=1))
 

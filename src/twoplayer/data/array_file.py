@@ -33,6 +33,8 @@ def open_arrays(path: Path, setting: str = "data.file") -> dict[str, Stored]:
     """
     if path.suffix not in SUFFIXES:
         raise ConfigurationError(f"{setting}={path}: must be a file that ends in {' or '.join(SUFFIXES)}")
+    if not path.is_file():
+        raise DataError(f"{setting}={path}: there is no such file; name a {' or '.join(SUFFIXES)} file")
     return _guarded(path, lambda: _open_npz(path) if path.suffix == ".npz" else _open_safetensors(path))
 
 
@@ -77,10 +79,14 @@ def _npz_reader(path: Path, member: str) -> Callable[[], Tensor]:
     def read() -> Tensor:
         with zipfile.ZipFile(path) as archive, archive.open(member) as file:
             array = np.lib.format.read_array(file, allow_pickle=False)
-        native = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
-        return torch.from_numpy(native.astype(np.int64) if native.dtype.kind == "u" and native.dtype.itemsize > 1 else native)
+        return _usable(torch.from_numpy(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))))
 
     return lambda: _guarded(path, read)
+
+
+def _usable(tensor: Tensor) -> Tensor:
+    """The tensor in a type that PyTorch can compute with."""
+    return tensor.long() if tensor.dtype in (torch.uint16, torch.uint32, torch.uint64) else tensor
 
 
 def _open_safetensors(path: Path) -> dict[str, Stored]:
@@ -105,7 +111,6 @@ def _open_safetensors(path: Path) -> dict[str, Stored]:
 def _safetensors_reader(path: Path, name: str) -> Callable[[], Tensor]:
     def read() -> Tensor:
         with safe_open(path, framework="pt") as file:
-            tensor: Tensor = file.get_tensor(name)
-        return tensor
+            return _usable(file.get_tensor(name))
 
     return lambda: _guarded(path, read)

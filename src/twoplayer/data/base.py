@@ -287,17 +287,21 @@ class Data(LightningDataModule):
         """The checked images of a split as they are trained on."""
         return images
 
+    def refuse_classes(self) -> None:
+        """Raise ConfigurationError if one of `classes` does not exist."""
+        wrong = [number for number in self.classes or () if number >= self.num_classes]
+        if wrong:
+            raise ConfigurationError(
+                f"data.classes={self.classes}: there is no class {wrong[0]}; the classes are 0 to {self.num_classes - 1}"
+            )
+
     def _prepare(self, name: str, split: Split) -> Split:
         title = f"the {name} split of {type(self).__name__}"
         images, labels = split
         self.check(title, images)
         labels = self._checked_labels(title, labels, len(images))
         if self.classes is not None:
-            wrong = [number for number in self.classes if number >= self.num_classes]
-            if wrong:
-                raise ConfigurationError(
-                    f"data.classes={self.classes}: there is no class {wrong[0]}; the classes are 0 to {self.num_classes - 1}"
-                )
+            self.refuse_classes()
             kept = torch.isin(labels, torch.tensor(self.classes))
             images, labels = (images, labels) if kept.all() else (images[kept], labels[kept])
             if not len(labels):

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import logging
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
@@ -18,6 +19,8 @@ from twoplayer.data.image_folder import ImageFolder
 from twoplayer.data.listing import printable
 from twoplayer.data.pairing import PairedBatches, gives_sources, refuse_num_labels
 from twoplayer.errors import ConfigurationError, DataError
+from twoplayer.paths import override
+from twoplayer.settings import written
 
 log = logging.getLogger(__name__)
 
@@ -27,9 +30,14 @@ class Folder(ImageFolder):
 
     root_setting: ClassVar[str] = "data.source_root"
 
-    def __init__(self, *, half: Half | None, **settings: Any) -> None:
+    def __init__(self, pairs: "FolderPairs", *, half: Half | None, **settings: Any) -> None:
         super().__init__(**settings)
-        self.half = half
+        self.half, self._check_words = half, pairs.check_words
+
+    @property
+    def check_words(self) -> list[str]:
+        """Those of the pairs; see `ImageFolder`."""
+        return self._check_words
 
     @property
     def target(self) -> Target:
@@ -61,8 +69,9 @@ class FolderPairs(ImageFolder):
     def __init__(self, *, source_root: Annotated[str, MinLen(1)] | None, source_half: Half | None, paired: bool, **settings: Any) -> None:
         _refuse_places(source_root, source_half)
         super().__init__(**settings)
-        self.paired, self.source_half = paired, source_half
-        self.source_folder = Folder(half=source_half, **settings if source_root is None else settings | {"root": source_root})
+        self.paired, self.source_root, self.source_half = paired, source_root, source_half
+        own = {} if source_root is None else {"root": source_root, "num_classes": 1, "classes": None}  # classes are those of targets
+        self.source_folder = Folder(self, half=source_half, **settings | own)
         self._sources: Splits | None = None
 
     @classmethod
@@ -85,6 +94,16 @@ class FolderPairs(ImageFolder):
                 f"data.source_root={data.source_root}: these are the targets, too; name the folder of the sources, or set "
                 "data.source_half=left or right and no data.source_root if each image holds a pair side by side"
             )
+
+    @property
+    def check_words(self) -> list[str]:
+        """See `ImageFolder`."""
+        source = (
+            f"data.source_half={self.source_half}" if self.source_root is None else override("data.source_root", Path(self.source_root))
+        )
+        others = {"num_classes": (self.num_classes, 1), "paired": (self.paired, True)}  # with their defaults
+        changed = [f"data.{name}={written(value)}" for name, (value, default) in others.items() if value != default]
+        return ["data=folder_pairs", override("data.root", self.root), source, *changed]
 
     @property
     def target(self) -> Target:
@@ -134,10 +153,10 @@ class FolderPairs(ImageFolder):
         places: dict[PurePosixPath, int] = {}
         doubled = []
         for place, name in enumerate(names):
-            first = places.setdefault(PurePosixPath(name).with_suffix(""), place)
+            first = places.setdefault(_stem(name), place)
             if first != place:
                 doubled.append((names[first], name))
-        targets = {file.name: PurePosixPath(file.name).with_suffix("") for file in self.listing.files}
+        targets = {file.name: _stem(file.name) for file in self.listing.files}
         known = {*targets.values()}
         return Matching(
             [places[stem] for stem in targets.values() if stem in places],
@@ -162,6 +181,11 @@ class FolderPairs(ImageFolder):
             log.warning("left out: %d sources without a target of the same name", len(unused))
         images = torch.from_numpy(self.source_folder.cached.images)[places]
         return self.divided(images, torch.zeros(len(images), dtype=torch.int64))
+
+
+def _stem(name: str) -> PurePosixPath:
+    """What a source and its target share; file systems differ in how they write accents."""
+    return PurePosixPath(unicodedata.normalize("NFC", name)).with_suffix("")
 
 
 _OTHER: Mapping[Half, Half] = {"left": "right", "right": "left"}

@@ -62,9 +62,10 @@ def find_files(root: Path, prefix: str | None) -> dict[str, Path]:
             f"data.root={root}: there are no IDX files here, such as train-images-idx3-ubyte or train-images-idx3-ubyte.gz; "
             "name the folder that has these files"
         )
+    known = ", ".join(name or "'' (nothing)" for name in sorted(sets))
     if prefix not in sets and (prefix is not None or len(sets) > 1):
         raise ConfigurationError(
-            f"data.prefix={'null' if prefix is None else prefix}: the files in {root} begin with {', '.join(sorted(sets))}; set data.prefix to one of these"
+            f"data.prefix={'null' if prefix is None else prefix}: the files in {root} begin with {known}; set data.prefix to one of these"
         )
     files = sets[next(iter(sets)) if prefix is None else prefix]
     needed = ["train images", "test images", *(["train labels", "test labels"] if any("labels" in part for part in files) else [])]

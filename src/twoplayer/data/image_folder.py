@@ -18,7 +18,7 @@ from torch import Tensor
 from twoplayer.data.base import Batches, ImageData, Split, Splits
 from twoplayer.data.cache import Cached, open_cache, place
 from twoplayer.data.decoding import Fault, Picture, Target, decode, quiet
-from twoplayer.data.listing import File, Listing, held_out, list_images, printable
+from twoplayer.data.listing import File, Listing, held_out, list_images, num_classes, printable
 from twoplayer.data.progress import followed
 from twoplayer.data.streaming import Streamed
 from twoplayer.errors import ConfigurationError, DataError
@@ -67,6 +67,12 @@ class ImageFolder(ImageData):
                 )
 
     @property
+    def check_words(self) -> list[str]:
+        """The settings with which `src/check_data.py` looks at the same files."""
+        counted = self.num_classes == num_classes(str(self.root))
+        return [override("data.root", self.root), *([] if counted else [f"data.num_classes={self.num_classes}"])]
+
+    @property
     def target(self) -> Target:
         """What the images are decoded to."""
         return Target(self.channels, self.image_size, self.background)
@@ -77,6 +83,7 @@ class ImageFolder(ImageData):
         listing = list_images(self.root, self.num_classes, self.root_setting)
         if self.classes is None:
             return listing
+        self.refuse_classes()
         return listing._replace(files=[file for file in listing.files if file.label in self.classes])
 
     @functools.cached_property
@@ -135,7 +142,7 @@ class ImageFolder(ImageData):
             if isinstance(picture, Fault):
                 raise DataError(
                     f"{printable(self.root / file.name)} {picture.reason}; delete or replace this file; "
-                    f"{command('check_data', override('data.root', self.root))} lists all such files"
+                    f"{command('check_data', *self.check_words)} lists all such files"
                 )
             yield picture
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from twoplayer.data.decoding import SUFFIXES
-from twoplayer.errors import DataError
+from twoplayer.errors import ConfigurationError, DataError
 
 UNREAD_SUFFIXES = frozenset(
     {".heic", ".heif", ".svg", ".psd", ".eps", ".jp2", ".jxl", ".ico", ".tga", ".exr", ".raw", ".cr2", ".nef", ".dng"}
@@ -68,7 +68,8 @@ def num_classes(root: str) -> int:
 def list_images(root: Path, num_classes: int, setting: str) -> Listing:
     """All images in `root`, which `setting` names, and below. With one class all have the label 0.
 
-    Raises DataError if there is no image, or if it is not clear which class an image belongs to.
+    Raises DataError if there is no image, or if it is not clear which class an image belongs to,
+    and ConfigurationError if there are no classes.
     """
     if not root.is_dir():
         kind = (
@@ -78,6 +79,8 @@ def list_images(root: Path, num_classes: int, setting: str) -> Listing:
         )
         raise DataError(f"{setting}={root}: {kind}")
     classes = class_folders(root) if num_classes > 1 else []
+    if num_classes > 1 and len(classes) < 2:
+        raise ConfigurationError(f"data.num_classes={num_classes}: {setting}={root} has no sub-folders of classes; set data.num_classes=1")
     labels = {name: label for label, name in enumerate(classes)}
     files, left_out = [], []
     for path in _walk(root):

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from twoplayer import plots, randomness
 from twoplayer.data.base import Data, Split, Splits, refuse_image_parts
+from twoplayer.errors import ConfigurationError
 from twoplayer.settings import family
 
 HELD_OUT = 10_000
@@ -45,6 +46,12 @@ class Mixture(Data):
         """Refuse models and tricks that need images."""
         Data.refuse(config)
         refuse_image_parts(config, f"an example of data={family(config.data)} is a point")
+
+    def check(self, title: str, images: Tensor) -> None:
+        """See `Data`."""
+        super().check(title, images)
+        if list(images.shape[1:]) != self.shape:
+            raise ConfigurationError(f"data.shape={self.shape}: an example is {list(images.shape[1:])}; leave data.shape as it is")
 
     @property
     def centers(self) -> Tensor:

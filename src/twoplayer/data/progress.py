@@ -24,7 +24,7 @@ def followed(items: Iterable[Item], total: int, title: str) -> Iterator[Item]:
     start = last = time.monotonic()
     for number, item in enumerate(items):
         now = time.monotonic()
-        if now - last >= SECONDS_BETWEEN_LINES:
+        if number and now - last >= SECONDS_BETWEEN_LINES:
             last = now
             log.info("%s: %s of %s, %.0f s left", title, f"{number:,}", f"{total:,}", (now - start) / number * (total - number))
         yield item

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from twoplayer.data.array_file import open_arrays
+from twoplayer.data.array_file import SUFFIXES, open_arrays
 from twoplayer.data.base import fit, to_unit_range
 from twoplayer.data.decoding import Fault, Half, Target, decode, quiet
 from twoplayer.data.layouts import to_images
@@ -21,11 +21,11 @@ def read_samples(path: Path, shape: tuple[int, ...], setting: str = "samples", l
 
     Images of another size are resized. `half` is the half of each image file that is read. Raises
     DataError if there are fewer than `least`, if they cannot be read, are of another shape, or hold
-    numbers that are not finite or not in [-1, 1].
+    numbers that are not finite, or of images not in [-1, 1].
     """
     if path.is_dir():
         samples = _decoded(path, sorted(file.name for file in list_images(path, 1, setting).files), shape, setting, half)
-    elif path.suffix in (".npz", ".safetensors"):
+    elif path.suffix in SUFFIXES:
         samples = _array(path, shape, setting)
     elif path.is_file():
         samples = _decoded(path.parent, [path.name], shape, setting, half)
@@ -49,8 +49,6 @@ def _decoded(folder: Path, names: Sequence[str], shape: tuple[int, ...], setting
             if isinstance(found, Fault):
                 raise DataError(f"{setting}={folder}: {name} {found.reason}; mend or remove it")
             images.append(torch.from_numpy(found.pixels))
-    if not images:
-        raise DataError(f"{setting}={folder}: there is no image in this folder")
     return to_unit_range(torch.stack(images))
 
 

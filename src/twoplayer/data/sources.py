@@ -85,23 +85,6 @@ def find(names: Iterable[str], folders: Sequence[Path]) -> dict[str, Path]:
     return {name: path for name in names if (path := _find(name, folders))}
 
 
-def read(title: str, root: Path, subfolder: str, names: Sequence[str]) -> dict[str, bytes]:
-    """The content of each of these files, decompressed, from `root` or `root/subfolder`.
-
-    This is for data without known checksums: nothing is checked or downloaded. Raises DataError if
-    a file is missing or cannot be read.
-    """
-    folders = _folders(root, subfolder)
-    found = find(names, folders)
-    missing = [name for name in names if name not in found]
-    if missing:
-        raise DataError(
-            f"data.root={root}: there is no {title} here: {', '.join(missing)} (or .gz) is in none of {', '.join(map(str, folders))}; "
-            "name the folder that has these files"
-        )
-    return {name: read_bytes(path) for name, path in found.items()}
-
-
 def find_or_fetch(title: str, root: Path, subfolder: str, checksums: Mapping[str, str], sources: Mapping[str, Source]) -> dict[str, bytes]:
     """The content of each file named in `checksums` (sha256 of the decompressed file).
 

@@ -1,4 +1,4 @@
-"""Collectives of the ranks; without a process group they do nothing or act as one rank."""
+"""Collectives of the ranks; but for `average_in_place` they need no process group for one rank."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -54,10 +54,9 @@ class WeightsAndBiases(RunLogger):
         import wandb
 
         quiet = wandb.Settings(silent=True, console="off")
-        same = {"id": history.memories[type(self).__name__]["id"]} if history and type(self).__name__ in history.memories else {}
+        known = history.memories.get(type(self).__name__, {}) if history else {}
         online = self.settings["mode"] == "online"
-        if same and online:
-            same["resume"] = "allow"
+        same = {"id": known["id"], **({"resume": "allow"} if online else {})} if known else {}
         self.run = wandb.init(
             dir=folder,
             name=name,
@@ -72,12 +71,12 @@ class WeightsAndBiases(RunLogger):
         self._id, self._folder = self.run.id, folder
         self.run.define_metric("images_seen", hidden=True)
         self.run.define_metric("*", step_metric="images_seen")
-        if history and not (same and online):
+        if history and not (online and known.get("mode") == "online"):  # which the server has
             self._replay(history)
 
     @property
     def memory(self) -> dict[str, Any]:
-        return {} if self._id is None else {"id": self._id}
+        return {} if self._id is None else {"id": self._id, "mode": self.settings["mode"]}
 
     def _replay(self, history: History) -> None:
         """Log the rows and pictures of earlier processes again, in their original order."""

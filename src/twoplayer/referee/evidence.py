@@ -43,7 +43,7 @@ class Witness:
     - `logits/<side>_<q>`: quantiles of D's logits on training images, on test images (`held_out`)
       and on samples.
     - `copies`: the share of samples that are as near to a training image as the nearest twentieth
-      of test images is, in pixels. It is sought in every `every`-th look, since it is slow.
+      of test images is, in pixels. It is sought only if asked for, since it is slow.
 
     Features are those of the classifier of the data, or the numbers themselves. Without a
     classifier there are no `classes`; for losses of vectors there is no `order/held_out`.
