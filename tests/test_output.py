@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 
 from helpers import commands
-from helpers.games import PROJECT, SMALL, WIDTHS
+from helpers.games import PROJECT, SMALL, WIDTHS, small
 from twoplayer.callbacks.progress import ProgressBar
 from twoplayer.callbacks.stopwatch import Stopwatch
 from twoplayer.config.schema import Budget
 from twoplayer.paths import command, override, shown
+from twoplayer.runs.console import conclude
 
 pytestmark = pytest.mark.process
 
@@ -127,3 +128,17 @@ def test_the_time_left_follows_the_present_rate(caplog: pytest.LogCaptureFixture
             clock.images_seen += 100
             bar.on_train_batch_end(trainer, game, None, None, 0)
     assert [re.findall(r"(\S+) images/s  (\S+) s left", line) for line in caplog.messages][-1] == [("100", "69")]  # 3,100 of 10,000 images
+
+
+@pytest.mark.parametrize("images_seen", [128, 256])
+def test_a_run_that_was_better_before_its_end_says_so(images_seen: int, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    best = tmp_path / "checkpoints" / "best-00000128-0123456789abcdef.ckpt"
+    best.touch()
+    plan: Any = SimpleNamespace(folder=tmp_path, in_sweep=True)
+    scores = {"fd": {"value": 30.0, "validation": 31.0, "best_validation": 12.0, "better": "lower"}}
+    with caplog.at_level(logging.INFO, logger="twoplayer"):
+        conclude(small(), plan, {"scores": scores, "images_seen": images_seen, "seconds": 1.0, "images_per_second": 99.0})
+    before = [line for line in caplog.messages if line.startswith("best before the end")]
+    told = f"best before the end     fd_validation 12.0 after 128 images, 31.0 now; {command('sample', override('run', best))}"
+    assert before == ([told] if images_seen == 256 else [])

@@ -140,7 +140,7 @@ def _tell(rows: Sequence[dict[str, Any]], scoring: Scoring, source: str, num: in
         "" if row["smallest"] is None else f"{recorded.digits(row['smallest'])} to {recorded.digits(row['largest'])}" for row in rows
     ]
     if num >= ENOUGH:
-        scores = [recorded.Score(row["score"], row["better"], row["value"], None, None, row["floor"], {}) for row in rows]
+        scores = [recorded.Score(row["score"], row["better"], row["value"], None, None, None, row["floor"], {}) for row in rows]
         columns["floor or ceiling"] = ["" if score.floor is None else recorded.digits(score.floor) for score in scores]
         columns["value / floor"] = [score.ratio(row["value"]) for score, row in zip(scores, rows, strict=True)]
     columns["better"] = [row["better"] for row in rows]

@@ -18,6 +18,7 @@ class Score(NamedTuple):
     better: str
     value: float | None
     validation: float | None
+    best_validation: float | None
     untrained: float | None
     floor: float | None
     protocol: Mapping[str, Any]
@@ -56,6 +57,7 @@ def read(summary: Mapping[str, Any]) -> list[Score]:
             str(entry.get("better", "lower")),
             value=_number(entry.get("value")),
             validation=_number(entry.get("validation")),
+            best_validation=_number(entry.get("best_validation")),
             untrained=_number(entry.get("untrained")),
             floor=_number(entry.get("floor")),
             protocol=entry.get("protocol") or {},

@@ -20,6 +20,7 @@ from twoplayer.referee.base import Advice
 from twoplayer.runs import advice
 from twoplayer.runs.plan import Plan
 from twoplayer.settings import tags
+from twoplayer.storage import checkpoints
 from twoplayer.tricks.base import Player
 
 log = logging.getLogger(__name__)
@@ -72,6 +73,9 @@ def conclude(config: DictConfig, plan: Plan, summary: dict[str, Any]) -> None:
     """
     for line in recorded.lines(summary):
         log.info("%s", line)
+    better = _better_before(plan, summary)
+    if better is not None:
+        log.info("best before the end     %s", better)
     duration = f"{summary['seconds']:,.0f} s, {summary['images_per_second']:,.0f} images/s"
     log.info("images seen             %s   %s", f"{summary['images_seen']:,}", duration)
     picture = plan.folder / samples.FOLDER / samples.PROGRESS
@@ -82,6 +86,22 @@ def conclude(config: DictConfig, plan: Plan, summary: dict[str, Any]) -> None:
         log.info("next")
         for command in _next(config, plan, summary):
             log.info("  %s", command)
+
+
+def _better_before(plan: Plan, summary: Mapping[str, Any]) -> str | None:
+    """Where the leading score was better than at the end, and how to draw from there."""
+    score = next(iter(recorded.read(summary)), None)
+    best = next((saved for saved in checkpoints.saved_files(plan.folder) if saved.best), None)
+    if (
+        best is None
+        or best.images_seen == summary["images_seen"]
+        or score is None
+        or score.best_validation is None
+        or score.validation is None
+    ):
+        return None
+    found = f"{score.name}_validation {recorded.digits(score.best_validation)} after {best.images_seen:,} images"
+    return f"{found}, {recorded.digits(score.validation)} now; {command('sample', override('run', best.path))}"
 
 
 def _next(config: DictConfig, plan: Plan, summary: dict[str, Any]) -> list[str]:
