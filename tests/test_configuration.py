@@ -27,7 +27,7 @@ GROUPS = ["data", "model", "loss", "trick", "metric", "callbacks", "logger", "tr
 
 @pytest.mark.parametrize(("group", "name"), [(group, name) for group in GROUPS for name in choices(group)])
 def test_every_choice_is_valid(group: str, name: str) -> None:
-    value = f"[{name}]" if group in ("trick", "metric") else name
+    value = "[fd,sharpness]" if name == "sharpness" else f"[{name}]" if group in ("trick", "metric") else name
     overrides = ["loss=wasserstein"] if name == "wgan_gp" else LOSS_SETTINGS.get(name, [])
     if group == "model":
         overrides = [*chosen(name)[1:], *data_for(name), "trick=[ema]"]
