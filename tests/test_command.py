@@ -38,7 +38,7 @@ ONE = {
     "model=gna": "gna is not a choice of model; did you mean gan",
     "data=mnst": "mnst is not a choice of data; did you mean mnist?",
     "logger=wanb": "wanb is not a choice of logger; did you mean wandb",
-    "metric=fid": "fid is not a choice of metric; did you mean fd?",
+    "metric=fid": "fid is not a choice of metric; did you mean inception (FID)?",
     "trainer=gpus": "gpus is not a choice of trainer; did you mean gpu",
     "optimizer/player@optimizer.generator=adm": "adm is not a choice of optimizer/player; did you mean adam",
     "+unknown=1": "unknown is not a setting",
@@ -268,7 +268,7 @@ def test_a_run_leaves_what_it_promises(tmp_path: Path) -> None:
 def test_wasserstein_without_a_bound_warns(tmp_path: Path) -> None:
     finished = commands.run("train.py", *TINY, "loss=wasserstein", "run=here", folder=tmp_path)
     assert finished.code == 0
-    assert "set 'trick=[ema,wgan_gp]'" in finished.output
+    assert "set 'trick=[wgan_gp]'" in finished.output
     bounded = commands.run("train.py", *TINY, "loss=wasserstein", "trick=[wgan_gp]", "run=there", folder=tmp_path)
     assert "add trick" not in bounded.output
 

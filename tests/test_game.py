@@ -47,6 +47,8 @@ from twoplayer.tricks.inserted import after_hidden_layers, before_output
 
 AUTOENCODER = "model.discriminator.autoencoder=true"
 PLAYERS = ("discriminator", "generator")
+KINDS = ("non_saturating", "wasserstein", "relativistic_average", "energy", "mmd")
+"""A loss of each kind: of labels, of a critic, of pairs, of an autoencoder, of vectors."""
 
 
 class Watch(Callback):
@@ -235,7 +237,7 @@ def test_a_player_without_what_a_trick_needs_is_refused_in_words() -> None:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", [pytest.param(loss, marks=() if loss in KINDS else pytest.mark.slow) for loss in LOSSES])
 def test_all_tricks_train_together(loss: str, tmp_path: Path) -> None:
     without = ["~trick.minibatch_discrimination"] if loss == "mean_covariance" else []  # large features, which the loss squares
     game = fit(with_all_tricks(f"loss={loss}", *LOSS_SETTINGS.get(loss, []), *without), tmp_path, 12)

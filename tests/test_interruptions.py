@@ -116,7 +116,9 @@ def test_a_signal_saves_and_ends_the_run(trials: int, whole: str, tmp_path: Path
     assert held == trials
 
 
-@pytest.mark.parametrize("ignored", [pytest.param(False, id="SIGHUP"), pytest.param(True, id="SIGHUP ignored", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "ignored", [pytest.param(False, id="SIGHUP", marks=pytest.mark.slow), pytest.param(True, id="SIGHUP ignored", marks=pytest.mark.slow)]
+)
 def test_a_closed_terminal_does_not_fail_the_run(ignored: bool, tmp_path: Path) -> None:
     ours, theirs = os.openpty()
 

@@ -132,7 +132,7 @@ def test_shares_of_classes_are_counted(mnist: MNIST) -> None:
     assert scoring.floors["class_kl"] < 0.01
 
 
-@pytest.mark.process
+@pytest.mark.slow
 def test_a_classifier_learns_from_real_images_and_not_from_noise_or_one_class(mnist: MNIST) -> None:
     metric = TrainOnFake(num_samples=1000, iterations=60, batch_size=64)
     scoring = Scoring({"train_on_fake": metric}, mnist, CPU)

@@ -135,6 +135,7 @@ def test_an_invalid_number_of_ranks_is_refused(setting: str, message: str, tmp_p
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_failed_job_of_several_ranks_does_not_stop_the_next_job(tmp_path: Path) -> None:
     common = [
         *SMALL,

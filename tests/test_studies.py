@@ -187,9 +187,8 @@ def test_the_arms_and_choices_of_a_study_are_valid(name: str, monkeypatch: pytes
     check_call(OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]))
     assert config.baseline in config.arms
     for arm, own in config.arms.items():
-        composed(*merged(config.shared, own))
-        for choice in (config.tuning.own.get(arm) or {}).values():
-            composed(*merged(config.shared, own, config.tuning.shared, choice))
+        choices_of_its_own = [*(config.tuning.own.get(arm) or {}).values()]
+        composed(*merged(config.shared, own, config.tuning.shared, *choices_of_its_own[-1:]))
     for choice in config.tuning.choices.values():
         composed(*merged(config.shared, config.arms[config.baseline], config.tuning.shared, choice))
     assert not {*config.seeds} & {*config.tuning.seeds}

@@ -208,7 +208,8 @@ def test_pixel_da_learns_from_labels_of_sources_alone() -> None:
     ],
 )
 def test_a_run_measures_and_shows_its_translations(model: str, measures: set[str], tmp_path: Path) -> None:
-    summary = play(tmp_path / "run", "budget.images=32", "metric=c2st", model=model)
+    quick = ["metric=c2st", "metric.c2st.iterations=5", "metric.c2st.num_samples=40"]
+    summary = play(tmp_path / "run", "budget.images=32", *quick, model=model)
     assert {name.removesuffix("_test") for name in summary["measures"] if name.endswith("_test")} == measures
     assert summary["scores"]["c2st"]["value"] is not None
     samples = tmp_path / "run" / "samples"
