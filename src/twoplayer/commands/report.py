@@ -259,7 +259,7 @@ def _commands(folders: Sequence[str], runs: Sequence[Run]) -> str:
     lines = []
     for folder in map(Path, folders):
         if study := study_of(str(folder)):
-            lines += [command("study", *asked) for asked in study["commands"]]
+            lines += [command("study", *asked) for asked in study.get("commands", ())]
         elif (folder / SWEEP_FILE).is_file():
             lines.append(command("train", "-m", *map(str, OmegaConf.load(folder / SWEEP_FILE).hydra.overrides.task)))
         else:
