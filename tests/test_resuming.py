@@ -137,6 +137,8 @@ def test_a_larger_budget_extends_a_finished_run_and_the_same_budget_does_nothing
     summary = play(tmp_path / "run", "budget.images=96", "resume=auto")
     assert summary["segments"] == [{"resumed_from": 0, "trained": 64}, {"resumed_from": 64, "trained": 32}]
     assert summary["resumed_from"] == 64
+    play(tmp_path / "whole", "budget.images=96")
+    assert state_sha256(tmp_path / "run") == state_sha256(tmp_path / "whole")
 
 
 def test_a_run_that_lacks_only_its_end_trains_no_further_iteration(tmp_path: Path) -> None:
@@ -279,6 +281,10 @@ def test_broken_checkpoints_do_not_start_a_new_run(tmp_path: Path) -> None:
         path.write_bytes(b"")
     with pytest.raises(DataError, match="none of the 1 checkpoints is intact"):
         play(tmp_path / "run", "budget.images=64", "resume=auto")
+    with pytest.raises(DataError, match=r"is corrupt: .*; set run=<its run folder> resume=auto, which takes the newest intact checkpoint"):
+        play(tmp_path / "new", "budget.images=64", f"resume='{path}'")
+    with pytest.raises(DataError, match="is corrupt: .*; name its run folder instead, which takes the newest intact checkpoint"):
+        play(tmp_path / "new", "budget.images=64", f"init_from='{path}'")
 
 
 def test_differences_name_choices_and_settings() -> None:

@@ -62,6 +62,7 @@ def check(config: DictConfig, overrides: Sequence[str] = ()) -> None:
     _refuse_rival_metrics(config)
     _refuse_rival_tricks(config)
     _refuse_undone_tricks(config, overrides)
+    _refuse_packs_without_packing(config)
 
 
 def _settle_metric(config: DictConfig, overrides: Sequence[str]) -> None:
@@ -247,6 +248,15 @@ def _refuse_undone_tricks(config: DictConfig, overrides: Sequence[str]) -> None:
                 raise ConfigurationError(
                     f"trick={name} sets {key}={value}, but the recipe sets {key}={actual}; set {key} on the command line"
                 )
+
+
+def _refuse_packs_without_packing(config: DictConfig) -> None:
+    """Refuse a D that is built for packs of another size than the game makes."""
+    packs, size = OmegaConf.select(config, "model.discriminator.packs"), OmegaConf.select(config, "trick.packing.size") or 1
+    if packs not in (None, size):
+        raise ConfigurationError(
+            f"model.discriminator.packs={packs}: D is shown packs of {size}; leave this out and set 'trick=[ema,packing]' trick.packing.size={packs}"
+        )
 
 
 def check_call(node: DictConfig) -> None:

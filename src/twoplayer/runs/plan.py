@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from twoplayer.config.hardware import device_of, refuse_hardware
 from twoplayer.data.base import Data
 from twoplayer.distributed import environment
-from twoplayer.errors import ConfigurationError
+from twoplayer.errors import ConfigurationError, DataError
 from twoplayer.game.build import build_from
 from twoplayer.game.engine import resolve_engine, resolve_precision
 from twoplayer.game.game import Game
@@ -202,7 +202,10 @@ def _resume_from(config: DictConfig, path: Path, folder: Path | None, data: Data
     """
     if not path.is_file():
         raise ConfigurationError(f"resume={path}: there is no such file; name a checkpoint file, or set resume=auto")
-    checkpoint = checkpoints.read(path)
+    try:
+        checkpoint = checkpoints.read(path)
+    except DataError as error:
+        raise DataError(f"{error}; set run=<its run folder> resume=auto, which takes the newest intact checkpoint") from error
     _refuse_other_run(_record(checkpoint, path), ours, f"resume={path}")
     own = path.resolve().parent
     home = own.parent if own.name == checkpoints.FOLDER else None

@@ -176,7 +176,12 @@ def find(path: Path) -> Found | None:
 
     Raises DataError as `read` and `newest` do.
     """
-    return Found(path, read(path)) if path.is_file() else newest(path)
+    if not path.is_file():
+        return newest(path)
+    try:
+        return Found(path, read(path))
+    except DataError as error:
+        raise DataError(f"{error}; name its run folder instead, which takes the newest intact checkpoint") from error
 
 
 def tidy(run: Path, resumed_from: int) -> None:
