@@ -283,6 +283,8 @@ def test_a_failing_job_does_not_take_the_others_with_it(tmp_path: Path) -> None:
         for name in ("0_gan_hinge_plain_s0", "1_gan_minimax_plain_s0")
     ]
     assert statuses == ["failed", "finished"]
+    assert finished.output.splitlines()[-3] == "next", "the table is shown nevertheless"
+    assert any(line.split()[:2] == ["loss=hinge", "failed"] for line in finished.output.splitlines())
     runs = [
         next((tmp_path / "here" / name / "wandb").glob("offline-run-*/*.wandb"))
         for name in ("0_gan_hinge_plain_s0", "1_gan_minimax_plain_s0")

@@ -124,7 +124,7 @@ def test_runs_that_differ_by_their_seeds_are_one_row_and_none_is_dropped(seeds: 
     assert lines[0] == "|  | `fd` | times its floor | seeds | speed | difference | better with probability |  |"
     assert lines[2].startswith("| `loss=hinge` | 30.0 [20.0, 40.0] | 7.5 | 3 | 1.00 |  |  |")
     # The failed run counts as untrained, so (10 + 12 + 90) / 3; it is paired with its own seed.
-    assert lines[3] == "| `loss=minimax` | 37.3 [10.0, 90.0] | 9.3 | 3, 1 unfinished | 1.00 | 7.33 [-85.0, 99.7] | 0.67 |  |"
+    assert lines[3] == "| `loss=minimax` | 37.3 [10.0, 90.0] | 9.3 | 3, 1 failed | 1.00 | 7.33 [-85.0, 99.7] | 0.67 |  |"
     assert " ".join(lines[-2:]).endswith(
         "an unfinished run counts as untrained; difference: mean over paired seeds, 95 % interval of Student's t."
     )
@@ -167,7 +167,7 @@ def test_a_run_that_was_rolled_back_counts_once_with_its_last_part(seeds: Path) 
     found = find([str(seeds)])
     assert len(found) == 6
     assert [run.folder.name for run in found if run.overrides == ("loss=hinge",)] == ["hinge0_rollback1", "hinge1", "hinge2"]
-    assert len({run.place for run in found}) == 1
+    assert len({(run.data, run.length) for run in found}) == 1
     assert [run.folder for run in find([str(first)])] == [first]
 
 
@@ -183,13 +183,49 @@ def test_a_configuration_is_read_and_nothing_in_it_is_imported(seeds: Path, monk
 
 def test_a_leaderboard_holds_each_seed(seeds: Path) -> None:
     leaderboard.show(leaderboard.write(seeds))
-    assert (seeds / "leaderboard.md").read_text().startswith("|  | `fd` | times its floor | seeds |\n")
+    heads = "|  | `fd` | times its floor | seeds | speed | difference | better with probability |\n"
+    assert (seeds / "leaderboard.md").read_text().startswith(heads)
     with (seeds / "leaderboard.csv").open() as file:
         rows = {row["row"]: row for row in csv.DictReader(file)}
     assert json.loads(rows["loss=minimax"]["values"]) == [10.0, 12.0, 90.0]
-    assert (rows["loss=minimax"]["seeds"], rows["loss=minimax"]["unfinished"]) == ("3", "1")
+    assert (rows["loss=minimax"]["seeds"], rows["loss=minimax"]["finished"], rows["loss=minimax"]["failed"]) == ("3", "2", "1")
+    assert (rows["loss=minimax"]["baseline"], rows["loss=minimax"]["probability_of_improvement"]) == ("loss=hinge", str(2 / 3))
+    assert float(rows["loss=minimax"]["difference"]) == pytest.approx(22 / 3)
+    assert float(rows["loss=minimax"]["difference_high"]) == pytest.approx(99.7, abs=0.1)
+    assert float(rows["loss=minimax"]["images_per_second"]) == 100
     assert float(rows["loss=hinge"]["low"]) == 20.0
     assert leaderboard.write(seeds / "nothing") == []
+
+
+def test_a_row_that_has_failed_as_a_whole_counts_as_untrained(seeds: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for seed in range(3):
+        file = seeds / f"minimax{seed}" / "summary.json"
+        summary = json.loads(file.read_text()) | {"status": "failed", "scores": {}}
+        file.write_text(json.dumps(summary))
+    summary = json.loads((seeds / "hinge0" / "summary.json").read_text())
+    (seeds / "hinge0" / "summary.json").write_text(json.dumps(summary | {"status": "interrupted"}))  # extended: its score is older
+    capsys.readouterr()
+    write_table(runs=str(seeds), baseline="hinge", costs=False, into=None, name="runs")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2].startswith("| `loss=hinge` | 53.3 [30.0, 90.0] | 13.3 | 3, 1 interrupted | 1.00 |  |  |")
+    assert lines[3].startswith("| `loss=minimax` | 90.0 [90.0, 90.0] | 22.5 | 3, 3 failed | 1.00 | 36.7 [-")
+    leaderboard.write(seeds)
+    with (seeds / "leaderboard.csv").open() as file_:
+        assert [row["row"] for row in csv.DictReader(file_)] == ["loss=hinge", "loss=minimax"]
+
+
+def test_runs_of_other_budgets_are_no_seeds_of_one_row(seeds: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("hinge1", "hinge2"):
+        file = seeds / name / "config.yaml"
+        OmegaConf.save(OmegaConf.merge(OmegaConf.load(file), {"budget": {"seconds": 60.0}}), file)
+    capsys.readouterr()
+    write_table(runs=str(seeds), baseline=None, costs=False, into=None, name="runs")
+    headings = [line for line in capsys.readouterr().out.splitlines() if line.startswith("**")]
+    assert headings == ["**budget.seconds=null**", "**budget.seconds=60.0**"]
+    write_table(runs=str(seeds), baseline=None, costs=True, into=None, name="runs")
+    text = capsys.readouterr().out
+    assert "| `loss=hinge budget.seconds=null` | 20.0 | 5.0 | 1 |" in text
+    assert "| `loss=hinge budget.seconds=60.0` | 35.0 [30.0, 40.0] |" in text
 
 
 def test_the_interquartile_mean_leaves_out_the_outer_quarters() -> None:
@@ -263,7 +299,7 @@ def test_a_table_of_one_row_is_named_by_what_other_tables_do_not_share() -> None
         ("data=ring", "trick=[packing]", "logger=none"),
         ("data=grid", "trick=[]", "logger=none"),
     ]
-    found = boards([Run(Path(str(number)), each, each, None, (each[0],), {}) for number, each in enumerate(words)])
+    found = boards([Run(Path(str(number)), each, each, None, (each[0],), (), {}) for number, each in enumerate(words)])
     assert [(title, [row.title for row in rows]) for title, rows in found] == [
         ("data=ring", ["trick=[]", "trick=[packing]"]),
         ("data=grid", ["data=grid trick=[]"]),

@@ -269,7 +269,10 @@ def test_batch_normalization_does_not_go_with_a_slope_per_image() -> None:
             ["trick=[soft_labels]", "trick.soft_labels.real=[1.2,0.7]"],
             "trick.soft_labels.real=[1.2,0.7]: the first number must not be greater than the second; set [0.7,1.2]",
         ),
-        (["model.discriminator.packs=2"], "model.discriminator.packs=2: D is shown packs of 1; leave this out and set 'trick=[ema,packing]'"),
+        (
+            ["model.discriminator.packs=2"],
+            "model.discriminator.packs=2: D is shown packs of 1; leave this out and set 'trick=[ema,packing]'",
+        ),
         (["trick=[packing]", "model.discriminator.packs=1"], "model.discriminator.packs=1: D is shown packs of 2"),
         (["metric=[sharpness,classes]"], "sharpness is best at 1, so it cannot choose a checkpoint; set 'metric=[fd,classes,sharpness]'"),
     ],

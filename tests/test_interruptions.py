@@ -184,7 +184,9 @@ def test_a_signal_ends_a_sweep(tmp_path: Path) -> None:
     wait_until(running, has_begun(tmp_path, "sweep/0_*"))
     time.sleep(0.3)
     running.send(signal.SIGTERM)
-    assert running.finish(60).code == 128 + signal.SIGTERM
+    ended = running.finish(60)
+    assert ended.code == 128 + signal.SIGTERM
+    assert ended.output.splitlines()[-3] == "next", "the table is shown nevertheless"
     assert not list(tmp_path.glob("sweep/1_*"))
     finished = commands.run("train.py", *sweep, *SLOW, folder=tmp_path)
     assert finished.code == 0, finished.errors

@@ -4,6 +4,8 @@ import base64
 import io
 import json
 import re
+import shutil
+import subprocess
 from html import unescape
 from pathlib import Path
 
@@ -58,7 +60,7 @@ def test_the_page_of_a_sweep_has_all_and_needs_nothing_else(sweep: Path, capsys:
     assert "-10.0 [-10.0, -10.0]" in cells
     assert "few <classes> are drawn. Try: python x" in cells
     assert "few <classes>" not in page, "what runs say is escaped"
-    assert "twoplayer.losses.hinge.Hinge" in cells
+    assert cells[-6:] == ["otherwise", "loss=hinge.Hinge", "loss=hinge", "", "loss=minimax", "loss=minimax.Minimax"]
     assert "-m loss=hinge,minimax seed=0,1" in page
     found = pictures(page)
     assert len(found) == 2 + 1 + 4  # two plots, real images, and samples of each run
@@ -73,7 +75,7 @@ def test_the_page_of_one_run_has_its_pictures_and_settings(sweep: Path, tmp_path
     assert "<h2>Samples after 32 images</h2>" in page
     assert "<h2>A walk through the latents, along great circles</h2>" in page
     assert max(getattr(picture, "n_frames", 1) for picture in pictures(page)) > 20
-    assert "<td>data.batch_size</td><td>16</td>" in page
+    assert '<td>data.batch_size</td><td class="text">16</td>' in page
     assert len(pictures(page)) >= 3
     assert "src/train.py loss=hinge seed=0" in page
 
@@ -94,12 +96,53 @@ def test_rows_of_one_name_in_two_tables_are_told_apart(sweep: Path) -> None:
     page = unescape((sweep / "report.html").read_text())
     titles = [f"data.classes={classes}: loss=hinge" for classes in ("null", "[3]")]
     assert all(f"{title}, seed 1, 32 images" in page for title in titles)
-    header, line = (
-        re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row)
-        for row in re.findall(r"<tr>(.*?)</tr>", page.split("<h2>How the configurations differ")[1], re.DOTALL)[:2]
-    )
-    assert header[1:] == titles
-    assert line == ["data.classes", "null", "[3]"]
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", page.split("<h2>How the configurations differ")[1])
+    assert cells == [
+        "otherwise",
+        "data.classes=null   loss=hinge.Hinge",
+        titles[0],
+        "",
+        titles[1],
+        "data.classes=[3]   loss=minimax.Minimax",
+    ]
+    assert page.count("<figcaption>real images</figcaption>") == 2, "each data set has its own"
+
+
+def test_the_cost_of_a_study_includes_its_tuning(sweep: Path) -> None:
+    folder = sweep / "tuning" / "hinge_faster_s100"
+    folder.mkdir(parents=True)
+    (folder / "summary.json").write_text(json.dumps({"seconds": 90.0}))
+    write_report(runs=str(sweep), baseline=None, title=None, output=None)
+    assert "minutes of training, and 1.5 minutes in 1 runs of tuning. " in (sweep / "report.html").read_text()
+
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+LOOK = """<script>addEventListener("load", () => {
+  const images = [...document.images];
+  document.title = JSON.stringify({
+    loaded: images.filter(image => image.complete && image.naturalWidth).length, images: images.length,
+    width: document.documentElement.scrollWidth, window: innerWidth });
+});</script>"""
+
+
+def in_browser(page: Path, *options: str) -> str:
+    assert BROWSER is not None
+    words = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000", *options, page.as_uri()]
+    return subprocess.run(words, capture_output=True, text=True, check=True, timeout=100).stdout
+
+
+@pytest.mark.process
+@pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
+def test_a_browser_shows_all_pictures_and_nothing_is_wider_than_a_phone(sweep: Path, tmp_path: Path) -> None:
+    write_report(runs=str(sweep), baseline="hinge", title=None, output=None)
+    page = tmp_path / "page.html"
+    page.write_text((sweep / "report.html").read_text().replace("</body>", f"{LOOK}</body>"))
+    for width in (500, 1400):  # Chromium's smallest window is 500 wide
+        seen = json.loads(unescape(re.findall("<title>(.*?)</title>", in_browser(page, f"--window-size={width},900", "--dump-dom"))[0]))
+        assert seen["loaded"] == seen["images"] == 7
+        assert seen["width"] <= seen["window"] <= width
+    in_browser(page, f"--print-to-pdf={tmp_path / 'page.pdf'}")
+    assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")
 
 
 def test_what_cannot_be_reported_is_told(sweep: Path, tmp_path: Path) -> None:

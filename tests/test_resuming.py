@@ -116,7 +116,7 @@ def test_metrics_and_grids_have_no_gaps_or_duplicates_after_a_kill(tmp_path: Pat
 
     def rows(name: str) -> list[dict[str, str]]:
         with (tmp_path / name / "metrics.csv").open() as file:
-            return [{key: cell for key, cell in row.items() if key != "images_per_second" and cell} for row in csv.DictReader(file)]
+            return [{key: cell for key, cell in row.items() if key != "images_per_second_now" and cell} for row in csv.DictReader(file)]
 
     parts = {row["images_seen"]: row for row in rows("parts")}
     assert len(parts) == len(rows("parts"))
@@ -283,7 +283,7 @@ def test_broken_checkpoints_do_not_start_a_new_run(tmp_path: Path) -> None:
         play(tmp_path / "run", "budget.images=64", "resume=auto")
     with pytest.raises(DataError, match=r"is corrupt: .*; set run=<its run folder> resume=auto, which takes the newest intact checkpoint"):
         play(tmp_path / "new", "budget.images=64", f"resume='{path}'")
-    with pytest.raises(DataError, match="is corrupt: .*; name its run folder instead, which takes the newest intact checkpoint"):
+    with pytest.raises(DataError, match=r"is corrupt: .*; name its run folder instead, which takes the newest intact checkpoint"):
         play(tmp_path / "new", "budget.images=64", f"init_from='{path}'")
 
 

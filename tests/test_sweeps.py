@@ -90,7 +90,7 @@ def test_each_job_is_announced_and_the_comparison_offered(tmp_path: Path) -> Non
     assert "HYDRA" not in finished.output
     assert "Launching" not in finished.output
     assert (tmp_path / "here" / "leaderboard.md").read_text().count("| `loss=") == 2
-    table = next(index for index, line in enumerate(lines) if line.split() == ["status"])
+    table = next(index for index, line in enumerate(lines) if line.split() == ["status", "speed"])
     assert {line.split()[0] for line in lines[table + 1 : table + 3]} == {"loss=hinge", "loss=minimax"}
     assert lines[-3] == "next"
     assert [line.partition("src/")[2] for line in lines[-2:]] == [

@@ -1,12 +1,16 @@
 """What a machine cannot give is refused, and how a run is described."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
-from helpers.games import composed, small
+from helpers.games import composed, play, small
+from twoplayer.commands.tables import find
 from twoplayer.config.hardware import refuse_hardware
 from twoplayer.errors import ConfigurationError
 from twoplayer.game.engine import resolve_precision
+from twoplayer.runs.train import _group
 from twoplayer.settings import tags
 
 
@@ -37,3 +41,20 @@ def test_runs_that_differ_by_their_seed_are_one_group() -> None:
     one, other = (small("trick=[ema]", f"seed={seed}") for seed in (0, 1))
     assert "_".join(tags(one)) == "_".join(tags(other)) == "synthetic_dcgan_non_saturating_ema"
     assert tags(one)[1:] == ["dcgan", "non_saturating", "ema"]
+    groups = {
+        _group(small("trick=[ema]"), words) for words in (["model=dcgan", "seed=1"], ["seed=2"], ["model=dcgan", "loss=non_saturating"])
+    }
+    assert groups == {"synthetic_dcgan_non_saturating_ema"}
+    assert _group(small("trick=[ema]"), ["model=dcgan_paper"]) == "synthetic_dcgan_non_saturating_ema model=dcgan_paper"
+
+
+def test_a_run_that_fails_before_it_trains_counts_as_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError("too large")
+
+    monkeypatch.setattr("twoplayer.runs.train.flops_per_image", fail)
+    with pytest.raises(MemoryError):
+        play(tmp_path / "sweep" / "one", "loss=hinge", "seed=3")
+    (run,) = find(str(tmp_path / "sweep"))
+    assert (run.summary["status"], run.summary["error"], run.summary["seed"]) == ("failed", "too large", 3)
+    assert run.length[0].startswith("budget.images=")

@@ -1,11 +1,15 @@
 """twoplayer: GAN experiments with numbers you can trust."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
 from twoplayer.paths import CONF
+
+if TYPE_CHECKING:  # importing them takes seconds, which --help does not need
+    from twoplayer.runs import gan
+    from twoplayer.runs.saved import SavedGenerator
 
 __version__ = "0.3.0"
 
@@ -13,14 +17,14 @@ MOST_NAMED = 6
 """The largest number of tricks that the name of a run lists."""
 
 
-def load(run: str | Path) -> Any:
+def load(run: str | Path) -> "SavedGenerator":
     """Load the generator of a run; see `twoplayer.runs.saved.load`."""
     from twoplayer.runs import saved
 
     return saved.load(run)
 
 
-def GAN(*overrides: str, **choices: Any) -> Any:  # noqa: N802 (it makes an object)
+def GAN(*overrides: str, **choices: Any) -> "gan.GAN":  # noqa: N802 (it makes an object)
     """A GAN to train in a notebook; see `twoplayer.runs.gan.GAN`."""
     from twoplayer.runs import gan
 

@@ -1,4 +1,7 @@
-"""Logs the scalars of the game, averaged over iterations, and stops at non-finite gradients."""
+"""Logs the scalars of the game, averaged over iterations, and stops at non-finite gradients.
+
+The speed since the last row is `images_per_second_now`; that of the whole run is in summary.json.
+"""
 
 import time
 from typing import Annotated, Any
@@ -54,7 +57,7 @@ class Scalars(Callback):
         values = self._means.read(game, game.report())
         check_finite(game)
         if self._since is not None:
-            values["images_per_second"] = (game.clock.images_seen - self._since[1]) / (time.perf_counter() - self._since[0])
+            values["images_per_second_now"] = (game.clock.images_seen - self._since[1]) / (time.perf_counter() - self._since[0])
         log_scalars(trainer, values, game.clock.images_seen)
 
 

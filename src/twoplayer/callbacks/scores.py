@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 class Scores(Callback):
-    """Logs `<number>_validation` during training, and computes the test scores once, at the end.
+    """Logs `<number>_validation` during training, and `test/<number>` once, at the end.
 
     `recorded` is the entry `scores` of summary.json; see `twoplayer.metrics.recorded`. `best_at` is
     the number of images seen at the best validation score of the leading number, and `latest` that
@@ -61,6 +61,7 @@ class Scores(Callback):
             log.info("scoring ...")
         scores = self._score(game, "validation", "test")
         self._log(trainer, game, scores["validation"])
+        log_scalars(trainer, {f"test/{name}": value for name, value in scores["test"].items()}, game.clock.images_seen)
         for name, value in scores["test"].items():
             self.recorded[name] |= {"value": value, "validation": scores["validation"][name], "best_validation": self._best[name]}
             interval = next(metric for metric in self._metrics.values() if name in metric.numbers).interval(value)

@@ -28,17 +28,17 @@ def write_table(
 
     Runs that differ by their seeds alone are one row, with the interquartile mean of each score and
     its 95 % interval. A row is named by the overrides that its runs do not share with all others.
-    Runs on other data, or for another number of images, are in a table of their own. A baseline
-    adds the relative speed, and with several seeds the difference to it; that of a study is the
-    default. `costs` adds the images, minutes and images per second, and leaves runs of different
-    lengths in one table.
+    Runs on other data, or with another budget, are in a table of their own. A baseline adds the
+    relative speed, and with several seeds the difference to it; that of a study is the default.
+    `costs` adds the images, minutes and images per second, and leaves runs of different budgets in
+    one table.
 
     With `into`, a picture of the intervals is above a table of several seeds.
 
     Raises ConfigurationError if there are no runs, no such baseline or no markers for the table in
     the file, or if scores were computed by different protocols.
     """
-    found, baseline = boards(find(runs, costs)), baseline or study_of(runs).get("baseline")
+    found, baseline = boards(find(runs), costs), baseline or study_of(runs).get("baseline")
     refuse_baseline(found, baseline)
     if into is not None:
         _refuse_page(Path(into), name)

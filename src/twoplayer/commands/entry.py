@@ -34,6 +34,8 @@ def run(main: Callable[[], Any]) -> None:
         sys.exit(128 + signal.SIGINT)
     except Exception as error:
         sys.exit(print_error(error))
+    finally:
+        preflight.show_sweep()
 
 
 def job(config: DictConfig) -> float | None:
@@ -48,11 +50,12 @@ def job(config: DictConfig) -> float | None:
     from twoplayer.runs.rollback import train_with_rollback
     from twoplayer.signals import Interruption, received
 
-    _name_lines()
+    whose = _whose()
+    _name_lines(whose)
     try:
         score = objective(train_with_rollback(config, preflight.plan_of(config)))  # only rank 0 has a summary
     except Exception as error:
-        code = print_error(error, config.debug)
+        code = print_error(error, config.debug, whose)
         if HydraConfig.get().mode == RunMode.MULTIRUN and not (isinstance(error, Interruption) or received()):
             raise
         sys.exit(code)
@@ -62,13 +65,19 @@ def job(config: DictConfig) -> float | None:
     return score
 
 
-def _name_lines() -> None:
-    """Let each line on the terminal say whose it is, if the jobs of a multirun run at once."""
+def _whose() -> str:
+    """The number of this job, if the jobs of a multirun run at once: `[2] `; empty otherwise."""
     settings = HydraConfig.get()
-    if settings.mode == RunMode.MULTIRUN and settings.launcher._target_ != BASIC_LAUNCHER:
+    at_once = settings.mode == RunMode.MULTIRUN and settings.launcher._target_ != BASIC_LAUNCHER
+    return f"[{settings.job.num + 1}] " if at_once else ""
+
+
+def _name_lines(whose: str) -> None:
+    """Let each line on the terminal say whose it is."""
+    if whose:
         for handler in logging.getLogger().handlers:
             if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
-                handler.setFormatter(logging.Formatter(f"[{settings.job.num + 1}] %(message)s"))
+                handler.setFormatter(logging.Formatter(f"{whose}%(message)s"))
 
 
 def call(config: DictConfig) -> None:

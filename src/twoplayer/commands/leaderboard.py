@@ -4,6 +4,7 @@ import csv
 import json
 import logging
 import re
+import statistics
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from twoplayer.commands.tables import Board, Row, board, boards, find, named, reference_of, score_names, values
+from twoplayer.commands.tables import Board, Row, board, boards, compared, find, named, reference_of, score_names, values
 from twoplayer.errors import ConfigurationError
 from twoplayer.paths import command, override, replacing
 
@@ -34,7 +35,7 @@ class Ranking(NamedTuple):
 def write(sweep: Path, baseline: str | None = None) -> list[Ranking]:
     """Write leaderboard.md and leaderboard.csv into the folder of a sweep; returns its tables.
 
-    A table with the row `baseline` shows the differences to it.
+    A table with the row `baseline` shows the differences to it; `likely_baseline` is the default.
 
     There are none, with a warning, if its runs cannot be compared.
     """
@@ -44,14 +45,14 @@ def write(sweep: Path, baseline: str | None = None) -> list[Ranking]:
         if any(sweep.glob("*/summary.json")):
             log.warning("no leaderboard: %s", error)
         return []
-    tables = []
+    tables, baseline = [], baseline or likely_baseline([rows for _, rows in found])
     for heading, rows in found:
         reference = reference_of(rows, baseline)
         tables.append(Ranking(heading, rows, reference, board(rows, reference)))
     parts = [text for table in tables for text in (f"**{table.heading}**" if table.heading else "", table.board.markdown()) if text]
     with replacing(sweep / FILE) as place:
         place.write_text("\n\n".join(parts) + "\n")
-    lines = [line for heading, rows in found for line in _lines(heading, rows)]
+    lines = [line for table in tables for line in _lines(table)]
     with replacing(sweep / CSV) as place, place.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(dict.fromkeys(name for line in lines for name in line)))
         writer.writeheader()
@@ -59,12 +60,12 @@ def write(sweep: Path, baseline: str | None = None) -> list[Ranking]:
     return tables
 
 
-def likely_baseline(tables: Sequence[Ranking]) -> str | None:
+def likely_baseline(tables: Sequence[Sequence[Row]]) -> str | None:
     """What the rows may be compared with: the value that is only in the row of the first job.
 
     None if there is one row, or no such value that can be written without quotes.
     """
-    titles = [row.title for row in tables[0].rows] if tables else []
+    titles = [row.title for row in tables[0]] if tables else []
     words = titles[0].split() if len(titles) > 1 else []
     plain = [value for word in words if re.fullmatch(r"[\w.-]+", value := word.partition("=")[2])]
     return next((value for value in plain if named(titles, value) == 0), None)
@@ -76,27 +77,43 @@ def next_commands(sweep: Path, baseline: str | None) -> list[str]:
     return [command(script, *words) for script in ("compare", "report")]
 
 
-def _lines(heading: str, rows: list[Row]) -> Iterator[dict[str, Any]]:
-    """A line per row and score: its middle, its interval, and the value of each seed as JSON."""
-    for row in rows:
-        for name in score_names(rows):
-            found = values(row, name, rows)
+def _lines(table: Ranking) -> Iterator[dict[str, Any]]:
+    """A line per row and score: its middle, its interval, and the value of each seed as JSON.
+
+    The differences are those of the leading score.
+    """
+    names = score_names(table.rows)
+    against = compared(table.rows, table.reference, names)
+    for row in table.rows:
+        speeds = [run.summary["images_per_second"] for run in row.runs if run.summary.get("images_per_second")]
+        states = [run.summary.get("status") for run in row.runs]
+        for name in names:
+            found = values(row, name, table.rows)
             if found is None:
                 continue
-            estimate = found.estimate
-            low, high = estimate.interval or (None, None)
+            comparison = against.get(row.title) if name == names[0] else None
+            difference = comparison.difference if comparison else None
+            low, high = found.estimate.interval or (None, None)
+            lowest, highest = (difference and difference.interval) or (None, None)
             yield {
-                "table": heading,
+                "table": table.heading,
                 "row": row.title,
                 "score": name,
                 "better": found.better,
-                "interquartile_mean": estimate.value,
+                "interquartile_mean": found.estimate.value,
                 "low": low,
                 "high": high,
                 "floor": found.score.floor,
                 "seeds": len(row.runs),
-                "unfinished": sum(run.summary.get("status") != "finished" for run in row.runs),
+                "finished": states.count("finished"),
+                "failed": states.count("failed"),
                 "values": json.dumps([*found.by_seed.values()]),
+                "baseline": table.reference.title if table.reference else None,
+                "difference": difference and difference.value,
+                "difference_low": lowest,
+                "difference_high": highest,
+                "probability_of_improvement": comparison and comparison.probability,
+                "images_per_second": statistics.fmean(speeds) if speeds else None,
             }
 
 

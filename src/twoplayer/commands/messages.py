@@ -15,8 +15,8 @@ from twoplayer.errors import ConfigurationError, NumericsError, TwoplayerError, 
 log = logging.getLogger(__name__)
 
 
-def print_error(error: BaseException, debug: bool = False) -> int:
-    """Print an error as one line, once, and return its exit code.
+def print_error(error: BaseException, debug: bool = False, whose: str = "") -> int:
+    """Print an error as one line after `whose`, once, and return its exit code.
 
     Errors that are not ours, and all errors with `debug`, are printed with a traceback.
     """
@@ -37,7 +37,7 @@ def print_error(error: BaseException, debug: bool = False) -> int:
             traceback.print_exception(reported)
         if environment.is_first():
             line = explain(error) if code >= 128 else f"error: {explain(error)}"  # what a signal stopped is no error
-            print(line, file=sys.stderr, flush=True)
+            print(f"{whose}{line}", file=sys.stderr, flush=True)
             _note(line)
         elif code != NumericsError.exit_code and code < 128:  # all ranks have the same error, and rank 0 prints it
             print(f"error on another rank: {explain(error)}", file=sys.stderr, flush=True)

@@ -36,6 +36,8 @@ class Preflight(Callback):
 
     plan: "ClassVar[Plan | None]" = None
     """The plan of a single run, made before its folder. Hydra hands nothing on to the job."""
+    sweep: ClassVar[Path | None] = None
+    """The folder of a multirun whose jobs have begun."""
 
     def __init__(self) -> None:
         self._num_jobs: int | None = None
@@ -82,6 +84,7 @@ class Preflight(Callback):
             jobs = [compose(config_name, overrides=job, return_hydra_config=True) for job in words]
             _refuse(jobs)
             self._plan_sweep(config, jobs if known or config.resume is None else [])
+            Preflight.sweep = Path(config.hydra.sweep.dir)
         except Exception as error:
             sys.exit(print_error(error, config.get("debug") is True))
 
@@ -114,13 +117,22 @@ class Preflight(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Show what the runs have scored, and log the commands that compare them."""
-        from twoplayer.commands import leaderboard
+        show_sweep()
 
-        sweep = Path(config.hydra.sweep.dir)
-        tables = leaderboard.write(sweep)
+
+def show_sweep() -> None:
+    """Show what the runs of this process's multirun have scored, once; nothing if it has none.
+
+    Hydra does not call `on_multirun_end` if a job has failed, or if a signal ended it.
+    """
+    from twoplayer.commands import leaderboard
+
+    sweep, Preflight.sweep = Preflight.sweep, None
+    tables = leaderboard.write(sweep) if sweep else []
+    if sweep and tables:
         leaderboard.show(tables)
         log.info("next")
-        for command in leaderboard.next_commands(sweep, leaderboard.likely_baseline(tables)):
+        for command in leaderboard.next_commands(sweep, leaderboard.likely_baseline([table.rows for table in tables])):
             log.info("  %s", command)
 
 

@@ -3,7 +3,7 @@
 import base64
 import io
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -20,6 +20,7 @@ from twoplayer.callbacks.samples import FOLDER, PROGRESS, REAL, grids
 from twoplayer.commands.forest import CAPTION as FOREST
 from twoplayer.commands.forest import forest_plot
 from twoplayer.commands.sample import STATIONS, STEPS
+from twoplayer.commands.study import TUNING
 from twoplayer.commands.tables import Row, Run, board, boards, find, reference_of, refuse_baseline, score_names, study_of
 from twoplayer.errors import TwoplayerError
 from twoplayer.metrics import recorded
@@ -30,7 +31,7 @@ from twoplayer.runs.plan import SWEEP_FILE
 from twoplayer.runs.saved import load
 from twoplayer.settings import leaves, written
 from twoplayer.storage import checkpoints
-from twoplayer.storage.run_folder import read_config, read_rows
+from twoplayer.storage.run_folder import SUMMARY, read_config, read_rows, read_summary
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +77,7 @@ def write_report(
     path.write_text(
         page.render(
             title=title or asked.get("question") or (found[0].folder.name if single else _question(found)),
-            summary=_summary(found),
+            summary=_summary(found, folders),
             single=single,
             boards=[_board(heading, rows, baseline, single) for heading, rows in tables],
             measures=_measures(found[0].summary) if single else [],
@@ -102,12 +103,16 @@ def _question(runs: Sequence[Run]) -> str:
     return "; ".join(f"{name}: {' or '.join(chosen)}" for name, chosen in choices.items()) or "The same configuration, several times"
 
 
-def _summary(runs: Sequence[Run]) -> str:
+def _summary(runs: Sequence[Run], folders: Sequence[str]) -> str:
+    """What the runs have cost, and those that a study has tuned with."""
     finished = sum(run.summary.get("status") == "finished" for run in runs)
     minutes = sum(run.summary.get("seconds") or 0 for run in runs) / 60
     images = sum(run.summary.get("images_seen") or 0 for run in runs)
     number = f"{len(runs)} runs, {finished} of them finished" if len(runs) > 1 else f"One run, {runs[0].summary.get('status', 'unknown')}"
-    return f"{number}; {images:,} images in {minutes:,.1f} minutes of training. Made by twoplayer."
+    trials = [read_summary(path.parent) for folder in folders for path in Path(folder).glob(f"{TUNING}/*/{SUMMARY}")]
+    tuned = sum(trial.get("seconds") or 0 for trial in trials) / 60
+    tuning = f", and {tuned:,.1f} minutes in {len(trials)} runs of tuning" if trials else ""
+    return f"{number}; {images:,} images in {minutes:,.1f} minutes of training{tuning}. Made by twoplayer."
 
 
 def _board(heading: str, rows: list[Row], baseline: str | None, single: bool) -> dict[str, Any]:
@@ -185,14 +190,16 @@ def _findings(tables: Sequence[tuple[str, list[Row]]]) -> Iterator[dict[str, str
 
 
 def _wall(tables: Sequence[tuple[str, list[Row]]]) -> list[Figure]:
-    """Samples of each run at the end, row by row, after real images."""
+    """Samples of each run at the end, row by row, after real images of the same data."""
     wall: list[Figure] = []
     every = [(heading, row) for heading, rows in tables for row in rows]
     per_row = max(1, MOST_PICTURES // max(len(every), 1))
+    shown_data = set[tuple[str, ...]]()
     for heading, row in every:
         for run in row.runs[:per_row]:
             real = run.folder / FOLDER / REAL
-            if not wall and real.is_file():
+            if run.data not in shown_data and real.is_file():
+                shown_data.add(run.data)
                 wall.append(Figure(_address(_top(real)), "real images"))
             found = grids(run.folder / FOLDER)
             if found:
@@ -244,14 +251,29 @@ def _file(content: bytes, kind: str) -> str:
 
 
 def _settings(tables: Sequence[tuple[str, list[Row]]], single: bool) -> list[list[str]]:
-    """Settings that differ between rows, with a column for each; all settings of a single run."""
+    """What sets each row apart from most others; all settings of a single run."""
     configs = {_title(heading, row): dict(leaves(read_config(row.runs[0].folder))) for heading, rows in tables for row in rows}
     left_out = ("run", "name", "sweep", "seed", "resume")
     names = [name for name in dict.fromkeys(name for config in configs.values() for name in config) if name not in left_out]
-    if not single:
-        names = [name for name in names if len({str(config.get(name)) for config in configs.values()}) > 1]
-    lines = [[name, *(written(config[name]) if name in config else "" for config in configs.values())] for name in names]
-    return lines if single or not lines else [["", *configs], *lines]
+    told = {title: {name: _told(config, name) for name in names} for title, config in configs.items()}
+    if single:
+        return [[name.removesuffix("._target_"), value] for own in told.values() for name, value in own.items()]
+    usual = {name: Counter(own[name] for own in told.values()).most_common(1)[0][0] for name in names}
+    varied = [name for name in names if len({own[name] for own in told.values()}) > 1]
+    lines = [[title, _words({name: own[name] for name in varied if own[name] != usual[name]})] for title, own in told.items()]
+    return [["otherwise", _words({name: usual[name] for name in varied if usual[name]})], *lines] if varied else []
+
+
+def _told(config: Mapping[str, Any], name: str) -> str:
+    """A setting as text; of a class only its module and name, and nothing where there is none."""
+    if name not in config:
+        return ""
+    value = written(config[name])
+    return ".".join(value.split(".")[-2:]) if name.endswith("_target_") else value
+
+
+def _words(settings: Mapping[str, str]) -> str:
+    return "   ".join(f"{name.removesuffix('._target_')}={value or 'none'}" for name, value in settings.items())
 
 
 def _commands(folders: Sequence[str], runs: Sequence[Run]) -> str:

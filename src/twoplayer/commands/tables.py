@@ -2,6 +2,7 @@
 
 import json
 import textwrap
+from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +19,8 @@ from twoplayer.storage.run_folder import read_config, read_overrides, read_summa
 
 STUDY = "study.json"
 """The file in the folder of a study that says what it asks, and how it was called."""
+STOPPED = ("failed", "interrupted")
+"""The states of a run that has stopped before its end."""
 PLAIN = "as it is"
 """The title of a row whose command sets nothing that distinguishes it."""
 
@@ -32,8 +35,10 @@ class Run(NamedTuple):
     """Those that define it; not its seed. All its settings if its command is not known."""
     name: str | None
     """The `name=` of its command, which then names its row, too."""
-    place: tuple[str, ...]
-    """What it shares with all runs that it may be compared with: data, and images to see."""
+    data: tuple[str, ...]
+    """The settings of its data: runs on other data are not compared."""
+    length: tuple[str, ...]
+    """Its budget: runs of other lengths are not compared, unless their costs are shown."""
     summary: dict[str, Any]
 
 
@@ -54,7 +59,7 @@ def named(titles: list[str], name: str | None) -> int | None:
     return having[0] if len(having) == 1 else None
 
 
-def find(folders: str | Sequence[str], any_length: bool = False, setting: str = "runs") -> list[Run]:
+def find(folders: str | Sequence[str], setting: str = "runs") -> list[Run]:
     """All runs in these folders, each a run folder or a sweep folder.
 
     Of a run that the referee has rolled back in a sweep, only the last part is among them, with the
@@ -71,7 +76,10 @@ def find(folders: str | Sequence[str], any_length: bool = False, setting: str = 
             if alone or "rolled_back" not in summary:
                 first = _first_part(run, summary)
                 asked = read_overrides(first)
-                found.append(Run(run, tuple(asked or ()), _defining(first, asked), _name(asked or ()), _place(first, any_length), summary))
+                config = read_config(first)
+                found.append(
+                    Run(run, tuple(asked or ()), _defining(config, asked), _name(asked or ()), _data(config), _length(config), summary)
+                )
     return found
 
 
@@ -92,9 +100,9 @@ def _first_part(run: Path, summary: Mapping[str, Any]) -> Path:
     return run
 
 
-def _defining(run: Path, asked: Sequence[str] | None) -> tuple[str, ...]:
+def _defining(config: Mapping[str, Any], asked: Sequence[str] | None) -> tuple[str, ...]:
     if asked is None:  # two unknown commands are not one
-        asked = [f"{name}={written(value)}" for name, value in leaves(read_config(run))]
+        asked = [f"{name}={written(value)}" for name, value in leaves(config)]
     return tuple(word for word in without(asked, "search", "seed") if not is_free(setting_of(word)))
 
 
@@ -102,8 +110,7 @@ def _name(asked: Sequence[str]) -> str | None:
     return next((word.partition("=")[2] for word in asked if setting_of(word) == "name"), None)
 
 
-def _place(run: Path, any_length: bool) -> tuple[str, ...]:
-    config = read_config(run)
+def _data(config: Mapping[str, Any]) -> tuple[str, ...]:
     data = config.get("data") or {}
     left_out = {"batch_size", *(key.removeprefix("data.") for key in FREE if key.startswith("data."))}
     # Where the files are does not matter for data of known content, whose yaml names a place.
@@ -111,20 +118,29 @@ def _place(run: Path, any_length: bool) -> tuple[str, ...]:
     if not choice.is_file() or OmegaConf.is_missing(OmegaConf.load(choice), "root"):
         left_out -= {"root", "file"}
     settings = [f"data.{key}={written(value)}" for key, value in leaves(data) if key not in left_out and key != "_target_"]
-    length = [] if any_length else [f"budget.images={(config.get('budget') or {}).get('images')}"]
-    return (f"data={family(data)}" if data else "", *settings, *length)
+    return (f"data={family(data)}" if data else "", *settings)
 
 
-def boards(runs: Sequence[Run]) -> list[tuple[str, list[Row]]]:
+def _length(config: Mapping[str, Any]) -> tuple[str, ...]:
+    budget = config.get("budget") or {}
+    return tuple(f"budget.{name}={written(budget.get(name))}" for name in ("images", "seconds"))
+
+
+def boards(runs: Sequence[Run], any_length: bool = False) -> list[tuple[str, list[Row]]]:
     """The rows of each table, and what sets it apart from the other tables.
+
+    With `any_length`, runs of different budgets are in one table, but not in one row.
 
     Raises ConfigurationError if scores in one table were computed by different protocols.
     """
-    places = list(dict.fromkeys(run.place for run in runs))
+    places = [run.data if any_length else (*run.data, *run.length) for run in runs]
     shared, everywhere = set.intersection(*map(set, places)), _common(runs)
     tables = [
-        (", ".join(part for part in place if part not in shared), name_rows([run for run in runs if run.place == place], everywhere))
-        for place in places
+        (
+            ", ".join(part for part in place if part not in shared),
+            name_rows([run for run, its_place in zip(runs, places, strict=True) if its_place == place], everywhere),
+        )
+        for place in dict.fromkeys(places)
     ]
     for _, rows in tables:
         _refuse_protocols(rows)
@@ -141,16 +157,25 @@ def name_rows(runs: Sequence[Run], everywhere: Set[str] = frozenset()) -> list[R
     """Runs by their overrides, each row named by those that are not common to all.
 
     `everywhere` are those that the rows of other tables have, too. If the command of each run has a
-    `name=`, and no two rows have the same one, that names the row.
+    `name=`, and no two rows have the same one, that names the row. Rows that differ by their
+    budgets alone are named by these, too.
     """
-    groups: dict[tuple[str, ...], list[Run]] = {}
+    groups: dict[tuple[tuple[str, ...], tuple[str, ...]], list[Run]] = {}
     for run in runs:
-        groups.setdefault(run.overrides, []).append(run)
+        groups.setdefault((run.overrides, run.length), []).append(run)
     given = [own[0].name for own in groups.values()]
     if len({name for name in given if name is not None}) == len(groups) > 1:
         return [Row(str(own[0].name), own) for own in groups.values()]
     common = _common(runs) | everywhere
-    return [Row(" ".join(override for override in overrides if override not in common) or PLAIN, own) for overrides, own in groups.items()]
+    rows = []
+    for (overrides, length), own in groups.items():
+        others = [its_length for its_overrides, its_length in groups if its_overrides == overrides]
+        words = [
+            *(word for word in overrides if word not in common),
+            *(word for word in length if any(word not in other for other in others)),
+        ]
+        rows.append(Row(" ".join(words) or PLAIN, own))
+    return rows
 
 
 def reference_of(rows: Sequence[Row], baseline: str | None) -> Row | None:
@@ -189,7 +214,7 @@ def _refuse_protocols(rows: Sequence[Row]) -> None:
 
 
 class Values(NamedTuple):
-    """A score of each run of a row, by its seed; a run without it counts as untrained."""
+    """A score of each run of a row, by its seed; one that has not finished counts as untrained."""
 
     better: str
     by_seed: dict[tuple[Any, int], float]
@@ -202,22 +227,35 @@ class Values(NamedTuple):
 
 
 def values(row: Row, name: str, rows: Sequence[Row]) -> Values | None:
-    """None if no run of the row has the score."""
+    """None if the row does not have the score, or not yet.
+
+    Each run owes the leading score, so one that has stopped without it counts, too.
+    """
+    every = [score for other in rows for run in other.runs for score in recorded.read(run.summary) if score.name == name]
     scores = [next((score for score in recorded.read(run.summary) if score.name == name), None) for run in row.runs]
-    known = [score for score in scores if score is not None and score.value is not None]
-    if not known:
+    owed = name == next(iter(score_names(rows)), None)
+    if not any(_counts(run, score, owed) for run, score in zip(row.runs, scores, strict=True)):
         return None
-    untrained = [each.untrained for other in rows for run in other.runs for each in recorded.read(run.summary) if each.name == name]
-    worst = max((value for value in untrained if value is not None), key=lambda value: recorded.cost(value, known[0].better), default=None)
+    shape = next((score for score in (*scores, *every) if score is not None), None)
+    if shape is None:
+        return None
+    untrained = [score.untrained for score in every if score.untrained is not None]
+    worst = max(untrained, key=lambda value: recorded.cost(value, shape.better), default=None)
     by_seed = {}
     for number, (run, score) in enumerate(zip(row.runs, scores, strict=True)):
-        seen = [] if score is None else [score.value, score.untrained]
+        seen = [] if score is None else [score.value if run.summary.get("status") == "finished" else None, score.untrained]
         value = next((value for value in (*seen, worst) if value is not None), None)
         if value is not None:
-            by_seed[run.summary.get("seed"), sum(other.summary.get("seed") == run.summary.get("seed") for other in row.runs[:number])] = (
-                value
-            )
-    return Values(known[0].better, by_seed, known[0])
+            seed = run.summary.get("seed")
+            by_seed[seed, sum(other.summary.get("seed") == seed for other in row.runs[:number])] = value
+    return Values(shape.better, by_seed, shape) if by_seed else None
+
+
+def _counts(run: Run, score: recorded.Score | None, owed: bool) -> bool:
+    """Whether a run has a score, or has stopped before it had one."""
+    if run.summary.get("status") in STOPPED:
+        return owed or score is not None
+    return run.summary.get("status") == "finished" and score is not None and (score.value is not None or score.untrained is not None)
 
 
 class Board(NamedTuple):
@@ -236,7 +274,7 @@ def board(rows: Sequence[Row], reference: Row | None = None, costs: bool = False
     """The table of these rows, the best first; `pictures` are the addresses of their samples."""
     names = score_names(rows)
     several = any(len(row.runs) > 1 for row in rows)
-    against = _against(rows, reference, names) if reference and several else {}
+    against = compared(rows, reference, names) if several else {}
     order = sorted(range(len(rows)), key=lambda index: _cost(rows[index], names, rows))
     columns = [
         "",
@@ -254,12 +292,12 @@ def board(rows: Sequence[Row], reference: Row | None = None, costs: bool = False
             *([_seeds(rows[index])] if several else []),
             *(_costs(rows[index]) if costs else []),
             *([_speed(rows[index], reference)] if reference else []),
-            *(against.get(rows[index].title, ["", ""]) if reference and several else []),
+            *(_compared(against.get(rows[index].title)) if reference and several else []),
             *([f'<img src="{pictures[index]}" width="230">' if pictures[index] else ""] if pictures else []),
         ]
         for index in order
     ]
-    return Board(columns, lines, circumstances(rows, names, reference, costs, several))
+    return Board(columns, lines, circumstances(rows, names, reference, costs, several, len(against)))
 
 
 def headers(rows: Sequence[Row], names: Sequence[str]) -> list[str]:
@@ -288,28 +326,41 @@ def _shown(estimate: Estimate) -> str:
 
 
 def _seeds(row: Row) -> str:
-    """The number of seeds, and how many of them did not finish."""
-    unfinished = sum(run.summary.get("status") != "finished" for run in row.runs)
-    return f"{len(row.runs)}, {unfinished} unfinished" if unfinished else str(len(row.runs))
+    """The number of seeds, and how many of them have failed, or not finished otherwise."""
+    states = Counter(str(run.summary.get("status", "unknown")) for run in row.runs)
+    return ", ".join([str(len(row.runs)), *(f"{number} {state}" for state, number in states.items() if state != "finished")])
 
 
-def _against(rows: Sequence[Row], reference: Row, names: Sequence[str]) -> dict[str, list[str]]:
-    """For each other row: its difference to the baseline on the same seeds, and how often it wins.
+class Comparison(NamedTuple):
+    """A row against the baseline: the difference on the same seeds, and how often it is better."""
 
-    The intervals are corrected for the number of rows.
+    difference: Estimate | None
+    probability: float
+
+
+def compared(rows: Sequence[Row], reference: Row | None, names: Sequence[str]) -> dict[str, Comparison]:
+    """How each other row with a leading score compares to the baseline, by title.
+
+    The intervals are corrected for the number of these rows.
     """
-    base = values(reference, names[0], rows) if names else None
-    found = {row.title: values(row, names[0], rows) for row in rows if row is not reference} if base is not None else {}
-    known = {title: own for title, own in found.items() if own is not None}
+    base = values(reference, names[0], rows) if reference is not None and names else None
+    if base is None:
+        return {}
+    found = {row.title: own for row in rows if row is not reference and (own := values(row, names[0], rows)) is not None}
     differences = paired_differences(
-        [[own.by_seed[seed] - base.by_seed[seed] for seed in own.by_seed if seed in base.by_seed] for own in known.values()] if base else []
+        [[own.by_seed[seed] - base.by_seed[seed] for seed in own.by_seed if seed in base.by_seed] for own in found.values()]
     )
-    cells = {}
-    for (title, own), difference in zip(known.items(), differences, strict=True):
-        assert base is not None
+    comparisons = {}
+    for (title, own), difference in zip(found.items(), differences, strict=True):
         costs = [[recorded.cost(value, own.better) for value in each.by_seed.values()] for each in (own, base)]
-        cells[title] = ["" if difference is None else _shown(difference), f"{probability_of_improvement(*costs):.2f}"]
-    return cells
+        comparisons[title] = Comparison(difference, probability_of_improvement(*costs))
+    return comparisons
+
+
+def _compared(comparison: Comparison | None) -> list[str]:
+    if comparison is None:
+        return ["", ""]
+    return ["" if comparison.difference is None else _shown(comparison.difference), f"{comparison.probability:.2f}"]
 
 
 def _mean(row: Row, key: str) -> float | None:
@@ -328,7 +379,9 @@ def _costs(row: Row) -> list[str]:
     return [f"{images:,.0f}", f"{seconds / 60:.1f}", f"{speed:,.0f}"]
 
 
-def circumstances(rows: Sequence[Row], names: Sequence[str], reference: Row | None, costs: bool, several: bool) -> str:
+def circumstances(
+    rows: Sequence[Row], names: Sequence[str], reference: Row | None, costs: bool, several: bool, num_comparisons: int
+) -> str:
     """The text below the table: images, seeds, devices, precisions and floors.
 
     The images are left out if each row has its own.
@@ -350,10 +403,9 @@ def circumstances(rows: Sequence[Row], names: Sequence[str], reference: Row | No
     few = max(len(row.runs) for row in rows) < 4
     brackets = "mean [lowest, highest]" if few else "interquartile mean [95 % bootstrap interval]"
     how = f"; over seeds: {brackets}, an unfinished run counts as untrained" if several else ""
-    compared = len(rows) - 1
     if reference and several:
         how += "; difference: mean over paired seeds, 95 % interval of Student's t" + (
-            f" corrected for {compared} comparisons (Holm)" if compared > 1 else ""
+            f" corrected for {num_comparisons} comparisons (Holm)" if num_comparisons > 1 else ""
         )
     text = f"{length}seed {', '.join(seeds)}, {' and '.join(devices)}, {' and '.join(precisions)}{base}{floors}{how}."
     return textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False)

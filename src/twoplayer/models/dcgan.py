@@ -130,6 +130,7 @@ class Discriminator(nn.Module):
         channels: Size,
         packs: Size,
         image_size: int,
+        activation: Activation,
         normalization: Normalization,
         downsampling: Downsampling,
         autoencoder: bool,
@@ -141,8 +142,8 @@ class Discriminator(nn.Module):
         super().__init__()
         self.num_outputs = num_outputs
         inputs = packs * channels + (conditioning == "concatenate")
-        self.convolutions, num_maps = halving(inputs, width, image_size, normalization, downsampling)
-        self.hidden = fully_connected([num_maps, *hidden_widths], "leaky_relu", "none")
+        self.convolutions, num_maps = halving(inputs, width, image_size, normalization, downsampling, activation)
+        self.hidden = fully_connected([num_maps, *hidden_widths], activation, "none")
         num_features = [num_maps, *hidden_widths][-1]
         self.output: nn.Module = nn.Linear(num_features, num_outputs)
         self.condition = DiscriminatorCondition(conditioning, num_classes, image_size, num_features)
@@ -199,7 +200,14 @@ def refuse_autoencoder(config: DictConfig) -> None:
         )
 
 
-def halving(channels: int, width: int, image_size: int, chosen: Normalization, downsampling: Downsampling) -> tuple[nn.Sequential, int]:
+def halving(
+    channels: int,
+    width: int,
+    image_size: int,
+    chosen: Normalization,
+    downsampling: Downsampling,
+    activation_name: Activation = "leaky_relu",
+) -> tuple[nn.Sequential, int]:
     """Convolutions from images to vectors, and the size of these.
 
     Each stage halves the resolution, down to 4 x 4, and doubles the channels, starting with
@@ -210,7 +218,7 @@ def halving(channels: int, width: int, image_size: int, chosen: Normalization, d
     while size > 4:
         outputs = 2 * maps if layers else width
         each: Normalization = chosen if layers else "none"
-        layers += [*_halve(maps, outputs, size, downsampling, bias=each == "none"), *_normalized(outputs, each, "leaky_relu")]
+        layers += [*_halve(maps, outputs, size, downsampling, bias=each == "none"), *_normalized(outputs, each, activation_name)]
         maps, size = outputs, (size + 1) // 2
     return nn.Sequential(*layers, nn.Flatten()), maps * size**2
 

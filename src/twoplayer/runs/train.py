@@ -38,7 +38,7 @@ from twoplayer.referee.base import Advice
 from twoplayer.runs import advice, console
 from twoplayer.runs.plan import Plan, message
 from twoplayer.runs.threads import Trial, settle_threads
-from twoplayer.settings import plain, tags
+from twoplayer.settings import family, plain, tags
 from twoplayer.signals import Interruption
 from twoplayer.storage import lock
 from twoplayer.storage.checkpoints import DurableCheckpoints
@@ -72,11 +72,17 @@ def train(config: DictConfig, plan: Plan) -> dict[str, Any]:
 
 def _fit(config: DictConfig, plan: Plan) -> dict[str, Any]:
     device = device_of(config)
-    trial = settle_threads(config, plan, device)
-    game = plan.game or build_game(config, device)
-    flops = flops_per_image(game, plan.data.batches(config.seed, game.device).batch(0))
-    history = _history(plan)
     record = RunFolder(plan.folder)
+    try:
+        trial = settle_threads(config, plan, device)
+        game = plan.game or build_game(config, device)
+        flops = flops_per_image(game, plan.data.batches(config.seed, game.device).batch(0))
+    except BaseException as error:  # a table of the sweep counts the run nevertheless
+        if environment.is_first() and plan.checkpoint is None:
+            write_config(plan.folder, config)
+            record.summarize({"name": config.name, "seed": config.seed, "overrides": list(plan.overrides), **ending(error)})
+        raise
+    history = _history(plan)
     loggers: list[RunLogger] = [record, *(instantiate(node) for node in config.logger.values())]
     trainer = Trainer(
         accelerator=accelerator_of(config),
@@ -173,7 +179,8 @@ def _sweep(config: DictConfig, plan: Plan) -> list[str]:
 
 def _group(config: DictConfig, overrides: Sequence[str]) -> str:
     """What runs that differ by their seeds alone have in common: names, and the other settings."""
-    chosen = without(overrides, "seed", "data", "model", "loss", "trick")
+    told = {f"{part}={family(config[part])}" for part in ("data", "model", "loss")}  # model=dcgan_paper is a dcgan, and not told yet
+    chosen = [word for word in without(overrides, "seed", "trick") if word not in told]
     others = [word for word in chosen if (name := setting_of(word)).startswith("budget") or not is_free(name)]
     group = " ".join(["_".join(tags(config)), *sorted(others)])
     if len(group) <= MOST_IN_GROUP:
