@@ -168,7 +168,7 @@ SWEEPS = {
 MISTAKES = [*(([], words, message) for words, message in ONE.items()), *((["-m"], words, message) for words, message in SWEEPS.items())]
 
 
-@pytest.mark.parametrize("share", [pytest.param(1, marks=pytest.mark.slow), 6])
+@pytest.mark.parametrize("share", [pytest.param(1, marks=pytest.mark.slow), 12])
 def test_a_mistake_costs_one_line(share: int, tmp_path: Path, data_root: str, record: Record) -> None:
     wrong: list[str] = []
     tried = MISTAKES[::share]
@@ -191,7 +191,7 @@ def test_a_rank_of_a_job_of_a_search_is_no_sweep() -> None:
 
 def test_an_unknown_name_is_told_without_loading_torch(tmp_path: Path) -> None:
     for mistake in ("loss=hing", "modle=gan"):
-        script = f"import sys, runpy; sys.argv = ['{PROJECT / 'src' / 'train.py'}', '{mistake}']\ntry: runpy.run_path(sys.argv[0], run_name='__main__')\nexcept SystemExit as end: print(end.code, 'torch' in sys.modules)"
+        script = f"import sys, runpy; sys.argv = ['{PROJECT / 'src' / 'train.py'}', '{mistake}']\ntry: runpy.run_path(sys.argv[0], run_name='__main__')\nexcept SystemExit as end: print(end.code, bool({{'torch', 'scipy'}} & {{*sys.modules}}))"
         finished = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
         assert finished.stdout.split() == ["2", "False"], mistake
 

@@ -17,7 +17,7 @@ import twoplayer
 from helpers.games import play
 from twoplayer.commands import leaderboard
 from twoplayer.commands.compare import write_table
-from twoplayer.commands.tables import Run, boards, find
+from twoplayer.commands.tables import Row, Run, boards, find
 from twoplayer.errors import ConfigurationError
 from twoplayer.metrics.intervals import interquartile_mean, probability_of_improvement
 
@@ -212,6 +212,32 @@ def test_a_row_that_has_failed_as_a_whole_counts_as_untrained(seeds: Path, capsy
     leaderboard.write(seeds)
     with (seeds / "leaderboard.csv").open() as file_:
         assert [row["row"] for row in csv.DictReader(file_)] == ["loss=hinge", "loss=minimax"]
+
+
+def test_a_single_run_that_has_stopped_shows_how_and_is_the_last(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, status, value in (("hinge", "interrupted", 5.0), ("minimax", "finished", 10.0)):
+        file = sweep / name / "summary.json"
+        scores = {"scores": {"fd": fd(value, untrained=90.0)}, "status": status}
+        file.write_text(json.dumps(json.loads(file.read_text()) | scores))
+    (sweep / "early").mkdir()
+    (sweep / "early" / "config.yaml").write_text((sweep / "hinge" / "config.yaml").read_text())
+    (sweep / "early" / "summary.json").write_text(json.dumps({"status": "failed", "seed": 0, "overrides": ["loss=energy", "data.batch_size=16"]}))
+    capsys.readouterr()
+    write_table(runs=str(sweep), baseline=None, costs=False, into=None, name="runs")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("|")[1:4] for line in lines[2:5]] == [
+        [" `loss=minimax` ", " 10.0 ", " 2.5 "],
+        [" `loss=energy` ", " failed ", "  "],
+        [" `loss=hinge` ", " interrupted ", "  "],
+    ]
+    assert lines[-1].startswith("32 images, seed 0, cpu, 1 threads, fp32; the floor")
+
+
+def test_a_sweep_of_a_grid_has_no_likely_baseline(seeds: Path) -> None:
+    rows = [[Row(f"loss={loss} lr={rate}", []) for loss in ("hinge", "minimax") for rate in (1, 2)]]
+    assert leaderboard.likely_baseline(rows) is None
+    assert leaderboard.likely_baseline([[Row("loss=hinge", []), Row("loss=minimax", [])]]) == "hinge"
+    assert leaderboard.likely_baseline([[Row("loss=hinge", [])]]) is None
 
 
 def test_runs_of_other_budgets_are_no_seeds_of_one_row(seeds: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -60,7 +60,7 @@ def test_the_page_of_a_sweep_has_all_and_needs_nothing_else(sweep: Path, capsys:
     assert "-10.0 [-10.0, -10.0]" in cells
     assert "few <classes> are drawn. Try: python x" in cells
     assert "few <classes>" not in page, "what runs say is escaped"
-    assert cells[-6:] == ["otherwise", "loss=hinge.Hinge", "loss=hinge", "", "loss=minimax", "loss=minimax.Minimax"]
+    assert cells[-6:] == ["most rows", "loss=hinge.Hinge", "loss=hinge", "", "loss=minimax", "loss=minimax.Minimax"]
     assert "-m loss=hinge,minimax seed=0,1" in page
     found = pictures(page)
     assert len(found) == 2 + 1 + 4  # two plots, real images, and samples of each run
@@ -98,7 +98,7 @@ def test_rows_of_one_name_in_two_tables_are_told_apart(sweep: Path) -> None:
     assert all(f"{title}, seed 1, 32 images" in page for title in titles)
     cells = re.findall(r"<td[^>]*>(.*?)</td>", page.split("<h2>How the configurations differ")[1])
     assert cells == [
-        "otherwise",
+        "most rows",
         "data.classes=null   loss=hinge.Hinge",
         titles[0],
         "",
@@ -113,7 +113,7 @@ def test_the_cost_of_a_study_includes_its_tuning(sweep: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "summary.json").write_text(json.dumps({"seconds": 90.0}))
     write_report(runs=str(sweep), baseline=None, title=None, output=None)
-    assert "minutes of training, and 1.5 minutes in 1 runs of tuning. " in (sweep / "report.html").read_text()
+    assert "minutes of training, and 1.5 minutes of tuning. " in (sweep / "report.html").read_text()
 
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

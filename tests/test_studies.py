@@ -180,13 +180,14 @@ def test_later_overrides_replace_earlier_ones() -> None:
     assert merged(["trick=[ema]", "+x=1"], ["trick=[]"], ["seed=1", "x=2"]) == ("trick=[]", "x=2", "seed=1")
 
 
+@pytest.mark.parametrize("share", [5, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", choices("study"))
-def test_the_arms_and_choices_of_a_study_are_valid(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_arms_and_choices_of_a_study_are_valid(name: str, share: int, monkeypatch: pytest.MonkeyPatch) -> None:
     config = compose_config("study", f"study={name}")
     monkeypatch.setattr(HydraConfig.instance(), "cfg", config)
     check_call(OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]))
     assert config.baseline in config.arms
-    for arm, own in config.arms.items():
+    for arm, own in [*config.arms.items()][::share]:
         choices_of_its_own = [*(config.tuning.own.get(arm) or {}).values()]
         composed(*merged(config.shared, own, config.tuning.shared, *choices_of_its_own[-1:]))
     for choice in config.tuning.choices.values():

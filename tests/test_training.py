@@ -37,7 +37,7 @@ def test_auto_precision_follows_the_instructions_of_the_device(fast: bool, expec
     assert resolve_precision("fp32", torch.device("cpu")) == "fp32"
 
 
-def test_runs_that_differ_by_their_seed_are_one_group() -> None:
+def test_runs_that_differ_by_their_seed_are_one_group(tmp_path: Path) -> None:
     one, other = (small("trick=[ema]", f"seed={seed}") for seed in (0, 1))
     assert "_".join(tags(one)) == "_".join(tags(other)) == "synthetic_dcgan_non_saturating_ema"
     assert tags(one)[1:] == ["dcgan", "non_saturating", "ema"]
@@ -45,6 +45,8 @@ def test_runs_that_differ_by_their_seed_are_one_group() -> None:
         _group(small("trick=[ema]"), words) for words in (["model=dcgan", "seed=1"], ["seed=2"], ["model=dcgan", "loss=non_saturating"])
     }
     assert groups == {"synthetic_dcgan_non_saturating_ema"}
+    (tmp_path / "search.db").touch()
+    assert _group(small(f"sweep='{tmp_path}'"), [f"sweep={tmp_path}"]) == tmp_path.name, "the trials of a search are one"
     assert _group(small("trick=[ema]"), ["model=dcgan_paper"]) == "synthetic_dcgan_non_saturating_ema model=dcgan_paper"
 
 
@@ -58,3 +60,6 @@ def test_a_run_that_fails_before_it_trains_counts_as_failed(tmp_path: Path, monk
     (run,) = find(str(tmp_path / "sweep"))
     assert (run.summary["status"], run.summary["error"], run.summary["seed"]) == ("failed", "too large", 3)
     assert run.length[0].startswith("budget.images=")
+    monkeypatch.undo()
+    summary = play(tmp_path / "sweep" / "one", "loss=minimax", "seed=3", "resume=auto")  # nothing holds it to what has failed
+    assert (summary["status"], summary["error"]) == ("finished", None)

@@ -202,8 +202,8 @@ def test_pixel_da_learns_from_labels_of_sources_alone() -> None:
 @pytest.mark.parametrize(
     ("model", "measures"),
     [
-        ("pix2pix", {"psnr", "psnr_of_sources"}),
-        ("cycle_gan", {"psnr", "psnr_of_cycles"}),
+        pytest.param("pix2pix", {"psnr", "psnr_of_sources"}, marks=pytest.mark.slow),
+        pytest.param("cycle_gan", {"psnr", "psnr_of_cycles"}, marks=pytest.mark.slow),
         ("pixel_da", {"class_accuracy", "class_accuracy_of_sources"}),
     ],
 )

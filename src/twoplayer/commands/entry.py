@@ -35,7 +35,10 @@ def run(main: Callable[[], Any]) -> None:
     except Exception as error:
         sys.exit(print_error(error))
     finally:
-        preflight.show_sweep()
+        try:
+            preflight.show_sweep()
+        except Exception as error:  # such as a full disk, which has ended the sweep
+            print_error(error)
 
 
 def job(config: DictConfig) -> float | None:

@@ -36,8 +36,7 @@ def write(sweep: Path, baseline: str | None = None) -> list[Ranking]:
     """Write leaderboard.md and leaderboard.csv into the folder of a sweep; returns its tables.
 
     A table with the row `baseline` shows the differences to it; `likely_baseline` is the default.
-
-    There are none, with a warning, if its runs cannot be compared.
+    If the runs cannot be compared, there is a warning, and no table.
     """
     try:
         found = boards(find([str(sweep)]))

@@ -125,11 +125,13 @@ def show_sweep() -> None:
 
     Hydra does not call `on_multirun_end` if a job has failed, or if a signal ended it.
     """
+    sweep, Preflight.sweep = Preflight.sweep, None
+    if sweep is None:
+        return
     from twoplayer.commands import leaderboard
 
-    sweep, Preflight.sweep = Preflight.sweep, None
-    tables = leaderboard.write(sweep) if sweep else []
-    if sweep and tables:
+    tables = leaderboard.write(sweep)
+    if tables:
         leaderboard.show(tables)
         log.info("next")
         for command in leaderboard.next_commands(sweep, leaderboard.likely_baseline([table.rows for table in tables])):

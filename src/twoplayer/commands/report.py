@@ -57,8 +57,8 @@ def write_report(
     """Write the page, and print its path.
 
     It has the leaderboard with intervals, curves of the leading score, the referee's findings,
-    samples of each run beside real images, what differs between the configurations, and the
-    commands. The page of a single run has its pictures instead of a leaderboard.
+    samples of each run beside real images, what sets each row apart, the cost, and the commands.
+    The page of a single run has its pictures instead of a leaderboard.
 
     Raises ConfigurationError if there are no runs or no such baseline, or if scores were computed
     by different protocols.
@@ -104,14 +104,21 @@ def _question(runs: Sequence[Run]) -> str:
 
 
 def _summary(runs: Sequence[Run], folders: Sequence[str]) -> str:
-    """What the runs have cost, and those that a study has tuned with."""
+    """The cost of the runs, of what came before a rollback, and of a study's tuning."""
     finished = sum(run.summary.get("status") == "finished" for run in runs)
-    minutes = sum(run.summary.get("seconds") or 0 for run in runs) / 60
-    images = sum(run.summary.get("images_seen") or 0 for run in runs)
+    before = [
+        summary
+        for folder in folders
+        for path in Path(folder).glob(f"*/{SUMMARY}")
+        if "rolled_back" in (summary := read_summary(path.parent))
+    ]
+    every = [*(run.summary for run in runs), *before]
+    minutes = sum(summary.get("seconds") or 0 for summary in every) / 60
+    images = sum(summary.get("images_seen") or 0 for summary in every)
     number = f"{len(runs)} runs, {finished} of them finished" if len(runs) > 1 else f"One run, {runs[0].summary.get('status', 'unknown')}"
     trials = [read_summary(path.parent) for folder in folders for path in Path(folder).glob(f"{TUNING}/*/{SUMMARY}")]
     tuned = sum(trial.get("seconds") or 0 for trial in trials) / 60
-    tuning = f", and {tuned:,.1f} minutes in {len(trials)} runs of tuning" if trials else ""
+    tuning = f", and {tuned:,.1f} minutes of tuning" if trials else ""
     return f"{number}; {images:,} images in {minutes:,.1f} minutes of training{tuning}. Made by twoplayer."
 
 
@@ -255,25 +262,22 @@ def _settings(tables: Sequence[tuple[str, list[Row]]], single: bool) -> list[lis
     configs = {_title(heading, row): dict(leaves(read_config(row.runs[0].folder))) for heading, rows in tables for row in rows}
     left_out = ("run", "name", "sweep", "seed", "resume")
     names = [name for name in dict.fromkeys(name for config in configs.values() for name in config) if name not in left_out]
-    told = {title: {name: _told(config, name) for name in names} for title, config in configs.items()}
+    told = {title: {name: written(config[name]) if name in config else "" for name in names} for title, config in configs.items()}
     if single:
-        return [[name.removesuffix("._target_"), value] for own in told.values() for name, value in own.items()]
+        return [[name.removesuffix("._target_"), _short(name, value)] for own in told.values() for name, value in own.items()]
     usual = {name: Counter(own[name] for own in told.values()).most_common(1)[0][0] for name in names}
     varied = [name for name in names if len({own[name] for own in told.values()}) > 1]
     lines = [[title, _words({name: own[name] for name in varied if own[name] != usual[name]})] for title, own in told.items()]
-    return [["otherwise", _words({name: usual[name] for name in varied if usual[name]})], *lines] if varied else []
+    return [["most rows", _words({name: usual[name] for name in varied if usual[name]})], *lines] if varied else []
 
 
-def _told(config: Mapping[str, Any], name: str) -> str:
-    """A setting as text; of a class only its module and name, and nothing where there is none."""
-    if name not in config:
-        return ""
-    value = written(config[name])
+def _short(name: str, value: str) -> str:
+    """The value of a setting; of a class only its module and its name."""
     return ".".join(value.split(".")[-2:]) if name.endswith("_target_") else value
 
 
 def _words(settings: Mapping[str, str]) -> str:
-    return "   ".join(f"{name.removesuffix('._target_')}={value or 'none'}" for name, value in settings.items())
+    return "   ".join(f"{name.removesuffix('._target_')}={_short(name, value) or 'none'}" for name, value in settings.items())
 
 
 def _commands(folders: Sequence[str], runs: Sequence[Run]) -> str:

@@ -21,12 +21,12 @@ from twoplayer.overrides import PLACE, merged, without
 from twoplayer.paths import command, make_folder
 from twoplayer.signals import listening
 from twoplayer.storage import lock
-from twoplayer.storage.run_folder import read_rows, read_summary
+from twoplayer.storage.run_folder import SEARCH, read_rows, read_summary
 
 if TYPE_CHECKING:
     import optuna
 
-DATABASE, PLOTS, FOLDER = "search.db", "plots", "folder"
+PLOTS, FOLDER = "plots", "folder"
 SHOWN = 5
 SECONDS_BETWEEN_CURVES = 2.0
 
@@ -115,8 +115,8 @@ def _open(folder: Path, distributions: Mapping[str, Any], shared: Sequence[str],
     """The search in this folder, or a new one."""
     import optuna
 
-    storage = f"sqlite:///{(folder / DATABASE).absolute()}"
-    known = optuna.get_all_study_summaries(storage) if (folder / DATABASE).is_file() else []
+    storage = f"sqlite:///{(folder / SEARCH).absolute()}"
+    known = optuna.get_all_study_summaries(storage) if (folder / SEARCH).is_file() else []
     told = {"over": [f"{name}={distribution}" for name, distribution in distributions.items()], "shared": list(shared)}
     for summary in known:
         for name, value in told.items():

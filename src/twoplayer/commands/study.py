@@ -204,7 +204,7 @@ def _record(folder: Path, question: str, baseline: str, arms: Sequence[Arm], cos
         for arm in arms
     }
     before = study_of(str(folder))
-    command = without(HydraConfig.get().overrides.task, "jobs", "sweep")
+    command = without(HydraConfig.get().overrides.task, "jobs")
     every = {name: arm for name, arm in before.get("arms", {}).items() if name not in own} | own
     content = {
         "question": question,

@@ -166,7 +166,8 @@ def name_rows(runs: Sequence[Run], everywhere: Set[str] = frozenset()) -> list[R
     given = [own[0].name for own in groups.values()]
     if len({name for name in given if name is not None}) == len(groups) > 1:
         return [Row(str(own[0].name), own) for own in groups.values()]
-    common = _common(runs) | everywhere
+    by_length = len(groups) > 1 and len({run.overrides for run in runs}) == 1
+    common = ({*runs[0].overrides} if by_length else _common(runs)) | everywhere
     rows = []
     for (overrides, length), own in groups.items():
         others = [its_length for its_overrides, its_length in groups if its_overrides == overrides]
@@ -214,7 +215,10 @@ def _refuse_protocols(rows: Sequence[Row]) -> None:
 
 
 class Values(NamedTuple):
-    """A score of each run of a row, by its seed; one that has not finished counts as untrained."""
+    """A score of each run of a row, by its seed.
+
+    One that has not finished counts as the worst untrained generator of the table.
+    """
 
     better: str
     by_seed: dict[tuple[Any, int], float]
@@ -243,8 +247,8 @@ def values(row: Row, name: str, rows: Sequence[Row]) -> Values | None:
     worst = max(untrained, key=lambda value: recorded.cost(value, shape.better), default=None)
     by_seed = {}
     for number, (run, score) in enumerate(zip(row.runs, scores, strict=True)):
-        seen = [] if score is None else [score.value if run.summary.get("status") == "finished" else None, score.untrained]
-        value = next((value for value in (*seen, worst) if value is not None), None)
+        finished = run.summary.get("status") == "finished"
+        value = score.value if finished and score is not None and score.value is not None else worst
         if value is not None:
             seed = run.summary.get("seed")
             by_seed[seed, sum(other.summary.get("seed") == seed for other in row.runs[:number])] = value
@@ -288,7 +292,7 @@ def board(rows: Sequence[Row], reference: Row | None = None, costs: bool = False
     lines = [
         [
             f"`{rows[index].title}`",
-            *_scores(rows[index], names, rows),
+            *_scores(rows[index], names, rows, several),
             *([_seeds(rows[index])] if several else []),
             *(_costs(rows[index]) if costs else []),
             *([_speed(rows[index], reference)] if reference else []),
@@ -297,7 +301,8 @@ def board(rows: Sequence[Row], reference: Row | None = None, costs: bool = False
         ]
         for index in order
     ]
-    return Board(columns, lines, circumstances(rows, names, reference, costs, several, len(against)))
+    num_comparisons = sum(each.difference is not None and each.difference.interval is not None for each in against.values())
+    return Board(columns, lines, circumstances(rows, names, reference, costs, several, num_comparisons))
 
 
 def headers(rows: Sequence[Row], names: Sequence[str]) -> list[str]:
@@ -307,11 +312,15 @@ def headers(rows: Sequence[Row], names: Sequence[str]) -> list[str]:
     return [*first, *(f"`{name}`" for name in names[1:])]
 
 
-def _scores(row: Row, names: Sequence[str], rows: Sequence[Row]) -> list[str]:
-    """The cells of the scores; a row without the leading one shows its status instead."""
-    found = [values(row, name, rows) for name in names]
+def _scores(row: Row, names: Sequence[str], rows: Sequence[Row], several: bool) -> list[str]:
+    """The cells of the scores; a row without the leading one shows its status instead.
+
+    So does a run that has not finished, if no column says how many have not.
+    """
+    status = str(row.runs[0].summary.get("status", "unknown"))
+    found = [None if status in STOPPED and not several else values(row, name, rows) for name in names]
     cells = ["" if each is None else _shown(each.estimate) for each in found] or [""]
-    cells[0] = cells[0] or str(row.runs[0].summary.get("status", "unknown"))
+    cells[0] = cells[0] or status
     if names:
         leading = found[0]
         cells.insert(1, "" if leading is None else leading.score.ratio(leading.estimate.value))
@@ -341,7 +350,7 @@ class Comparison(NamedTuple):
 def compared(rows: Sequence[Row], reference: Row | None, names: Sequence[str]) -> dict[str, Comparison]:
     """How each other row with a leading score compares to the baseline, by title.
 
-    The intervals are corrected for the number of these rows.
+    The intervals are corrected for their number.
     """
     base = values(reference, names[0], rows) if reference is not None and names else None
     if base is None:
@@ -388,7 +397,7 @@ def circumstances(
     """
     runs = [run for row in rows for run in row.runs]
     images, seeds, devices, precisions = (
-        sorted({str(run.summary.get(key)) if key != "images_seen" else f"{run.summary.get(key) or 0:,}" for run in runs})
+        sorted({f"{value:,}" if key == "images_seen" else str(value) for run in runs if (value := run.summary.get(key)) is not None})
         for key in ("images_seen", "seed", "device", "precision")
     )
     floors = ""

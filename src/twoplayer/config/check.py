@@ -254,9 +254,8 @@ def _refuse_packs_without_packing(config: DictConfig) -> None:
     """Refuse a D that is built for packs of another size than the game makes."""
     packs, size = OmegaConf.select(config, "model.discriminator.packs"), OmegaConf.select(config, "trick.packing.size") or 1
     if packs not in (None, size):
-        raise ConfigurationError(
-            f"model.discriminator.packs={packs}: D is shown packs of {size}; leave this out and set 'trick=[ema,packing]' trick.packing.size={packs}"
-        )
+        remedy = "set trick.packing.size" if "packing" in config.trick else "choose trick=packing for packs"
+        raise ConfigurationError(f"model.discriminator.packs={packs}: D is shown packs of {size}; leave this out, and {remedy}")
 
 
 def check_call(node: DictConfig) -> None:

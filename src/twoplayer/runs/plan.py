@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from twoplayer.config.hardware import device_of, refuse_hardware
 from twoplayer.data.base import Data
 from twoplayer.distributed import environment
-from twoplayer.errors import ConfigurationError, DataError
+from twoplayer.errors import ConfigurationError
 from twoplayer.game.build import build_from
 from twoplayer.game.engine import resolve_engine, resolve_precision
 from twoplayer.game.game import Game
@@ -23,7 +23,7 @@ from twoplayer.overrides import is_free
 from twoplayer.paths import make_folder, override
 from twoplayer.settings import family, leaves, plain
 from twoplayer.storage import checkpoints, lock
-from twoplayer.storage.run_folder import CONFIG, SUMMARY, read_config, read_summary
+from twoplayer.storage.run_folder import CONFIG, SUMMARY, has_begun, read_config, read_summary
 
 log = logging.getLogger(__name__)
 
@@ -181,7 +181,7 @@ def _resume(config: DictConfig, folder: Path, data: Data, ours: dict[str, Any]) 
     """Resume from the newest checkpoint in `folder`, or start a new run there if it has none."""
     found = checkpoints.newest(folder)
     if found is None:
-        if environment.is_first() and (folder / CONFIG).exists():
+        if environment.is_first() and (folder / CONFIG).exists() and has_begun(folder):  # what has not can be mended
             _refuse_other_run({"config": read_config(folder)}, ours, f"run={folder}")
         return Plan(folder, data, ours)
     checkpoint = found.content
@@ -202,10 +202,7 @@ def _resume_from(config: DictConfig, path: Path, folder: Path | None, data: Data
     """
     if not path.is_file():
         raise ConfigurationError(f"resume={path}: there is no such file; name a checkpoint file, or set resume=auto")
-    try:
-        checkpoint = checkpoints.read(path)
-    except DataError as error:
-        raise DataError(f"{error}; set run=<its run folder> resume=auto, which takes the newest intact checkpoint") from error
+    checkpoint = checkpoints.read(path, "set run=<its run folder> resume=auto, which takes the newest intact checkpoint")
     _refuse_other_run(_record(checkpoint, path), ours, f"resume={path}")
     own = path.resolve().parent
     home = own.parent if own.name == checkpoints.FOLDER else None

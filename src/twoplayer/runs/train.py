@@ -6,7 +6,7 @@ import math
 import shutil
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -42,7 +42,7 @@ from twoplayer.settings import family, plain, tags
 from twoplayer.signals import Interruption
 from twoplayer.storage import lock
 from twoplayer.storage.checkpoints import DurableCheckpoints
-from twoplayer.storage.run_folder import read_rows, read_summary, write_config
+from twoplayer.storage.run_folder import SEARCH, has_begun, read_rows, read_summary, write_config, write_summary
 from twoplayer.tricks.base import Player
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,12 @@ def train(config: DictConfig, plan: Plan) -> dict[str, Any]:
             log.info("%s has already reached its budget", shown(plan.folder))
             return read_summary(plan.folder)
         with signals.listening(at_once=launcher.end_children), launcher.one_job(), _quiet():
-            summary = _fit(OmegaConf.create(plain(config)), plan)
+            config = OmegaConf.create(plain(config))
+            try:
+                summary = _fit(config, plan)
+            except BaseException as error:
+                _record_failure(config, plan, error)
+                raise
             if number := signals.received():
                 raise Interruption(number, f"stopped by a signal after training had ended; {shown(plan.folder)} is complete")
     finally:
@@ -72,17 +77,11 @@ def train(config: DictConfig, plan: Plan) -> dict[str, Any]:
 
 def _fit(config: DictConfig, plan: Plan) -> dict[str, Any]:
     device = device_of(config)
-    record = RunFolder(plan.folder)
-    try:
-        trial = settle_threads(config, plan, device)
-        game = plan.game or build_game(config, device)
-        flops = flops_per_image(game, plan.data.batches(config.seed, game.device).batch(0))
-    except BaseException as error:  # a table of the sweep counts the run nevertheless
-        if environment.is_first() and plan.checkpoint is None:
-            write_config(plan.folder, config)
-            record.summarize({"name": config.name, "seed": config.seed, "overrides": list(plan.overrides), **ending(error)})
-        raise
+    trial = settle_threads(config, plan, device)
+    game = plan.game or build_game(config, device)
+    flops = flops_per_image(game, plan.data.batches(config.seed, game.device).batch(0))
     history = _history(plan)
+    record = RunFolder(plan.folder)
     loggers: list[RunLogger] = [record, *(instantiate(node) for node in config.logger.values())]
     trainer = Trainer(
         accelerator=accelerator_of(config),
@@ -122,6 +121,18 @@ def _fit(config: DictConfig, plan: Plan) -> dict[str, Any]:
     return record.summary
 
 
+def _record_failure(config: DictConfig, plan: Plan, error: BaseException) -> None:
+    """Describe a run that has failed before it began to train, so that a table counts it."""
+    if environment.is_first() and plan.checkpoint is None and not has_begun(plan.folder):
+        with suppress(OSError):
+            write_config(plan.folder, config)
+            write_summary(plan.folder, {**_facts(config, plan), **ending(error)})
+
+
+def _facts(config: DictConfig, plan: Plan) -> dict[str, Any]:
+    return {"name": config.name, "seed": config.seed, "overrides": list(plan.overrides), **plan.facts}
+
+
 def _history(plan: Plan) -> History | None:
     """The history that loggers continue; None for a new run.
 
@@ -147,7 +158,7 @@ def _callbacks(config: DictConfig, plan: Plan, history: History | None, trial: T
     """
     last = read_summary(plan.folder) if history else {}
     speeds = {number: config.data.batch_size / seconds for number, seconds in trial.seconds.items()} if trial else {}
-    facts = {"name": config.name, "seed": config.seed, "overrides": list(plan.overrides), "flops_per_image": flops, **plan.facts}
+    facts = {**_facts(config, plan), "flops_per_image": flops}
     if speeds:
         facts["threads_tried"] = speeds
     stopwatch = Stopwatch(Budget(**config.budget))
@@ -178,7 +189,12 @@ def _sweep(config: DictConfig, plan: Plan) -> list[str]:
 
 
 def _group(config: DictConfig, overrides: Sequence[str]) -> str:
-    """What runs that differ by their seeds alone have in common: names, and the other settings."""
+    """What runs that differ by their seeds alone have in common: names, and the other settings.
+
+    The trials of a search are one group, which is called like its folder.
+    """
+    if sets(overrides, "sweep") and (Path(config.sweep) / SEARCH).is_file():
+        return Path(config.sweep).name[-MOST_IN_GROUP:]
     told = {f"{part}={family(config[part])}" for part in ("data", "model", "loss")}  # model=dcgan_paper is a dcgan, and not told yet
     chosen = [word for word in without(overrides, "seed", "trick") if word not in told]
     others = [word for word in chosen if (name := setting_of(word)).startswith("budget") or not is_free(name)]

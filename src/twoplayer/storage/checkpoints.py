@@ -110,11 +110,21 @@ class DurableCheckpoints(TorchCheckpointIO):
         return found.content if found is not None and found.path == Path(path) else read(Path(path))
 
 
-def read(path: Path) -> dict[str, Any]:
+def read(path: Path, remedy: str = "") -> dict[str, Any]:
     """Read and verify a checkpoint: tensors and plain values only, so no code in it is executed.
 
-    Raises DataError if the file is corrupt or is not a checkpoint of twoplayer.
+    Raises DataError if the file is corrupt or is not a checkpoint of twoplayer; with the `remedy`
+    if the file is in a run folder.
     """
+    try:
+        return _read(path)
+    except DataError as error:
+        if not remedy or path.resolve().parent.name != FOLDER:
+            raise
+        raise DataError(f"{error}; {remedy}") from error
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -178,10 +188,7 @@ def find(path: Path) -> Found | None:
     """
     if not path.is_file():
         return newest(path)
-    try:
-        return Found(path, read(path))
-    except DataError as error:
-        raise DataError(f"{error}; name its run folder instead, which takes the newest intact checkpoint") from error
+    return Found(path, read(path, "name its run folder instead, which takes the newest intact checkpoint"))
 
 
 def tidy(run: Path, resumed_from: int) -> None:

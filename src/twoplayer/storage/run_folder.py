@@ -15,6 +15,8 @@ from twoplayer.paths import replacing
 METRICS = "metrics.csv"
 SUMMARY = "summary.json"
 CONFIG = "config.yaml"
+SEARCH = "search.db"
+"""The database of a search, in the folder of its runs."""
 
 
 def write_rows(folder: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
@@ -59,6 +61,11 @@ def read_summary(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def has_begun(folder: Path) -> bool:
+    """Whether the run in a folder has begun to train."""
+    return "images_seen" in read_summary(folder)
 
 
 def read_overrides(folder: Path) -> list[str] | None:
