@@ -221,7 +221,9 @@ def test_a_single_run_that_has_stopped_shows_how_and_is_the_last(sweep: Path, ca
         file.write_text(json.dumps(json.loads(file.read_text()) | scores))
     (sweep / "early").mkdir()
     (sweep / "early" / "config.yaml").write_text((sweep / "hinge" / "config.yaml").read_text())
-    (sweep / "early" / "summary.json").write_text(json.dumps({"status": "failed", "seed": 0, "overrides": ["loss=energy", "data.batch_size=16"]}))
+    (sweep / "early" / "summary.json").write_text(
+        json.dumps({"status": "failed", "seed": 0, "overrides": ["loss=energy", "data.batch_size=16"]})
+    )
     capsys.readouterr()
     write_table(runs=str(sweep), baseline=None, costs=False, into=None, name="runs")
     lines = capsys.readouterr().out.splitlines()

@@ -108,6 +108,17 @@ def test_rows_of_one_name_in_two_tables_are_told_apart(sweep: Path) -> None:
     assert page.count("<figcaption>real images</figcaption>") == 2, "each data set has its own"
 
 
+def test_a_run_that_got_worse_is_found(sweep: Path) -> None:
+    file = sweep / "minimax0" / "summary.json"
+    summary = json.loads(file.read_text())
+    for better, validation, found in (("lower", 19.0, 0), ("lower", 21.0, 1), ("higher", 6.0, 0), ("higher", 4.0, 1)):
+        score = {"value": 10.0, "better": better, "floor": 4.0, "best_validation": 10.0, "validation": validation}
+        file.write_text(json.dumps(summary | {"scores": {"fd": score}}))
+        write_report(runs=str(sweep / "minimax0"), baseline=None, title=None, output=None)
+        page = (sweep / "minimax0" / "report.html").read_text()
+        assert page.count("the run got worse: fd_validation was 10.0, and is ") == found, (better, validation)
+
+
 def test_the_cost_of_a_study_includes_its_tuning(sweep: Path) -> None:
     folder = sweep / "tuning" / "hinge_faster_s100"
     folder.mkdir(parents=True)

@@ -40,6 +40,10 @@ MOST_PICTURES = 60
 """Sample pictures in the wall; a larger sweep shows its first seeds."""
 
 
+FAR_WORSE = 2.0
+"""A run whose score at its end is so many times its best one has failed in between."""
+
+
 class Figure(NamedTuple):
     """A picture as a data address, and what it shows."""
 
@@ -184,9 +188,16 @@ def _title(heading: str, row: Row) -> str:
 
 
 def _findings(tables: Sequence[tuple[str, list[Row]]]) -> Iterator[dict[str, str]]:
+    """The referee's findings, and runs that were far better before their end."""
     for heading, rows in tables:
         for row in rows:
             for run in row.runs:
+                if says := _worse_at_the_end(run.summary):
+                    yield {
+                        "run": f"{_title(heading, row)}, seed {run.summary.get('seed')}",
+                        "images": f"{run.summary['images_seen']:,}",
+                        "says": says,
+                    }
                 for finding in (run.summary.get("referee") or {}).get("findings", ()):
                     advice = f" Try: {finding['try'][0]}" if finding.get("try") else ""
                     yield {
@@ -194,6 +205,17 @@ def _findings(tables: Sequence[tuple[str, list[Row]]]) -> Iterator[dict[str, str
                         "images": f"{finding['first_images']:,}",
                         "says": f"{finding['says']}.{advice}",
                     }
+
+
+def _worse_at_the_end(summary: Mapping[str, Any]) -> str | None:
+    """What happened, if the leading score was twice as good before: too late for the referee."""
+    for score in recorded.read(summary)[:1]:
+        if score.validation is not None and score.best_validation is not None and score.best_validation > 0:
+            ratio = score.validation / score.best_validation
+            if ratio > FAR_WORSE if score.better == "lower" else ratio < 1 / FAR_WORSE:
+                best, now = map(recorded.digits, (score.best_validation, score.validation))
+                return f"the run got worse: {score.name}_validation was {best}, and is {now} at the end"
+    return None
 
 
 def _wall(tables: Sequence[tuple[str, list[Row]]]) -> list[Figure]:
