@@ -5,6 +5,7 @@ import json
 import logging
 import re
 import statistics
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +21,8 @@ from twoplayer.paths import command, override, replacing
 log = logging.getLogger(__name__)
 
 FILE, CSV = "leaderboard.md", "leaderboard.csv"
+WIDTH = 140
+"""Of a table that goes into a file or a pipe, which have no width."""
 
 
 class Ranking(NamedTuple):
@@ -118,7 +121,7 @@ def _lines(table: Ranking) -> Iterator[dict[str, Any]]:
 
 def show(tables: Sequence[Ranking]) -> None:
     """Print the tables to the terminal."""
-    console = Console(highlight=False, markup=False)
+    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else WIDTH)
     for heading, _, _, each in tables:
         table = Table(box=None, pad_edge=False, title=heading or None, title_justify="left")
         for number, column in enumerate(each.columns):
@@ -126,4 +129,4 @@ def show(tables: Sequence[Ranking]) -> None:
         for cells in each.lines:
             table.add_row(*(Text(cell.replace("`", "")) for cell in cells))
         console.print(table)
-        console.print(" ".join(each.below.split()))  # the terminal has a width of its own
+        console.print(" ".join(each.below.split()))
