@@ -37,7 +37,7 @@ def sweep(tmp_path: Path) -> Path:
             file.write_text(json.dumps(summary))
             rows = (folder / "metrics.csv").read_text().splitlines()
             (folder / "metrics.csv").write_text("\n".join([rows[0] + ",fd_validation", *(f"{row},{score}" for row in rows[1:])]) + "\n")
-    (tmp_path / "sweep" / "multirun.yaml").write_text("hydra:\n  overrides:\n    task: ['loss=hinge,minimax', 'seed=0,1']\n")
+    (tmp_path / "sweep" / "multirun.yaml").write_text("hydra:\n  overrides:\n    task: ['loss=hinge,minimax', 'seed=0,1', 'resume=auto']\n")
     return tmp_path / "sweep"
 
 
@@ -61,7 +61,7 @@ def test_the_page_of_a_sweep_has_all_and_needs_nothing_else(sweep: Path, capsys:
     assert "few <classes> are drawn. Try: python x" in cells
     assert "few <classes>" not in page, "what runs say is escaped"
     assert cells[-6:] == ["most rows", "loss=hinge.Hinge", "loss=hinge", "", "loss=minimax", "loss=minimax.Minimax"]
-    assert "-m loss=hinge,minimax seed=0,1" in page
+    assert "-m loss=hinge,minimax seed=0,1\n" in page
     found = pictures(page)
     assert len(found) == 2 + 1 + 4  # two plots, real images, and samples of each run
     assert len({picture.tobytes() for picture in found}) == len(found)

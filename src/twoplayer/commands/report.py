@@ -309,7 +309,8 @@ def _commands(folders: Sequence[str], runs: Sequence[Run]) -> str:
         if study := study_of(str(folder)):
             lines += [command("study", *asked) for asked in study.get("commands", ())]
         elif (folder / SWEEP_FILE).is_file():
-            lines.append(command("train", "-m", *map(str, OmegaConf.load(folder / SWEEP_FILE).hydra.overrides.task)))
+            words = map(str, OmegaConf.load(folder / SWEEP_FILE).hydra.overrides.task)
+            lines.append(command("train", "-m", *without(words, "resume")))
         else:
             lines += [_of_run(run) for run in runs if folder in (run.folder, run.folder.parent)]
     every = [quoted(Path(folder)) for folder in folders]
