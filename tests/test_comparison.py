@@ -17,7 +17,7 @@ import twoplayer
 from helpers.games import play
 from twoplayer.commands import leaderboard
 from twoplayer.commands.compare import write_table
-from twoplayer.commands.tables import Row, Run, boards, find
+from twoplayer.commands.rows import Row, Run, boards, find
 from twoplayer.errors import ConfigurationError
 from twoplayer.metrics.intervals import interquartile_mean, probability_of_improvement
 

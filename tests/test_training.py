@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from helpers.games import composed, play, small
-from twoplayer.commands.tables import find
+from twoplayer.commands.rows import find
 from twoplayer.config.hardware import refuse_hardware
 from twoplayer.errors import ConfigurationError
 from twoplayer.game.engine import resolve_precision

@@ -11,7 +11,8 @@ from PIL import Image
 
 from twoplayer.callbacks.samples import FOLDER, grids
 from twoplayer.commands.forest import CAPTION, forest_plot
-from twoplayer.commands.tables import Row, board, boards, find, reference_of, refuse_baseline, study_of
+from twoplayer.commands.rows import Row, boards, find, reference_of, refuse_baseline, study_of
+from twoplayer.commands.tables import board
 from twoplayer.errors import ConfigurationError
 from twoplayer.storage.run_folder import read_config
 

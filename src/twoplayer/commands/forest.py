@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from PIL import Image
 
 from twoplayer import plots
-from twoplayer.commands.tables import Row, score_names, values
+from twoplayer.commands.rows import Row, score_names
+from twoplayer.commands.tables import values
 from twoplayer.metrics import recorded
 
 CAPTION = "The leading score of each seed (gray), that of the row (orange), and its brackets (line)."

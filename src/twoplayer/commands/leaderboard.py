@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from twoplayer.commands.tables import Board, Row, board, boards, compared, find, named, reference_of, score_names, values
+from twoplayer.commands.rows import Row, boards, find, named, reference_of, score_names
+from twoplayer.commands.tables import Board, board, compared, values
 from twoplayer.errors import ConfigurationError
 from twoplayer.paths import command, override, replacing
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from annotated_types import MinLen
 
 from twoplayer.callbacks.diagnostics import SHEET, sheet
-from twoplayer.commands.tables import PLAIN, Row, Run, find, name_rows
+from twoplayer.commands.rows import PLAIN, Row, Run, find, name_rows
 from twoplayer.errors import ConfigurationError
 from twoplayer.paths import make_folder, shown
 from twoplayer.storage.run_folder import read_rows

@@ -19,9 +19,10 @@ from twoplayer.callbacks.diagnostics import SHEET
 from twoplayer.callbacks.samples import FOLDER, PROGRESS, REAL, grids
 from twoplayer.commands.forest import CAPTION as FOREST
 from twoplayer.commands.forest import forest_plot
+from twoplayer.commands.rows import Row, Run, boards, find, reference_of, refuse_baseline, score_names, study_of
 from twoplayer.commands.sample import STATIONS, STEPS
 from twoplayer.commands.study import TUNING
-from twoplayer.commands.tables import Row, Run, board, boards, find, reference_of, refuse_baseline, score_names, study_of
+from twoplayer.commands.tables import board
 from twoplayer.errors import TwoplayerError
 from twoplayer.metrics import recorded
 from twoplayer.metrics.intervals import interquartile_mean

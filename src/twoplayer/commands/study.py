@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from twoplayer.commands import leaderboard
 from twoplayer.commands.forest import forest_plot
 from twoplayer.commands.jobs import Job, check_run, run_jobs, score_line
-from twoplayer.commands.tables import STUDY, study_of
+from twoplayer.commands.rows import STUDY, study_of
 from twoplayer.errors import ConfigurationError, unknown
 from twoplayer.metrics import recorded
 from twoplayer.overrides import merged, without
