@@ -58,7 +58,7 @@ def test_every_recipe_resumes_exactly(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("names", [pytest.param(EVERYDAY[::3], id="some"), pytest.param(RESUMED, id="all", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("names", [pytest.param(EVERYDAY[::6], id="some"), pytest.param(RESUMED, id="all", marks=pytest.mark.slow)])
 def test_every_recipe_trains_on_two_ranks(names: list[str], tmp_path: Path) -> None:
     """Two ranks resume exactly in test_ranks.py, with each loss and each trick."""
     pairs.walk([(pairs.play_recipe, (str(tmp_path / name), name, f"budget.images={3 * BATCH}", pairs.DUMP)) for name in names])

@@ -350,7 +350,7 @@ def test_ranks_that_torchrun_has_started_are_not_rolled_back(monkeypatch: pytest
         small("referee.act=rollback")
 
 
-@pytest.mark.process
+@pytest.mark.slow
 def test_several_ranks_are_rolled_back_together(tmp_path: Path) -> None:
     words = [*SMALL, *WIDTHS["gan"], "model=gan", "referee.act=rollback", "referee.every_images=64", "referee.num_samples=32", *ALWAYS]
     done = run(
