@@ -61,5 +61,6 @@ def test_a_run_that_fails_before_it_trains_counts_as_failed(tmp_path: Path, monk
     assert (run.summary["status"], run.summary["error"], run.summary["seed"]) == ("failed", "too large", 3)
     assert run.length[0] == "budget.images=32"
     monkeypatch.undo()
-    summary = play(tmp_path / "sweep" / "one", "loss=minimax", "seed=3", "budget.images=32", "resume=auto")  # nothing holds it to what has failed
+    # Nothing holds it to what has failed.
+    summary = play(tmp_path / "sweep" / "one", "loss=minimax", "seed=3", "budget.images=32", "resume=auto")
     assert (summary["status"], summary["error"]) == ("finished", None)
