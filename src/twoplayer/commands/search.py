@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 PLOTS, FOLDER = "plots", "folder"
 SHOWN = 5
 SECONDS_BETWEEN_CURVES = 2.0
+INCHES_PER_SETTING = 4.5
+"""Of the picture that has a panel for each setting."""
 
 
 def run_search(
@@ -248,6 +250,7 @@ def _draw(study: "optuna.Study", folder: Path) -> None:
 
     mpl.use("agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import NullFormatter
     from optuna.visualization import matplotlib as pictures
 
     folder.mkdir(exist_ok=True)
@@ -255,5 +258,10 @@ def _draw(study: "optuna.Study", folder: Path) -> None:
         with warnings.catch_warnings(), mpl.rc_context():  # Optuna changes matplotlib's style for good
             warnings.simplefilter("ignore")
             getattr(pictures, f"plot_{name}")(study)
+            panels = [panel for panel in plt.gcf().axes if panel.get_xlabel()]
+            if len(panels) > 1:  # settings have long names
+                plt.gcf().set_size_inches(INCHES_PER_SETTING * len(panels), 4.8)
+                for panel in panels:
+                    panel.xaxis.set_minor_formatter(NullFormatter())
             plt.gcf().savefig(folder / f"{name}.png", dpi=100, bbox_inches="tight")
         plt.close("all")
