@@ -4,7 +4,6 @@ import csv
 import json
 import logging
 import re
-import statistics
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from twoplayer.commands.rows import Row, boards, find, named, reference_of, score_names
-from twoplayer.commands.tables import Board, board, compared, values
+from twoplayer.commands.tables import Board, board, compared, mean, values
 from twoplayer.errors import ConfigurationError
 from twoplayer.paths import command, override, replacing
 
@@ -88,7 +87,6 @@ def _lines(table: Ranking) -> Iterator[dict[str, Any]]:
     names = score_names(table.rows)
     against = compared(table.rows, table.reference, names)
     for row in table.rows:
-        speeds = [run.summary["images_per_second"] for run in row.runs if run.summary.get("images_per_second")]
         states = [run.summary.get("status") for run in row.runs]
         for name in names:
             found = values(row, name, table.rows)
@@ -116,7 +114,7 @@ def _lines(table: Ranking) -> Iterator[dict[str, Any]]:
                 "difference_low": lowest,
                 "difference_high": highest,
                 "probability_of_improvement": comparison and comparison.probability,
-                "images_per_second": statistics.fmean(speeds) if speeds else None,
+                "images_per_second": mean(row, "images_per_second"),
             }
 
 

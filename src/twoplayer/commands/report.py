@@ -193,19 +193,12 @@ def _findings(tables: Sequence[tuple[str, list[Row]]]) -> Iterator[dict[str, str
     for heading, rows in tables:
         for row in rows:
             for run in row.runs:
+                name = f"{_title(heading, row)}, seed {run.summary.get('seed')}"
                 if says := _worse_at_the_end(run.summary):
-                    yield {
-                        "run": f"{_title(heading, row)}, seed {run.summary.get('seed')}",
-                        "images": f"{run.summary['images_seen']:,}",
-                        "says": says,
-                    }
+                    yield {"run": name, "images": f"{run.summary['images_seen']:,}", "says": says}
                 for finding in (run.summary.get("referee") or {}).get("findings", ()):
                     advice = f" Try: {finding['try'][0]}" if finding.get("try") else ""
-                    yield {
-                        "run": f"{_title(heading, row)}, seed {run.summary.get('seed')}",
-                        "images": f"{finding['first_images']:,}",
-                        "says": f"{finding['says']}.{advice}",
-                    }
+                    yield {"run": name, "images": f"{finding['first_images']:,}", "says": f"{finding['says']}.{advice}"}
 
 
 def _worse_at_the_end(summary: Mapping[str, Any]) -> str | None:

@@ -171,19 +171,20 @@ def _compared(comparison: Comparison | None) -> list[str]:
     return ["" if comparison.difference is None else _shown(comparison.difference), f"{comparison.probability:.2f}"]
 
 
-def _mean(row: Row, key: str) -> float | None:
+def mean(row: Row, key: str) -> float | None:
+    """The mean of a number in the summaries of a row; None if no run has it."""
     known = [run.summary[key] for run in row.runs if run.summary.get(key)]
     return sum(known) / len(known) if known else None
 
 
 def _speed(row: Row, reference: Row) -> str:
-    own, other = (_mean(each, "images_per_second") for each in (row, reference))
+    own, other = (mean(each, "images_per_second") for each in (row, reference))
     return f"{own / other:.2f}" if own and other else ""
 
 
 def _costs(row: Row) -> list[str]:
     """The cells of what a run took on average: images, minutes of training, images per second."""
-    images, seconds, speed = (_mean(row, key) or 0 for key in ("images_seen", "seconds", "images_per_second"))
+    images, seconds, speed = (mean(row, key) or 0 for key in ("images_seen", "seconds", "images_per_second"))
     return [f"{images:,.0f}", f"{seconds / 60:.1f}", f"{speed:,.0f}"]
 
 
@@ -205,7 +206,7 @@ def circumstances(
         if len(found) == 1:
             ((limit, value),) = found
             floors += f"; the {limit} {f'of {name} ' if len(names) > 1 else ''}is {recorded.digits(value)}"
-    speed = reference and _mean(reference, "images_per_second")
+    speed = reference and mean(reference, "images_per_second")
     base = f"; a speed of 1 is {speed:,.0f} images a second" if speed else ""
     length = "" if costs else f"{' or '.join(images)} images, "
     few = max(len(row.runs) for row in rows) < 4
