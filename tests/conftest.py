@@ -12,6 +12,7 @@ import pytest
 import torch
 from xdist.scheduler import LoadScopeScheduling
 
+import helpers.once  # noqa: F401 (it acts when it is imported)
 from helpers.games import PROJECT, SEED, Record
 from twoplayer.data.fashion_mnist import FashionMNIST
 from twoplayer.data.mnist import MNIST
@@ -21,7 +22,7 @@ from twoplayer.distributed.environment import RANK_VARIABLES
 SECONDS = {"unit": 120, "process": 600, "gpu": 600, "slow": 3600}
 """How long a test of each tier may take before it counts as hanging."""
 
-TOGETHER = {"test_class_metrics", "test_interruptions", "test_metrics", "test_precision_recall", "test_ranks"}
+TOGETHER = {"test_class_metrics", "test_interruptions", "test_metrics", "test_precision_recall", "test_ranks", "test_report"}
 """Files whose tests share what takes seconds to make."""
 
 STARTS = [

@@ -23,7 +23,7 @@ from twoplayer.storage import checkpoints
 pytestmark = pytest.mark.process
 
 TRICKS = f"trick=[{','.join(name for name in TOGETHER if name != 'two_learning_rates')}]"
-IMAGES = 2400  # 150 iterations
+IMAGES = 1600  # 100 iterations
 SETTINGS = [
     *["model=gan", *SMALL, *WIDTHS["gan"], TRICKS, "loss=non_saturating"],
     *["trick.pretrain_discriminator.images=64", "trick.instance_noise.fade_images=4000"],
@@ -77,14 +77,14 @@ def test_a_run_killed_at_random_moments_resumes_exactly(kills: int, whole: str, 
         folder.mkdir()
         for _ in range(5):
             before = saved_moment(folder)
-            running = begin(folder, "checkpoint.every_images=160")
+            running = begin(folder, "checkpoint.every_images=80")
             wait_for_progress(running, folder, before)
             time.sleep(draw.uniform(0, 0.15))
             assert running.process.is_alive(), running.err.read_text()
             running.send(signal.SIGKILL)
             running.finish()
             assert saved_moment(folder) > before
-        finished = begin(folder, "checkpoint.every_images=160").finish()
+        finished = begin(folder, "checkpoint.every_images=80").finish()
         assert finished.code == 0, finished.errors
         segments = json.loads((folder / "run" / "summary.json").read_text())["segments"]
         assert len(segments) == 6
@@ -178,9 +178,9 @@ def test_a_second_signal_ends_the_run_immediately(tmp_path: Path) -> None:
 
 
 def test_a_signal_ends_a_sweep(tmp_path: Path) -> None:
-    settings = [setting for setting in SETTINGS if not setting.startswith("run=")]
-    sweep = ["-m", *settings, "sweep=sweep", "seed=0,1"]
-    running = commands.start("train.py", *sweep, *SLOW, folder=tmp_path)
+    settings = [setting for setting in SETTINGS if not setting.startswith(("run=", "trick"))]
+    sweep = ["-m", *settings, "trick=[]", "sweep=sweep", "seed=0,1", SLOW[0].replace("0.004", "0.01")]
+    running = commands.start("train.py", *sweep, folder=tmp_path)
     wait_until(running, has_begun(tmp_path, "sweep/0_*"))
     time.sleep(0.3)
     running.send(signal.SIGTERM)
@@ -188,19 +188,19 @@ def test_a_signal_ends_a_sweep(tmp_path: Path) -> None:
     assert ended.code == 128 + signal.SIGTERM
     assert ended.output.splitlines()[-3] == "next", "the table is shown nevertheless"
     assert not list(tmp_path.glob("sweep/1_*"))
-    finished = commands.run("train.py", *sweep, *SLOW, folder=tmp_path)
+    finished = commands.run("train.py", *sweep, folder=tmp_path)
     assert finished.code == 0, finished.errors
     summaries = [json.loads(path.read_text()) for path in sorted(tmp_path.glob("sweep/*/summary.json"))]
     assert [summary["status"] for summary in summaries] == ["finished", "finished"]
     assert [len(summary["segments"]) for summary in summaries] == [2, 1]
     first = next(tmp_path.glob("sweep/0_*/checkpoints"))
     before = sorted(path.stat().st_mtime_ns for path in first.iterdir())
-    assert commands.run("train.py", *sweep, *SLOW, folder=tmp_path).code == 0
+    assert commands.run("train.py", *sweep, folder=tmp_path).code == 0
     assert sorted(path.stat().st_mtime_ns for path in first.iterdir()) == before
 
 
 def test_a_folder_takes_one_run_at_a_time(tmp_path: Path) -> None:
-    running = begin(tmp_path)
+    running = begin(tmp_path, "budget.images=100000", f"trick.schedule.end_images={IMAGES}")  # which is still there when the second begins
     wait_until(running, has_begun(tmp_path))
     second = commands.start("train.py", *SETTINGS, *SLOW, folder=tmp_path, label="second").finish()
     assert second.code == 2

@@ -95,7 +95,7 @@ def test_the_example_runs_from_top_to_bottom(tmp_path: Path, data_root: str) -> 
     names: dict[str, Any] = {}
     for number, cell in enumerate(cells):
         small = re.sub(r"num_images=\d+_000", "num_images=64", "".join(cell["source"])).replace("outputs/notebook", str(tmp_path))
-        metric = [] if "hinge" in small else ["metric=none"]
+        metric = ["metric.fd.num_samples=500"] if "hinge" in small else ["metric=none"]
         more = [*metric, "~callbacks.diagnostics", *([] if "own =" in small else [f"data.root={data_root}"])]
         small = small.replace("twoplayer.GAN(", f"twoplayer.GAN(*{more}, ")
         exec(compile(small, f"<cell {number}>", "exec"), names)

@@ -33,7 +33,7 @@ RUNS = {
     # Losses that compare the images of a batch with each other.
     **{loss: ("gan", "model.discriminator.dropout=0.0", f"loss={loss}", *SGD) for loss in COMPARING},
     "feature_matching": ("gan", "model.discriminator.dropout=0.0", "trick=[feature_matching]", *SGD),
-    "undisturbed": ("gan", "trick=[ema]", "budget.images=3200", "checkpoint.every_images=64"),
+    "undisturbed": ("gan", "trick=[ema]", "budget.images=960", "checkpoint.every_images=64"),
 }
 
 
@@ -171,8 +171,8 @@ def test_two_ranks_resume_exactly_with_every_yaml(names: list[str], tmp_path: Pa
     runs: list[Any] = []
     for name, overrides in both.items():
         whole, parts = str(tmp_path / name / "whole"), str(tmp_path / name / "parts")
-        runs += [(pairs.play, (whole, "gan", *overrides, "budget.images=176"))]
-        runs += [(pairs.play, (parts, "gan", *overrides, f"budget.images={images}", "resume=auto")) for images in (96, 176)]
+        words = ["gan", *overrides, "budget.images=176", "checkpoint.every_images=96"]
+        runs += [(pairs.play, (whole, *words)), (pairs.go_on, (parts, f"{whole}/checkpoints/00000096", *words))]
     pairs.walk(runs)
     held = 0
     for name in both:
@@ -209,11 +209,11 @@ def test_a_killed_or_signalled_rank_ends_the_run_which_then_resumes(
         *WIDTHS["gan"],
         "trainer.devices=2",
         "trick=[ema]",
-        "budget.images=3200",
+        "budget.images=960",
         "checkpoint.every_images=64",
         "resume=auto",
     ]
-    slow = "+callbacks.slow={_target_:helpers.interruption_callbacks.Slow,seconds:0.01}"
+    slow = "+callbacks.slow={_target_:helpers.interruption_callbacks.Slow,seconds:0.03}"
     running = commands.start("train.py", *settings, slow, "run=parts", folder=tmp_path)
     until = time.monotonic() + 60
     while not any(tmp_path.glob("parts/checkpoints/0*")):

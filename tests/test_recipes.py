@@ -50,9 +50,10 @@ def test_a_recipe_moves_the_players_that_it_trains(name: str, tmp_path: Path) ->
 @pytest.mark.process
 @pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in EVERYDAY else pytest.mark.slow) for name in RESUMED])
 def test_every_recipe_resumes_exactly(name: str, tmp_path: Path) -> None:
-    play_recipe(tmp_path / "whole", name, f"budget.images={7 * BATCH}")
-    for stop in (3, 7):
-        summary = play_recipe(tmp_path / "parts", name, f"budget.images={stop * BATCH}", "resume=auto")
+    settings = [f"budget.images={7 * BATCH}", f"checkpoint.every_images={3 * BATCH}", "checkpoint.keep=3"]
+    play_recipe(tmp_path / "whole", name, *settings)
+    (saved,) = (tmp_path / "whole" / "checkpoints").glob(f"{3 * BATCH:08}*")
+    summary = play_recipe(tmp_path / "parts", name, *settings, f"resume={saved}")
     assert (summary["resumed_from"], summary["images_seen"]) == (3 * BATCH, 7 * BATCH)
     assert state_sha256(tmp_path / "parts") == state_sha256(tmp_path / "whole")
 

@@ -19,9 +19,10 @@ from twoplayer.errors import ConfigurationError
 from twoplayer.metrics import recorded
 
 
-@pytest.fixture
-def sweep(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two losses with two seeds each."""
+    tmp_path = tmp_path_factory.mktemp("made")
     for loss, score in (("hinge", 20.0), ("minimax", 10.0)):
         for seed in (0, 1):
             folder = tmp_path / "sweep" / f"{loss}{seed}"
@@ -39,6 +40,12 @@ def sweep(tmp_path: Path) -> Path:
             (folder / "metrics.csv").write_text("\n".join([rows[0] + ",fd_validation", *(f"{row},{score}" for row in rows[1:])]) + "\n")
     (tmp_path / "sweep" / "multirun.yaml").write_text("hydra:\n  overrides:\n    task: ['loss=hinge,minimax', 'seed=0,1', 'resume=auto']\n")
     return tmp_path / "sweep"
+
+
+@pytest.fixture
+def sweep(made: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return Path(shutil.copytree(made, tmp_path / "sweep"))
 
 
 def pictures(page: str) -> list[Image.Image]:

@@ -79,13 +79,14 @@ def test_every_loss_and_trick_resumes_exactly(name: str, tmp_path: Path) -> None
 @pytest.mark.parametrize("points", [4, pytest.param(END - 1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("model", ["dcgan", "gan"])
 def test_a_run_resumes_exactly_from_any_iteration(points: int, model: str, tmp_path: Path, record: Record) -> None:
-    play(tmp_path / "whole", *EVERYTHING, f"budget.images={END * BATCH}", model=model)
+    settings = [*EVERYTHING, f"budget.images={END * BATCH}", f"checkpoint.every_images={BATCH}", f"checkpoint.keep={END}"]
+    play(tmp_path / "whole", *settings, model=model)
     expected = state_sha256(tmp_path / "whole")
     held = 0
     for stop in sorted(random.Random(SEED).sample(range(1, END), points)):
         folder = tmp_path / f"parts{stop}"
-        segments = interrupted(folder, stop, END, *EVERYTHING, model=model)
-        assert segments[-1]["resumed_from"] == stop * BATCH > 0
+        (saved,) = (tmp_path / "whole" / "checkpoints").glob(f"{stop * BATCH:08}*")
+        assert play(folder, *settings, f"resume={saved}", model=model)["resumed_from"] == stop * BATCH
         held += state_sha256(folder) == expected
         shutil.rmtree(folder)
     record("P1", f"save points of {model} with every trick", points, held)

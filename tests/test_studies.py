@@ -1,6 +1,7 @@
 """Fair comparisons: equal tuning, other seeds for the result, and nothing that is trained twice."""
 
 import json
+import shutil
 import signal
 import time
 from collections.abc import Sequence
@@ -56,16 +57,27 @@ def run(sweep: Path, **changes: Any) -> None:
         raise origin(error) from None
 
 
+MADE: dict[tuple[str, ...], Path] = {}
+"""A run of each list of overrides."""
+
+
 @pytest.fixture
-def trained(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
-    """Instead of starting processes, jobs are trained here; slower ones score worse."""
+def trained(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> list[Job]:
+    """Instead of starting processes, jobs are trained here; slower ones score worse.
+
+    Runs that differ by seed and name alone are copies of one, since their scores are made up.
+    """
     started: list[Job] = []
 
     def train(waiting: Sequence[Job], at_once: int, ended: Any) -> None:
         for job in waiting:
             if not job.finished():
                 started.append(job)
-                play(job.folder, *(word for word in job.overrides if not word.startswith(("seed=", "name="))))
+                words = tuple(word for word in job.overrides if not word.startswith(("seed=", "name=")))
+                if words not in MADE:
+                    MADE[words] = tmp_path_factory.mktemp("made")
+                    play(MADE[words], *words)
+                shutil.copytree(MADE[words], job.folder, ignore=shutil.ignore_patterns(".lock*"))
                 (job.folder / ".hydra").mkdir(exist_ok=True)
                 OmegaConf.save(list(job.overrides), job.folder / ".hydra" / "overrides.yaml")
                 file = job.folder / "summary.json"

@@ -54,13 +54,13 @@ def test_a_run_that_fails_before_it_trains_counts_as_failed(tmp_path: Path, monk
     def fail(*_: object) -> None:
         raise MemoryError("too large")
 
-    monkeypatch.setattr("twoplayer.runs.train.flops_per_image", fail)
-    with pytest.raises(MemoryError):
-        play(tmp_path / "sweep" / "one", "loss=hinge", "seed=3", "budget.images=32")
+    with monkeypatch.context() as patch:
+        patch.setattr("twoplayer.runs.train.flops_per_image", fail)
+        with pytest.raises(MemoryError):
+            play(tmp_path / "sweep" / "one", "loss=hinge", "seed=3", "budget.images=32")
     (run,) = find(str(tmp_path / "sweep"))
     assert (run.summary["status"], run.summary["error"], run.summary["seed"]) == ("failed", "too large", 3)
     assert run.length[0] == "budget.images=32"
-    monkeypatch.undo()
     # Nothing holds it to what has failed.
     summary = play(tmp_path / "sweep" / "one", "loss=minimax", "seed=3", "budget.images=32", "resume=auto")
     assert (summary["status"], summary["error"]) == ("finished", None)

@@ -17,7 +17,12 @@ from twoplayer.paths import CONF
 PROJECT = CONF.parent
 os.environ["PYTHONPATH"] = str(PROJECT / "tests")  # by which the server finds what it imports ahead
 _server = multiprocessing.get_context("forkserver")
-_server.set_forkserver_preload(["helpers.games", "twoplayer.runs.saved", "twoplayer.commands.entry", "wandb", "torchmetrics.image.fid"])
+_server.set_forkserver_preload(
+    [
+        *("helpers.once", "helpers.games", "twoplayer.runs.saved", "twoplayer.commands.entry", "wandb", "torchmetrics.image.fid"),
+        *("matplotlib.figure", "matplotlib.backends.backend_agg"),
+    ]
+)
 
 
 class Finished(NamedTuple):

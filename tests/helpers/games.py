@@ -41,6 +41,7 @@ SYNTHETIC = [
     "logger=none",
     "precision=fp32",
     "~callbacks.diagnostics",  # a sheet takes longer to draw than a small run takes
+    "callbacks.samples.num=16",
 ]
 SMALL = [*SYNTHETIC, "trick=[]", LATENTS := "model.generator.latent_size=16"]  # room for the codes of InfoGAN
 CPU = torch.device("cpu")
@@ -69,7 +70,12 @@ def chosen(model: str) -> list[str]:
 @functools.cache
 def _family(model: str) -> Any:
     """The class of a model of conf/model."""
-    return get_class(compose_config("train", f"model={model}").model._target_)
+    return get_class(_as_it_is(model).model._target_)
+
+
+@functools.cache
+def _as_it_is(model: str) -> DictConfig:
+    return compose_config("train", *([MINIMAL] if model == "minimal" else []), f"model={model}")
 
 
 def data_for(model: str) -> list[str]:
@@ -80,7 +86,7 @@ def data_for(model: str) -> list[str]:
 @functools.cache
 def has_latent_size(model: str) -> bool:
     """Whether the number of latents of a model of conf/model is a setting."""
-    return "latent_size" in compose_config("train", f"model={model}").model.generator
+    return "latent_size" in _as_it_is(model).model.generator
 
 
 def _sources(model: str) -> list[str]:
@@ -97,7 +103,9 @@ def _small_sizes(model: str) -> list[str]:
     have the smallest size that the model takes, which its own refusal names ("takes 28, 32"), and
     what else it asks of the data ("set data.num_labels=100").
     """
-    config = compose_config("train", *chosen(model), "data.image_size=16")
+    chosen_words = chosen(model)
+    config = copy.deepcopy(_as_it_is(model)) if f"model={model}" == chosen_words[-1] else compose_config("train", *chosen_words)
+    config.data.image_size = 16
     settings = dict(leaves(OmegaConf.to_container(config.model, resolve=False), "model."))
 
     def smaller(value: Any) -> Any:
@@ -115,12 +123,13 @@ def _small_sizes(model: str) -> list[str]:
         except ConfigurationError as error:
             size = re.findall(r"takes ([0-9]+)", str(error))
             overrides += [f"data.image_size={size[0]}"] if size else [re.findall(r"set (data\.\S+=\d+)", str(error))[0]]
-            config = compose_config("train", *chosen(model), "data.image_size=16", *overrides)
+            for name, value in (word.split("=", 1) for word in overrides):
+                OmegaConf.update(config, name, yaml.safe_load(value))
 
 
 def has_autoencoder(model: str) -> bool:
     """Whether the discriminator of a model can be an autoencoder."""
-    config = compose_config("train", *chosen(model), *SYNTHETIC, *WIDTHS[model])
+    config = copy.deepcopy(_composed_for(model))
     if "autoencoder" not in config.model.get("discriminator", {}):
         return False
     config.model.discriminator.autoencoder = True
@@ -236,7 +245,7 @@ def fit(config: DictConfig, folder: Path, iterations: int, *callbacks: Callback,
     return game
 
 
-MOMENTS = re.compile(r"(budget\.(?:images|seconds)|resume)=([\w.]+)")
+MOMENTS = re.compile(r"(budget\.(?:images|seconds)|resume)=([\w./-]+)")
 """Overrides that change nothing else: parts of one run differ in these alone."""
 
 

@@ -61,6 +61,12 @@ def play(folder: str, model: str, *overrides: str) -> None:
     games.play(Path(folder), *overrides, "trainer.devices=2", model=model)
 
 
+def go_on(folder: str, checkpoint: str, model: str, *overrides: str) -> None:
+    """One run from a checkpoint of another, whose name begins like this."""
+    (saved,) = Path(checkpoint).parent.glob(f"{Path(checkpoint).name}*")
+    play(folder, model, *overrides, f"resume={saved}")
+
+
 def play_recipe(folder: str, name: str, *overrides: str) -> None:
     """One run of a recipe."""
     from helpers import games
