@@ -62,7 +62,7 @@ def evaluate(
     scoring = Scoring(metric, data, CPU, meaning)
     if not scoring.metrics:
         raise ConfigurationError(f"metric=[{','.join(metric)}]: {'; '.join(scoring.reasons.values()) or 'nothing is left to score'}")
-    judged = [Images.real(data.splits.validation.images, CPU, labels)] if samples == REAL else [_images(each, labels) for each in sets]
+    judged = [scoring.real["validation"]] if samples == REAL else [_images(each, labels) for each in sets]
     found = [scoring.score_images(each, "test") for each in judged]
     rows = _rows(found, scoring)
     folder = Path(output or (home(run) / "evaluation" if run else "outputs/evaluation"))

@@ -15,13 +15,13 @@ class Scoring:
     All ranks call its methods together, and get the same numbers. `metrics` holds the metrics that
     can score these data; `reasons` says by name why the others cannot. `floors` holds, per number,
     the score of the validation split, taken as samples, against the test split, where that has a
-    meaning. `meaning` says what
-    the classes of samples are, if they have any.
+    meaning. `real` holds the images of both splits, with what metrics have kept about them.
+    `meaning` says what the classes of samples are, if they have any.
     """
 
     def __init__(self, metrics: Mapping[str, Metric], data: Data, device: torch.device, meaning: Meaning | None = None) -> None:
         self._device, self._meaning = device, meaning
-        self._real: dict[Reference, Images] = {
+        self.real: dict[Reference, Images] = {
             "validation": Images.real(data.splits.validation.images, device, data.splits.validation.labels),
             "test": Images.real(data.splits.test.images, device, data.splits.test.labels),
         }
@@ -31,7 +31,7 @@ class Scoring:
         }
         self.reasons = {name: reason for name, reason in found.items() if reason is not None}
         self.metrics = {name: metric for name, metric in metrics.items() if name not in self.reasons}
-        self.floors = self._compare(self._real["validation"], "test", {name: each for name, each in self.metrics.items() if each.has_floor})
+        self.floors = self._compare(self.real["validation"], "test", {name: each for name, each in self.metrics.items() if each.has_floor})
 
     def score_images(self, generated: Images, reference: Reference) -> dict[str, float]:
         """All numbers by name, for given images against one reference split."""
@@ -45,7 +45,7 @@ class Scoring:
     def _compare(self, generated: Images, reference: Reference, metrics: Mapping[str, Metric]) -> dict[str, float]:
         scores: dict[str, float] = {}
         for metric in metrics.values():
-            scores |= metric.compare(generated, self._real[reference])
+            scores |= metric.compare(generated, self.real[reference])
         # Ranks on different hardware may differ in the last digits, but must make the same choices.
         values = torch.tensor(list(scores.values()), dtype=torch.float64, device=self._device)
         ranks.broadcast_in_place([values] if scores else [])
