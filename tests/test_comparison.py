@@ -20,6 +20,7 @@ from twoplayer.commands.compare import write_table
 from twoplayer.commands.rows import Row, Run, boards, find
 from twoplayer.errors import ConfigurationError
 from twoplayer.metrics.intervals import interquartile_mean, probability_of_improvement
+from twoplayer.pictures import GAP
 
 
 def fd(value: float | None, **others: Any) -> dict[str, Any]:
@@ -90,6 +91,17 @@ def test_a_picture_of_few_samples_is_theirs_alone(tmp_path: Path) -> None:
     (path,) = (tmp_path / "runs").glob("*.png")
     with Image.open(path) as picture, Image.open(tmp_path / "run" / "samples" / "00000032.png") as grid:
         assert picture.size == (grid.width // 2, grid.height // 2)
+
+
+def test_a_picture_shows_two_whole_rows_of_any_width(tmp_path: Path) -> None:
+    play(tmp_path / "run", "budget.images=32", "callbacks.samples.columns=5")
+    file = tmp_path / "results.md"
+    file.write_text("<!-- runs -->\n<!-- /runs -->\n")
+    write_table(runs=str(tmp_path / "run"), baseline=None, costs=False, into=str(file), name="runs")
+    (path,) = (tmp_path / "runs").glob("*.png")
+    with Image.open(path) as picture, Image.open(tmp_path / "run" / "samples" / "00000032.png") as grid:
+        row = (grid.height - GAP) // 4  # of 16 samples, five in a row
+        assert picture.size == (grid.width // 2, row)
 
 
 def test_a_run_without_a_score_says_how_it_ended(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:

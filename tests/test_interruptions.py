@@ -29,11 +29,18 @@ SETTINGS = [
     *["trick.pretrain_discriminator.images=64", "trick.instance_noise.fade_images=4000"],
     *[f"budget.images={IMAGES}", "run=run", "resume=auto"],
 ]
-SLOW = ["+callbacks.slow={_target_:helpers.interruption_callbacks.Slow,seconds:0.004}"]
+
+
+def slow(seconds: float) -> str:
+    """The override of a run whose iterations take longer, so that it can be interrupted."""
+    return f"+callbacks.slow={{_target_:helpers.interruption_callbacks.Slow,seconds:{seconds}}}"
+
+
+SLOW = slow(0.004)
 
 
 def begin(folder: Path, *settings: str) -> commands.Running:
-    return commands.start("train.py", *SETTINGS, *SLOW, *settings, folder=folder)
+    return commands.start("train.py", *SETTINGS, SLOW, *settings, folder=folder)
 
 
 def saved_moment(folder: Path) -> int:
@@ -129,7 +136,7 @@ def test_a_closed_terminal_does_not_fail_the_run(ignored: bool, tmp_path: Path) 
         signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
 
     running = subprocess.Popen(
-        [sys.executable, str(PROJECT / "src" / "train.py"), *SETTINGS, *SLOW, "logger=wandb"],
+        [sys.executable, str(PROJECT / "src" / "train.py"), *SETTINGS, SLOW, "logger=wandb"],
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
@@ -162,9 +169,7 @@ def test_a_closed_pipe_does_not_fail_a_command(options: list[str]) -> None:
 
 
 def test_a_second_signal_ends_the_run_immediately(tmp_path: Path) -> None:
-    running = commands.start(
-        "train.py", *SETTINGS, "+callbacks.slow={_target_:helpers.interruption_callbacks.Slow,seconds:60}", folder=tmp_path
-    )
+    running = commands.start("train.py", *SETTINGS, slow(60), folder=tmp_path)
     wait_until(running, has_begun(tmp_path))
     time.sleep(0.5)
     running.send(signal.SIGTERM)
@@ -179,7 +184,7 @@ def test_a_second_signal_ends_the_run_immediately(tmp_path: Path) -> None:
 
 def test_a_signal_ends_a_sweep(tmp_path: Path) -> None:
     settings = [setting for setting in SETTINGS if not setting.startswith(("run=", "trick"))]
-    sweep = ["-m", *settings, "trick=[]", "sweep=sweep", "seed=0,1", SLOW[0].replace("0.004", "0.01")]
+    sweep = ["-m", *settings, "trick=[]", "sweep=sweep", "seed=0,1", slow(0.01)]
     running = commands.start("train.py", *sweep, folder=tmp_path)
     wait_until(running, has_begun(tmp_path, "sweep/0_*"))
     time.sleep(0.3)
@@ -202,7 +207,7 @@ def test_a_signal_ends_a_sweep(tmp_path: Path) -> None:
 def test_a_folder_takes_one_run_at_a_time(tmp_path: Path) -> None:
     running = begin(tmp_path, "budget.images=100000", f"trick.schedule.end_images={IMAGES}")  # which is still there when the second begins
     wait_until(running, has_begun(tmp_path))
-    second = commands.start("train.py", *SETTINGS, *SLOW, folder=tmp_path, label="second").finish()
+    second = commands.start("train.py", *SETTINGS, SLOW, folder=tmp_path, label="second").finish()
     assert second.code == 2
     assert "is using this folder" in second.errors
     assert len(second.errors.splitlines()) == 1

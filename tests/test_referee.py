@@ -391,18 +391,11 @@ def test_wrong_settings_are_refused(override: str, message: str) -> None:
 
 @pytest.mark.process
 def test_two_ranks_find_what_one_finds(tmp_path: Path) -> None:
+    chosen = ["model.discriminator.dropout=0.0", "referee.every_images=64", "referee.num_samples=32", "budget.images=320"]
+    play(tmp_path / "1", *chosen)
+    pairs.walk([(pairs.play, (str(tmp_path / "2"), "gan", *chosen))])
     found: dict[int, Any] = {}
     for ranks in (1, 2):
-        chosen = [
-            "model.discriminator.dropout=0.0",
-            "referee.every_images=64",
-            "referee.num_samples=32",
-            "budget.images=320",
-        ]
-        if ranks == 1:
-            play(tmp_path / "1", *chosen)
-        else:
-            pairs.walk([(pairs.play, (str(tmp_path / "2"), "gan", *chosen))])
         rows = (tmp_path / str(ranks) / "metrics.csv").read_text().splitlines()
         names = rows[0].split(",")
         found[ranks] = [

@@ -59,10 +59,19 @@ def rows_in_turn(one: Tensor, other: Tensor, columns: int) -> Tensor:
     return torch.cat([row for pair in zip(one.split(columns), other.split(columns), strict=True) for row in pair])
 
 
+def row_height(image_size: int) -> int:
+    """The pixels from one row of a grid of square images to the next."""
+    return _enlarged(image_size) * image_size + GAP
+
+
+def _enlarged(image_size: int) -> int:
+    return max(1, round(SHOWN_SIZE / image_size))
+
+
 def grid(images: Tensor, columns: int) -> Image.Image:
     """A grid of uint8 images (N, C, H, W), enlarged, with at most `columns` in a row."""
     columns = min(columns, len(images))
-    factor = max(1, round(SHOWN_SIZE / images.shape[-1]))
+    factor = _enlarged(images.shape[-1])
     images = images.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
     num, channels, height, width = images.shape
     rows = -(-num // columns)

@@ -103,9 +103,7 @@ def _small_sizes(model: str) -> list[str]:
     have the smallest size that the model takes, which its own refusal names ("takes 28, 32"), and
     what else it asks of the data ("set data.num_labels=100").
     """
-    chosen_words = chosen(model)
-    config = copy.deepcopy(_as_it_is(model)) if f"model={model}" == chosen_words[-1] else compose_config("train", *chosen_words)
-    config.data.image_size = 16
+    config = compose_config("train", *chosen(model), "data.image_size=16")
     settings = dict(leaves(OmegaConf.to_container(config.model, resolve=False), "model."))
 
     def smaller(value: Any) -> Any:

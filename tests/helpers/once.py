@@ -5,6 +5,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
@@ -12,7 +13,7 @@ from twoplayer.metrics.features import FeatureExtractor
 from twoplayer.paths import CONF
 
 _parsed: dict[str, Any] = {}
-_features: dict[tuple[str, tuple[int, ...], str], Tensor] = {}
+_features: dict[tuple[str, tuple[int, ...], bool, str], Tensor] = {}
 
 _parse, _forward = OmegaConf.load, FeatureExtractor.forward
 
@@ -34,7 +35,7 @@ def _extract(self: FeatureExtractor, images: Tensor) -> Tensor:
     if images.is_cuda:
         return _forward(self, images)
     content = f"{images.dtype}".encode() + images.contiguous().numpy().tobytes()
-    key = (self.sha256, tuple(images.shape), hashlib.sha256(content).hexdigest())
+    key = (self.sha256, tuple(images.shape), torch.is_autocast_enabled("cpu"), hashlib.sha256(content).hexdigest())
     if key not in _features:
         _features[key] = _forward(self, images)
     return _features[key].clone()

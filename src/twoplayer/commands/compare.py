@@ -9,6 +9,7 @@ from typing import Annotated
 from annotated_types import MinLen
 from PIL import Image
 
+from twoplayer import pictures
 from twoplayer.callbacks.samples import FOLDER, grids
 from twoplayer.commands.forest import CAPTION, forest_plot
 from twoplayer.commands.rows import Row, boards, find, reference_of, refuse_baseline, study_of
@@ -81,8 +82,8 @@ def draw(rows: Sequence[Row], folder: Path, end: str) -> list[Path | None]:
             files.append(None)
             continue
         with Image.open(found[max(found)]) as grid:
-            is_grid = "image_size" in (read_config(row.runs[0].folder).get("data") or {})
-            height = min(grid.width // 4, grid.height) if is_grid else grid.height
+            size = (read_config(row.runs[0].folder).get("data") or {}).get("image_size")
+            height = min(2 * pictures.row_height(size), grid.height) if size else grid.height
             strip = grid.crop((0, 0, grid.width, height)).resize((grid.width // 2, height // 2), Image.Resampling.LANCZOS)
         file = folder / f"{re.sub(r'[^a-z0-9]+', '_', row.title.lower()).strip('_')}{end}.png"
         strip.save(file, optimize=True)
